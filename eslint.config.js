@@ -1,13 +1,14 @@
-// The project's rules: checked types, imports in one direction, one place for the environment and for the clock.
+// The project's lint rules: type-checked code, one import direction, and a single place each for the environment and
+// the clock.
 // SPDX-License-Identifier: Apache-2.0
 import comments from '@eslint-community/eslint-plugin-eslint-comments/configs'
 import tseslint from 'typescript-eslint'
 
 /**
- * The components of the program, from the bottom up, and the only table of who may import whom. A component imports
- * those that `imports` names, all of a lower rank. `types` names those from which it may import types alone; they may
- * be of its own rank. The lint rule below, test/guard/structure.test.ts and the table in docs/internals/architecture.md come
- * from here.
+ * The program's components, from the bottom up. This is the only table of permitted imports. A component may import
+ * those in `imports`, which all have a lower rank, and may import only types from those in `types`, which may have its
+ * own rank. The lint rule below, test/guard/structure.test.ts and the table in docs/internals/architecture.md are
+ * derived from it.
  */
 export const COMPONENTS = {
   core: {
@@ -98,7 +99,10 @@ export const COMPONENTS = {
     holds:
       'The admin listener: authentication, operators and their tokens, roles, routes; and a client of it.',
     imports: ['core', 'store'],
-    types: ['config', 'keys', 'killswitch', 'openapi', 'policy', 'sigv4', 'usage'],
+    types: [
+      ...['audit', 'config', 'keys', 'killswitch', 'openapi', 'policy', 'retirement', 'sigv4'],
+      'usage',
+    ],
   },
   terminal: {
     rank: 5,
@@ -142,7 +146,7 @@ export const COMPONENTS = {
   },
 }
 
-/** Packages with the only folders that may know them. */
+/** Packages, each with the only folders that may import it. */
 const OWNERS = {
   fastify: ['src/server', 'src/admin'],
   pino: ['src/observability'],
@@ -168,7 +172,7 @@ const OWNERS = {
   '@opentelemetry/exporter-trace-otlp-http': ['src/observability'],
 }
 
-/** Folders that own a package and lie inside a component: each has a rule of its own. */
+/** Folders inside a component that own a package. Each has its own rule. */
 const INNER_FOLDERS = [
   ...new Set(
     Object.values(OWNERS)
@@ -180,10 +184,13 @@ const INNER_FOLDERS = [
 const folderOf = (component) =>
   component === 'certs' || component === 'bench' ? component : `src/${component}`
 
-/** Another component is reached by going up and then into its folder, from whichever depth. */
+/**
+ * Returns import patterns for the components that this one must not import. Another component is reached by going up
+ * and then into its folder, from any depth.
+ */
 function restrictedComponents(component) {
   const { imports, types = [] } = COMPONENTS[component]
-  // src/tools has a folder `bench`, too; who may import the other one, the guard test alone can tell.
+  // src/tools has its own `bench` folder, so only the guard test can check imports of the top-level one.
   const others = Object.keys(COMPONENTS).filter((one) => one !== component && one !== 'bench')
   const toPattern = (names, allowTypeImports) =>
     names.length === 0
@@ -223,7 +230,7 @@ const importRules = (folder, component) => ({
   },
 })
 
-/** The clock, the environment and the console each have one place. */
+/** The clock, the environment and the console may each be used in only one place. */
 const restrictedProperties = [
   { object: 'Date', property: 'now', message: 'core/clock.ts has the clock' },
   { object: 'performance', property: 'now', message: 'core/clock.ts has the clock' },
@@ -261,7 +268,7 @@ export default tseslint.config(
       ],
       eqeqeq: ['error', 'always', { null: 'ignore' }],
       'no-console': 'error',
-      // Parts are closures; the few classes are called as methods.
+      // Most objects are closures, and the few classes are called as methods.
       '@typescript-eslint/unbound-method': 'off',
     },
   },
@@ -280,12 +287,12 @@ export default tseslint.config(
     rules: { 'no-restricted-properties': 'off' },
   },
   ...Object.keys(COMPONENTS).map((component) => importRules(folderOf(component), component)),
-  // After their components, whose rules they replace.
+  // These rules come after their components' rules, which they replace.
   ...INNER_FOLDERS.map((folder) => importRules(folder, folder.split('/')[1])),
   {
     files: ['test/**/*.ts'],
     rules: {
-      // tap's assertions and Node's sockets are called for what they do.
+      // Test callbacks and fakes may be async without awaiting anything.
       '@typescript-eslint/no-non-null-assertion': 'error',
       '@typescript-eslint/require-await': 'off',
     },

@@ -1,4 +1,5 @@
-// Builds the .deb and the .rpm with nfpm, which is built with Go. The packages include Node.js.
+// Builds the .deb and .rpm packages, which include Node.js, with nfpm. Compiles nfpm with Go if the host does not have
+// it.
 // SPDX-License-Identifier: Apache-2.0
 import {
   chmodSync,
@@ -21,7 +22,7 @@ import { setUp } from './setup.mjs'
 
 const CACHE = join(ROOT, 'node_modules/.cache/packages')
 const NFPM = 'github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2'
-/** Names of processor architectures for nfpm, which converts them for both kinds of packages. */
+/** nfpm's names for processor architectures. nfpm converts them for each package format. */
 const ARCHITECTURES = { x64: 'amd64', arm64: 'arm64' }
 const LIBRARY = '/usr/lib/latchkey'
 
@@ -33,7 +34,10 @@ async function nfpm() {
   return program
 }
 
-/** Installs the runtime dependencies for the Node.js of the packages. The result is kept for the next build. */
+/**
+ * Installs the runtime dependencies for the Node.js version that the packages contain. The result is cached for the
+ * next build.
+ */
 async function installModules(node) {
   const folder = join(CACHE, 'modules')
   mkdirSync(folder, { recursive: true })
@@ -50,7 +54,7 @@ async function installModules(node) {
   return folder
 }
 
-/** Lays out the files as they are below / on a host. */
+/** Puts everything that nfpm packages into `folder`. */
 async function stage(folder) {
   const prefix = await fetchNode(NODE)
   const modules = await installModules(join(prefix, 'bin/node'))
@@ -59,8 +63,9 @@ async function stage(folder) {
   for (const name of ['dist', 'docker', 'package.json', 'LICENSE', 'openapi.yaml', GUARD_BINARY]) {
     cpSync(join(ROOT, name), join(source, name), { recursive: true })
   }
+  copyFileSync(join(ROOT, 'docker/release/cbom.cdx.json'), join(source, 'cbom.cdx.json'))
   cpSync(join(modules, 'node_modules'), join(source, 'node_modules'), { recursive: true })
-  const bill = await run(process.execPath, ['docker/sbom.mjs', ROOT])
+  const bill = await run(process.execPath, ['docker/sbom.mjs', ROOT, NODE])
   if (bill.code !== 0) throw new Error(bill.output)
   writeFileSync(join(source, 'sbom.cdx.json'), bill.stdout)
   const lib = join(folder, 'lib')
@@ -84,7 +89,7 @@ async function stage(folder) {
   copyFileSync(join(ROOT, 'LICENSE'), join(folder, 'LICENSE'))
 }
 
-/** @returns {Promise<string[]>} paths of the packages */
+/** @returns {Promise<string[]>} the packages' paths */
 export async function buildPackages(target, { version, formats = ['deb', 'rpm'] }) {
   const arch = ARCHITECTURES[process.arch]
   if (arch === undefined) throw new Error(`no packages for ${process.arch}`)

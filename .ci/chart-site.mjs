@@ -1,10 +1,13 @@
-// The chart's environment: the Secrets that docs/kubernetes.md creates, and a PostgreSQL server with TLS and a password.
+// Creates the chart's environment: the Secrets from docs/kubernetes.md, and a PostgreSQL server with TLS and a
+// password.
 // SPDX-License-Identifier: Apache-2.0
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { must } from './process.mjs'
 
 export const REGION = 'eu-west-1'
+/** Names of the database in the configurations that the checks use. */
+export const DATABASE_NAMES = ['postgres', 'db.example.com']
 export const built = (path) => import(new URL(`../dist/${path}`, import.meta.url))
 
 export async function prepareSite(folder, network, postgres) {
@@ -40,8 +43,8 @@ export async function prepareSite(folder, network, postgres) {
 }
 
 /**
- * Starts PostgreSQL with a password on the bridge's address. It accepts TLS connections, and also unencrypted ones if
- * `isPlain` is set.
+ * Starts PostgreSQL with a password, listening on the bridge's address. It accepts TLS connections and, if `isPlain` is
+ * set, also unencrypted ones.
  */
 export async function startPostgres(
   folder,
@@ -50,10 +53,9 @@ export async function startPostgres(
 ) {
   const { createAuthority, issueCertificate } = await built('certs/dev-pki.js')
   const authority = await createAuthority('database CA')
-  const names = ['postgres']
   const issued = await issueCertificate(authority, {
     commonName: 'postgres',
-    names,
+    names: DATABASE_NAMES,
     usage: 'server',
   })
   const versions = readdirSync('/usr/lib/postgresql').sort((a, b) => Number(b) - Number(a))

@@ -1,15 +1,14 @@
-// Builds both images and uses them as a cluster would: not as root, with a read-only root file system, mTLS, a kill and
-// SIGTERM. It is separate from `npm run check`, because it takes minutes and needs root. The last line is
-// `N passed, N failed`.
+// Builds each image twice, which must give the same digest. Then runs the images as a cluster would: as a non-root
+// user, with a read-only root file system and mTLS. Also tests a kill, SIGTERM and the KMS emulator. This is not part
+// of `npm run check`, because it takes minutes and requires root. The last line is `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
-import { rmSync } from 'node:fs'
-import { join } from 'node:path'
 import { countChecks } from './counted-checks.mjs'
-import { buildah, buildImage, importImage } from './buildah.mjs'
+import { buildah, buildImage, importImage, removeStorage } from './buildah.mjs'
 import { makeBases } from './container-base.mjs'
 import { checkImage } from './container-image.mjs'
+import { useKms } from './container-kms.mjs'
 import { useImage } from './container-use.mjs'
-import { installPrograms, ROOT } from './process.mjs'
+import { installPrograms } from './process.mjs'
 import { setUp } from './setup.mjs'
 
 const NODE_VERSION = '24.18.1'
@@ -22,10 +21,21 @@ const PROGRAMS = {
 const NODE_IMAGE = 'localhost/latchkey-base-node'
 const DEBIAN_IMAGE = 'localhost/latchkey-base-debian'
 
+/** Image of the stage that compiles Latchkey. It is built only once per round, because all targets copy from it. */
+const COMPILED = 'localhost/latchkey-compiled'
+const ARGS = { NODE_IMAGE, DEBIAN_IMAGE, VERSION: 'check', REVISION: 'check' }
+const ALL_TARGETS = ['latchkey', 'kms', 'pkcs11']
+/** Targets to build: those named by the operands, or all of them by default. */
+const TARGETS = process.argv.length > 2 ? process.argv.slice(2) : ALL_TARGETS
+
 const { check, fail, finish } = countChecks()
+
+/** Node.js version in the images, and the root file system of the local image that replaces the public base image. */
+const node = { version: NODE_VERSION, base: '' }
 
 async function makeImages() {
   const bases = await makeBases(NODE_VERSION)
+  node.base = bases.node
   await importImage(bases.debian, DEBIAN_IMAGE)
   await importImage(bases.node, NODE_IMAGE, {
     PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
@@ -34,8 +44,44 @@ async function makeImages() {
 }
 
 async function digestOf(name) {
-  // This digest covers the configuration and the layers.
+  // The image digest covers the configuration and the layers.
   return JSON.parse(await buildah('inspect', '--type', 'image', name)).FromImageID
+}
+
+const nameOf = (target) => `localhost/${target}-check`
+
+/**
+ * Builds everything from scratch.
+ * @returns the digest of each target that could be built
+ */
+async function buildAll(round) {
+  const digests = {}
+  const options = { args: ARGS, format: 'oci' }
+  const isCompiled = await check(`docker/Dockerfile compiles${round}`, async () => {
+    await buildImage({ ...options, target: 'root', tag: COMPILED })
+  })
+  if (!isCompiled) return digests
+  for (const target of TARGETS) {
+    await check(`docker/Dockerfile builds the target ${target}${round}`, async () => {
+      await buildImage({ ...options, target, tag: nameOf(target), stages: { root: COMPILED } })
+      digests[target] = await digestOf(nameOf(target))
+      return digests[target]
+    })
+  }
+  return digests
+}
+
+/** Builds everything twice, and compares the digests. @returns the targets that could be built */
+async function buildTwice() {
+  const first = await buildAll('')
+  const second = await buildAll(', again')
+  for (const target of Object.keys(first)) {
+    await check(`${target}: a second build has the same digest`, () => {
+      if (first[target] !== second[target]) throw new Error(`${first[target]}, ${second[target]}`)
+      return Promise.resolve()
+    })
+  }
+  return Object.keys(second)
 }
 
 /** Runs `work` on a container's root folder, and removes the container. */
@@ -55,24 +101,13 @@ async function main() {
     await installPrograms(PROGRAMS)
   })
   if (!ready || !(await check('stand-ins for the base images', makeImages))) return
-  const args = { NODE_IMAGE, DEBIAN_IMAGE, VERSION: 'check', REVISION: 'check' }
-  for (const target of ['latchkey', 'pkcs11']) {
-    const name = `localhost/${target}-check`
-    const built = await check(`docker/Dockerfile builds the target ${target}`, () =>
-      buildImage({ target, tag: name, args }).then(() => undefined),
-    )
-    if (!built) continue
-    if (target === 'latchkey') {
-      await check(`${target}: a second build has the same digest`, async () => {
-        const again = `${name}-again`
-        await buildImage({ target, tag: again, args })
-        const [first, second] = [await digestOf(name), await digestOf(again)]
-        if (first !== second) throw new Error(`${first} and ${second}`)
-        return first
-      })
-    }
+  const built = await buildTwice()
+  for (const target of built) {
+    const name = nameOf(target)
+    await buildImage({ target, tag: name, args: ARGS, stages: { root: COMPILED } })
     await withContainer(name, async (container, folder) => {
-      const image = await checkImage({ target, name, folder, check })
+      if (target === 'kms') return useKms({ name, container, check })
+      const image = await checkImage({ target, name, folder, node, check })
       if (image !== undefined) await useImage({ target, image, container, folder, check })
     })
   }
@@ -83,7 +118,5 @@ try {
 } catch (error) {
   fail(error)
 }
-if (process.env.KEEP === undefined) {
-  rmSync(join(ROOT, 'node_modules/.cache/container/storage'), { recursive: true, force: true })
-}
+if (process.env.KEEP === undefined) await removeStorage()
 finish()

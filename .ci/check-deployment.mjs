@@ -1,8 +1,17 @@
-// Checks the chart, the compose file, the systemd unit and the Terraform module. It is separate from `npm run check`, because Debian does not package the
-// tools: helm and hclfmt are built with Go, and the Kubernetes schemas come from PyPI. The last line is
-// `N passed, N failed`.
+// Checks the chart, the compose file, the systemd unit and the Terraform module. This is not part of `npm run check`,
+// because Debian does not package the tools: helm and hclfmt are built with Go, and the Kubernetes schemas come from
+// PyPI. With TERRAFORM=1, it also validates and tests the Terraform module with the terraform on the PATH, which must be
+// able to get the AWS provider. The last line is `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { countChecks } from './counted-checks.mjs'
@@ -22,11 +31,11 @@ const TOOLS = {
     'github.com/hashicorp/terraform-config-inspect@v0.0.0-20260904064934-75d64de68c31',
 }
 const SCHEMAS = 'kubernetes-validate==1.37.0'
-/** The oldest version that the chart supports, and the newest with available schemas. */
+/** The oldest version that the chart supports, and the newest version for which schemas are available. */
 const KUBERNETES = ['1.27', '1.37']
 const CHART = 'docker/helm/latchkey'
 
-/** Sets every value that the templates read. */
+/** Values that set everything the templates read. */
 const ALL_VALUES = {
   image: { repository: 'registry.example/latchkey', digest: `sha256:${'0a'.repeat(32)}` },
   imagePullSecrets: [{ name: 'pull' }],
@@ -58,7 +67,7 @@ const ALL_VALUES = {
 
 const { check, fail, finish } = countChecks()
 
-/** @returns {Promise<string>} the program: this host's own, or a newly built one */
+/** @returns {Promise<string>} the program: the host's own, or a newly built one */
 async function tool(name) {
   if (await has(name)) return name
   const program = join(CACHE, name)
@@ -85,7 +94,7 @@ async function checkChart(folder) {
     ['its default values', []],
     ['all values', ['--values', all]],
   ]) {
-    // A helm built like this assumes an old Kubernetes version.
+    // A helm built with `go install` assumes an old Kubernetes version, so pass the version explicitly.
     const given = [...flags, '--kube-version', `${KUBERNETES.at(-1)}.0`]
     await check(`helm lint, with ${values}`, async () => {
       await must(helm, ['lint', '--strict', CHART, ...given])
@@ -102,22 +111,44 @@ async function checkChart(folder) {
   }
 }
 
+const EXAMPLES = ['vpc-endpoint-service', 'public-endpoint'].map((name) => `examples/${name}`)
+
 async function checkTerraform() {
-  const examples = ['vpc-endpoint-service', 'public-endpoint'].map((name) => `examples/${name}`)
   const files = [
     ...['alarms', 'main', 'outputs', 'variables', 'versions'].map((name) => `${name}.tf`),
-    ...examples.map((example) => `${example}/main.tf`),
+    ...EXAMPLES.map((example) => `${example}/main.tf`),
+    'tests/module.tftest.hcl',
   ].map((file) => `docker/terraform/${file}`)
   const [hclfmt, inspect] = [await tool('hclfmt'), await tool('terraform-config-inspect')]
   for (const file of files) {
     await check(`format of ${file}`, async () => {
-      // The output is compared here, because `hclfmt -check` exits with 0 even if it finds something.
+      // Compare the output, because `hclfmt -check` exits with 0 even if it finds a difference.
       const formatted = await must(hclfmt, [file])
       if (formatted !== readFileSync(join(ROOT, file), 'utf8')) throw new Error(formatted)
     })
   }
   await check('Terraform can read the module and its examples', async () => {
-    for (const folder of ['', ...examples]) await must(inspect, [join('docker/terraform', folder)])
+    for (const folder of ['', ...EXAMPLES]) await must(inspect, [join('docker/terraform', folder)])
+  })
+}
+
+/** Uses the provider's real schema. Terraform writes to the module's folder, so this works on a copy. */
+async function testTerraform(folder) {
+  const copy = join(folder, 'terraform')
+  cpSync(join(ROOT, 'docker/terraform'), copy, { recursive: true })
+  const terraform = (at, ...words) =>
+    must('terraform', [`-chdir=${join(copy, at)}`, ...words, '-no-color'])
+  for (const at of ['', ...EXAMPLES]) {
+    await check(`terraform validate ${join('docker/terraform', at)}`, async () => {
+      await terraform(at, 'init', '-backend=false')
+      await terraform(at, 'validate')
+    })
+  }
+  await check('terraform test', async () => {
+    const [, passed] =
+      /^Success! (\d+) passed, 0 failed\.$/m.exec(await terraform('', 'test')) ?? []
+    if (passed === undefined) throw new Error('no test ran')
+    return `${passed} runs`
   })
 }
 
@@ -140,6 +171,7 @@ try {
   await serveCompose({ folder, check })
   await serveUnit({ folder, check })
   await checkTerraform()
+  if (process.env.TERRAFORM !== undefined) await testTerraform(folder)
 } catch (error) {
   fail(error)
 } finally {

@@ -1,5 +1,5 @@
-// Tests Envoy as a terminator with docker/terminators/envoy.yaml. It is separate from `npm run check`, because Debian
-// does not package Envoy, which comes from PyPI as a wheel of 37 MB. The last line is `N passed, N failed`.
+// Tests Envoy as a terminator with docker/terminators/envoy.yaml. This is not part of `npm run check`, because Debian
+// does not package Envoy; it comes from PyPI as a 37 MB wheel. The last line is `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
 import { chmodSync, existsSync, mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ import { setUp } from './setup.mjs'
 const VERSION = '1.40.0'
 const FOLDER = join(ROOT, `node_modules/.cache/envoy-${VERSION}`)
 
-/** @returns {Promise<string>} the program */
+/** @returns {Promise<string>} the path to the program */
 async function fetchEnvoy() {
   const program = join(FOLDER, 'envoy/_bin/envoy')
   if (!existsSync(program)) {

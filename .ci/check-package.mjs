@@ -1,16 +1,17 @@
-// Installs the package from `npm pack` in an empty folder and uses it: quickstart, a kill, the probe of an HSM module.
-// It is separate from `npm run check`, because it compiles native add-ons. The last line is `N passed, N failed`.
+// Runs the package's commands from docs/install.md in an empty folder, then tries a kill and probes an HSM module. This
+// is not part of `npm run check`, because it compiles native add-ons. The last line is `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { countChecks } from './counted-checks.mjs'
 import { findHeaders } from './native.mjs'
 import { installPrograms, must, ROOT, run } from './process.mjs'
+import { findCommand, shownCommands } from './shown-commands.mjs'
 
 const NAME = '@latchkey/latchkey'
-/** Files of the package besides dist/src and dist/certs. */
+/** Files in the package that are not in dist/src or dist/certs. */
 const OTHERS = [
   ...['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md'],
   ...['openapi.yaml', 'package.json'],
@@ -21,24 +22,43 @@ const OTHERS = [
 ]
 const { check, fail, finish } = countChecks()
 
-async function pack(folder) {
-  const { stdout, code, output } = await run('npm', [
-    'pack',
-    '--json',
-    '--pack-destination',
-    folder,
-  ])
-  if (code !== 0) throw new Error(output)
-  const [packed] = Object.values(JSON.parse(stdout))
-  return packed
-}
-
 const folder = mkdtempSync(join(tmpdir(), 'latchkey-package-'))
 const prefix = join(folder, 'prefix')
 const latchkey = join(prefix, 'node_modules/.bin/latchkey')
 const here = { cwd: folder, timeoutMs: 600_000 }
+const commands = shownCommands('docs/install.md', 'The package')
+const isRun = new Set()
 const demo = join(folder, 'demo')
 const config = join(demo, 'latchkey.yaml')
+
+/**
+ * Runs the command from docs/install.md that matches `pattern`, with /opt/latchkey replaced by the check's own prefix.
+ */
+async function runShown(pattern, { flags = [], ...options } = {}) {
+  const shown = commands[findCommand(commands, pattern)]
+  isRun.add(shown)
+  const command = shown.replaceAll('/opt/latchkey', prefix)
+  const operands = ['-c', [command, ...flags].join(' ')]
+  const { code, output, stdout } = await run('sh', operands, { ...here, ...options })
+  if (code !== 0) throw new Error(`${command} ended with ${code}:\n${output}`)
+  return { output, stdout }
+}
+
+async function pack() {
+  // A clone of a public repository has such an origin.
+  const env = {
+    GIT_CONFIG_COUNT: '1',
+    GIT_CONFIG_KEY_0: 'remote.origin.url',
+    GIT_CONFIG_VALUE_0: 'git@git.example.com:owner/latchkey.git',
+  }
+  const { stdout } = await runShown(/^npm pack$/, {
+    cwd: ROOT,
+    env,
+    flags: ['--json', '--pack-destination', folder],
+  })
+  const [packed] = Object.values(JSON.parse(stdout))
+  return packed
+}
 
 /** Runs a server in the background while `work` runs. */
 async function whileServing(work) {
@@ -70,10 +90,8 @@ try {
     make: 'make',
     'g++': 'g++',
   })
-  let tarball
   await check('npm pack holds what runs, and no more', async () => {
-    const packed = await pack(folder)
-    tarball = join(folder, packed.filename)
+    const packed = await pack()
     const names = packed.files.map(({ path }) => path)
     const others = names
       .filter((path) => !/^dist\/(src|certs)\/.*\.(js|json)$|^node_modules\//.test(path))
@@ -84,14 +102,20 @@ try {
     const bundled = packed.bundled.length
     return `${names.length} files, ${bundled} packages, ${Math.round(packed.size / 1024)} KiB`
   })
+  await check('package.json in it has addresses and keywords', async () => {
+    const [archive] = readdirSync(folder).filter((name) => name.endsWith('.tgz'))
+    const packed = ['-xzOf', join(folder, archive), 'package/package.json']
+    const { repository, bugs, keywords } = JSON.parse(await must('tar', packed))
+    const expected =
+      'git+https://git.example.com/owner/latchkey.git https://git.example.com/owner/latchkey/issues'
+    const found = `${repository?.url} ${bugs}`
+    if (found !== expected || !keywords.includes('kms')) throw new Error(found)
+  })
   await check('it installs in an empty folder, without a warning', async () => {
     const env = { npm_config_nodedir: await findHeaders(process.execPath, process.versions.node) }
-    const output = await must('npm', ['install', '--prefix', prefix, tarball], {
-      ...here,
-      env,
-      timeoutMs: 1_800_000,
-    })
+    const { output } = await runShown(/^npm install /, { env, timeoutMs: 1_800_000 })
     if (/EBADENGINE|deprecated/.test(output)) throw new Error(output)
+    return (await runShown(/ version$/)).stdout.trim().split('\n')[0]
   })
   await check('its packages are those of the lock file', async () => {
     const lock = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8')).packages
@@ -106,15 +130,17 @@ try {
     if (count < 50) throw new Error(`only ${count} packages`)
     return `${count} packages`
   })
-  await check('quickstart, and the command that it prints exists', async () => {
-    const output = await must(
-      latchkey,
-      ['quickstart', '--dir', demo, '--port', '0', '--once'],
-      here,
-    )
-    // The path has an @, so it is quoted for the shell.
+  await check('quickstart: a signed Encrypt, and the command that it prints exists', async () => {
+    const { output } = await runShown(/ quickstart /, { flags: ['--port', '0'] })
+    if (!/Encrypt +200/.test(output)) throw new Error(output)
+    // The path contains an @, so it is quoted for the shell.
     const [, program = ''] = /^\S+ '?([^\s']+)'? simulate /m.exec(output) ?? []
     if (!program.startsWith(prefix) || !existsSync(program)) throw new Error(output)
+  })
+  await check('every command on the page was run', () => {
+    const missed = commands.filter((command) => !isRun.has(command))
+    if (missed.length > 0) throw new Error(missed.join('\n'))
+    return Promise.resolve(`${commands.length} commands`)
   })
   await check('serve with the guard of the lease, kill, restore', async () => {
     writeFileSync(config, readFileSync(config, 'utf8').replace(/port: 8443/, 'port: 0'))

@@ -1,5 +1,6 @@
-// Builds the .deb and the .rpm, and tries the .deb in a Debian of its own: install, serve, kill, upgrade, remove. It is
-// separate from `npm run check`, because it compiles with Go and needs root. The last line is `N passed, N failed`.
+// Builds the .deb and the .rpm, and tests each in a separate Debian root: runs the commands from docs/install.md up to
+// a signed Encrypt request, then tests a kill, an upgrade and a removal. This is not part of `npm run check`, because
+// it compiles Go programs and requires root. The last line is `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import {
@@ -7,6 +8,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
@@ -15,22 +17,26 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { countChecks } from './counted-checks.mjs'
 import { buildPackages } from './build-packages.mjs'
-import { installPrograms, must, ROOT, run } from './process.mjs'
+import { built } from './chart-site.mjs'
+import { createPackageRoot, PLACE } from './package-root.mjs'
+import { installPrograms, must, run } from './process.mjs'
 import { setUp } from './setup.mjs'
+import { findCommand, shownCommands } from './shown-commands.mjs'
 
-const RELEASE = 'bookworm'
-const BASE = join(ROOT, `node_modules/.cache/packages/${RELEASE}`)
 const VERSIONS = ['0.1.0', '0.1.1']
+/** Host name in the commands of docs/install.md. The Debian root's /etc/hosts defines it. */
+const HOST = 'xks.example.com'
 const { check, fail, finish } = countChecks()
+const commands = shownCommands('docs/install.md', 'Debian and RPM')
 
 const folder = mkdtempSync(join(tmpdir(), 'latchkey-packages-'))
-const root = join(folder, 'root')
-const mounts = ['proc', 'dev']
+const hosts = `127.0.0.1 localhost ${HOST}\n`
+const { root, inside, typeInside, toInside, withRoot, takeCalls, kinds } = createPackageRoot({
+  folder,
+  hosts,
+})
 
-/** Runs a command in the other Debian. @throws unless it succeeds */
-const inside = (...words) => must('chroot', [root, ...words], { cwd: '/', timeoutMs: 120_000 })
-
-/** Serves as the unit would, as the user latchkey with the unit's command line, while `work` runs. */
+/** Runs the systemd unit's command line as the user `latchkey` while `work` runs. */
 async function whileServing(work) {
   const unit = readFileSync(join(root, 'usr/lib/systemd/system/latchkey.service'), 'utf8')
   const [, command = ''] = /^ExecStart=(.*)$/m.exec(unit) ?? []
@@ -62,71 +68,104 @@ async function whileServing(work) {
   }
 }
 
-/** Unpacks a Debian, once for all runs, and copies it. */
-async function prepareRoot() {
-  if (!existsSync(join(BASE, 'usr/bin/dpkg'))) {
-    rmSync(BASE, { recursive: true, force: true })
-    await must('debootstrap', ['--variant=minbase', RELEASE, BASE], { timeoutMs: 550_000 })
-  }
-  await must('cp', ['-a', BASE, root])
-  // debootstrap does not write this file.
-  writeFileSync(join(root, 'etc/hosts'), '127.0.0.1 localhost\n')
-  for (const name of mounts) await must('mount', ['--bind', `/${name}`, join(root, name)])
+/**
+ * Creates a certificate issued by a private authority.
+ * @returns the file name of the authority's certificate
+ */
+async function putCertificate() {
+  const { createAuthority, issueCertificate } = await built('certs/dev-pki.js')
+  const authority = await createAuthority('packages CA')
+  const subject = { commonName: HOST, names: [HOST], usage: 'server' }
+  const { certificate, privateKey } = await issueCertificate(authority, subject)
+  const put = (name, text) => writeFileSync(join(root, PLACE, name), text, { mode: 0o600 })
+  put('server.crt', certificate)
+  put('server.key', privateKey)
+  put('ca.crt', authority.certificatePem)
+  return 'ca.crt'
 }
 
-async function tryDeb([first, second]) {
-  for (const path of [first, second]) cpSync(path, join(root, 'tmp', basename(path)))
-  const install = (path) => inside('dpkg', '--install', join('/tmp', basename(path)))
-  await check('the .deb installs in a minimal Debian', async () => {
-    const output = await install(first)
+/**
+ * Runs the commands of docs/install.md from `init --system` to `doctor`, which sends a signed Encrypt request. Then
+ * tests a kill.
+ */
+async function serveAsShown() {
+  const first = findCommand(commands, /^latchkey init /)
+  const start = findCommand(commands, /^systemctl enable --now latchkey$/)
+  const last = findCommand(commands, /^latchkey doctor /)
+  if (last !== commands.length - 1) throw new Error('the page ends with another command')
+  const ca = await putCertificate()
+  for (const command of commands.slice(first, start + 1)) await typeInside(command)
+  expectCalls(['enable --now latchkey'])
+  if (existsSync(join(root, 'etc/systemd/system/latchkey.service')))
+    throw new Error('a second unit')
+  await whileServing(async (output) => {
+    for (const command of commands.slice(start + 1, last)) await typeInside(command)
+    const trial = `--ignore port,tls-authority --ca ${ca} --idle 1 --requests 20`
+    const said = await typeInside(commands[last].replace('--ignore port', trial))
+    if (!/Encrypt/.test(said)) throw new Error(said)
+    const killed = await inside('latchkey', 'kill', '--all', '--reason', 'package check')
+    if (!/revoked/.test(killed)) throw new Error(`${killed}\n${output()}`)
+  })
+}
+
+/** Checks which `systemctl` calls were made since the previous check. Repeated calls count once. */
+function expectCalls(expected) {
+  const calls = [...new Set(takeCalls().trimEnd().split('\n'))].sort()
+  if (calls.join() !== [...expected].sort().join()) throw new Error(`systemctl: ${calls}`)
+}
+
+async function tryPackage(kind, [first, second]) {
+  const { shown, prepare, install, upgrade, version, remove, purge } = kinds[kind]
+  await prepare()
+  for (const path of [first, second]) cpSync(path, join(root, toInside(path)))
+  const installation = commands[findCommand(commands, shown)]
+  await check(`the .${kind} installs in a minimal Debian`, async () => {
+    const output = await install(installation)
     if (!output.includes('latchkey init --system')) throw new Error(output)
+    expectCalls(['daemon-reload', 'try-restart latchkey.service'])
     return (await inside('latchkey', 'version')).trim().split('\n')[0]
   })
-  await check('quickstart: a signed Encrypt', async () => {
-    const words = ['quickstart', '--dir', '/tmp/demo', '--port', '0', '--once']
-    const output = await inside('latchkey', ...words)
+  await check(`${kind}: quickstart, a signed Encrypt`, async () => {
+    const command = commands[findCommand(commands, /^latchkey quickstart /)]
+    const output = await typeInside(`${command} --port 0`)
     if (!/Encrypt +200/.test(output)) throw new Error(output)
   })
-  await check('init --system; serve as the unit does; keys create; kill', async () => {
-    await inside('latchkey', 'init', '--system')
-    if (existsSync(join(root, 'etc/systemd/system/latchkey.service')))
-      throw new Error('a second unit')
-    await must('openssl', [
-      ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '30', '-subj', '/CN=localhost'],
-      ...['-addext', 'subjectAltName=DNS:localhost'],
-      ...['-keyout', join(root, 'etc/latchkey/tls/server.key')],
-      ...['-out', join(root, 'etc/latchkey/tls/server.crt')],
-    ])
-    await inside('chown', 'root:latchkey', '/etc/latchkey/tls/server.key')
-    await inside('chmod', '0640', '/etc/latchkey/tls/server.key')
-    await whileServing(async (output) => {
-      await inside('latchkey', 'keys', 'create', 'my-key')
-      const killed = await inside('latchkey', 'kill', '--all', '--reason', 'package check')
-      if (!/revoked/.test(killed)) throw new Error(`${killed}\n${output()}`)
-    })
-  })
-  await check('the upgrade keeps store and kill', async () => {
-    await install(second)
-    const status = await inside('dpkg-query', '--show', 'latchkey')
+  await check(`${kind}: a service with a signed Encrypt, as the page shows; kill`, serveAsShown)
+  await check(`${kind}: the upgrade keeps store and kill`, async () => {
+    await upgrade(second)
+    const status = await version()
     if (!status.includes(VERSIONS[1])) throw new Error(status)
+    expectCalls(['daemon-reload', 'try-restart latchkey.service'])
     await whileServing(async () => {
       const { stdout } = await run('chroot', [root, 'latchkey', 'status'], { cwd: '/' })
       if (!/package check/.test(stdout)) throw new Error(stdout)
     })
   })
-  await check('remove and purge leave keys and configuration', async () => {
-    await inside('dpkg', '--remove', 'latchkey')
-    for (const path of ['usr/lib/latchkey', 'usr/bin/latchkey']) {
+  await check(`${kind}: a removal leaves keys and configuration`, async () => {
+    await remove()
+    expectCalls(['--no-reload disable --now latchkey.service', 'daemon-reload'])
+    for (const path of ['usr/lib/latchkey', 'usr/bin/latchkey', 'usr/share/doc/latchkey']) {
       if (existsSync(join(root, path))) throw new Error(`${path} is left`)
     }
-    await inside('dpkg', '--purge', 'latchkey')
+    await purge()
     for (const name of ['etc/latchkey/latchkey.yaml', 'var/lib/latchkey/master.key']) {
       if (!existsSync(join(root, name))) throw new Error(`${name} is gone`)
     }
-    await install(first)
+    await install(installation)
     const { stdout } = await run('chroot', [root, 'latchkey', 'status'], { cwd: '/' })
     if (!/package check/.test(stdout)) throw new Error(stdout)
   })
+}
+
+/** Builds the packages for the version in package.json, with the command from docs/install.md. */
+async function buildAsShown(target) {
+  const command = commands[findCommand(commands, /^npm run packages$/)]
+  await must('sh', ['-c', `${command} -- ${target}`], { timeoutMs: 3_600_000 })
+  const files = readdirSync(target).map((name) => join(target, name))
+  return ['.deb', '.rpm'].map((end) => files.find((file) => file.endsWith(end)))
+}
+
+async function checkManual() {
   await check('the man pages are clean, and the completion completes', async () => {
     const share = join(root, 'usr/share')
     for (const page of ['man1/latchkey.1.gz', 'man5/latchkey.yaml.5.gz']) {
@@ -151,7 +190,6 @@ try {
     rpm: 'rpm',
     groff: 'groff-base',
     go: 'golang',
-    openssl: 'openssl',
   })
   await setUp(() => undefined)
   const packages = {}
@@ -159,15 +197,29 @@ try {
     for (const version of VERSIONS) {
       const target = join(folder, version)
       mkdirSync(target)
-      packages[version] = await buildPackages(target, { version })
+      packages[version] =
+        version === VERSIONS[0]
+          ? await buildAsShown(target)
+          : await buildPackages(target, { version })
     }
     return Object.values(packages)
       .flat()
       .map((path) => basename(path))
       .join(', ')
   })
-  await prepareRoot()
-  await tryDeb(VERSIONS.map((version) => packages[version][0]))
+  await withRoot(async () => {
+    await tryPackage(
+      'deb',
+      VERSIONS.map((version) => packages[version][0]),
+    )
+    await checkManual()
+  })
+  await withRoot(() =>
+    tryPackage(
+      'rpm',
+      VERSIONS.map((version) => packages[version][1]),
+    ),
+  )
   await check('the .rpm has the same files', async () => {
     const [deb, rpm] = packages[VERSIONS[0]]
     const list = async (command) =>
@@ -185,10 +237,7 @@ try {
 } catch (error) {
   fail(error)
 } finally {
-  for (const name of mounts) await run('umount', ['--lazy', join(root, name)])
-  // If a folder were still mounted here, this would delete its contents on the host.
-  const { stdout } = await run('sh', ['-c', `grep -c ' ${root}/' /proc/self/mounts`])
-  if (stdout.trim() === '0') rmSync(folder, { recursive: true, force: true })
-  else process.stdout.write(`${folder} is still mounted\n`)
+  if (existsSync(root)) process.stdout.write(`${root} is left\n`)
+  else rmSync(folder, { recursive: true, force: true })
 }
 finish()

@@ -1,4 +1,4 @@
-// Checks everything that must hold before a change is merged. The last line is `N passed, N failed`.
+// Runs all checks that a change must pass before it is merged. The last line is `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,7 +8,7 @@ import { compile, cpuOfChildren, installPrograms, must, ROOT } from './process.m
 import { setUp } from './setup.mjs'
 import { findTests, runTests, WIDTH } from './tests.mjs'
 
-/** Programs and files (as shell patterns) that tests need, with the Debian package of each. */
+/** Programs and files (as shell patterns) required by the tests, each with its Debian package. */
 const PROGRAMS = {
   chromium: 'chromium',
   '/usr/bin/aws': 'awscli',
@@ -18,6 +18,7 @@ const PROGRAMS = {
   spin: 'spin',
   haproxy: 'haproxy',
   nginx: 'nginx-light',
+  tinyproxy: 'tinyproxy',
   'systemd-analyze': 'systemd',
   promtool: 'prometheus',
   'softhsm2-util': 'softhsm2',
@@ -32,7 +33,7 @@ const PROGRAMS = {
 let passed = 0
 let failed = 0
 
-/** @param {() => Promise<{ passed?: number, failed?: number } | void>} work throws when it fails */
+/** @param {() => Promise<{ passed?: number, failed?: number } | void>} work throws if the step fails */
 async function step(name, work) {
   const startedAt = performance.now()
   let note = 'ok'
@@ -51,13 +52,13 @@ async function step(name, work) {
   return note !== 'FAILED'
 }
 
-/** Runs a tool of node_modules/.bin; its output is shown only if it fails. */
+/** Runs a tool from node_modules/.bin. Its output is shown only if it fails. */
 const tool =
   (name, ...operands) =>
   () =>
     must('npx', ['--no', '--', name, ...operands]).then(() => {})
 
-/** Steps that need only the build, the longest first. */
+/** Steps that require only the build, the longest first. */
 const STATIC_STEPS = [
   ['lint', tool('eslint', '--max-warnings=0', '.')],
   ['format', tool('prettier', '--check', '.')],
@@ -70,7 +71,7 @@ const STATIC_STEPS = [
   ['latchkey version', () => must(join(ROOT, 'dist/src/main.js'), ['version']).then(() => {})],
 ]
 
-/** All steps share one queue, so that no core is idle while work is left. */
+/** All steps share one queue, so that no core is idle while there is work left. */
 async function main() {
   const ready = await step('install and build', () =>
     setUp(() => {}).then(() => installPrograms(PROGRAMS)),
@@ -81,7 +82,7 @@ async function main() {
   const compiling = pool(() => step('types of tests', () => compile('test')))
   const checking = STATIC_STEPS.map(([name, work]) => pool(() => step(name, work)))
   if (await compiling) {
-    // The build for the second run of the tests is made first, in parallel with other work.
+    // Queue this before the tests, so that the copy for the second test run is ready early.
     const preparing = pool(prepareNode24)
     await Promise.all([
       step(`tests on Node.js ${process.versions.node}`, () =>

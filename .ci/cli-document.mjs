@@ -15,8 +15,7 @@ Results go to standard output, everything else to standard error: \`latchkey: er
 \`LATCHKEY_DEBUG=1\` adds the stack to an error.
 
 Commands change keys and credentials in the store, and running servers apply the changes within \`store.pollInterval\`,
-without a restart. Commands that destroy something only show what they would do unless \`--yes\` is given. Secrets are read
-from files and standard input, never from the command line.
+without a restart. Secrets are read from files and standard input, never from the command line.
 `
 
 const cell = (text) => text.replaceAll('|', '\\|')
@@ -28,6 +27,26 @@ function exitCodes(codes) {
     '| code | meaning |',
     '|---|---|',
     ...Object.values(codes).map(({ code, meaning }) => `| ${code} | ${cell(meaning)} |`),
+    '',
+  ].join('\n')
+}
+
+function effectsTable(effects) {
+  const { asks, protects, adds } = effects
+  return [
+    '## Before something changes',
+    '',
+    '`--yes` carries out the change, and `--dry-run` only shows it. The two flags cannot be combined.',
+    '',
+    '| without `--yes` | commands |',
+    '|---|---|',
+    ...[asks, protects, adds].map(
+      ({ meaning, commands }) =>
+        `| They ${meaning}. | ${commands.map((name) => `[\`${name}\`](#${anchor(name)})`).join(', ')} |`,
+    ),
+    '',
+    '`deadman start` and `deadman renew` need `--yes` only to open a closed key store, or to keep one open for longer.',
+    '`keys rotate` and `register` also have `--dry-run`. All other commands change nothing.',
     '',
   ].join('\n')
 }
@@ -61,8 +80,8 @@ function commandSection(command, usage, commonFlags) {
   ].join('\n')
 }
 
-/** Builds docs/cli.md from the descriptions of the commands. */
-export function cliDocument({ commands, commonFlags, exitCodes: codes, usageOf }) {
+/** Builds docs/cli.md from the command descriptions. */
+export function cliDocument({ commands, commonFlags, effects, exitCodes: codes, usageOf }) {
   const overview = [
     '| command | what it does |',
     '|---|---|',
@@ -72,7 +91,7 @@ export function cliDocument({ commands, commonFlags, exitCodes: codes, usageOf }
     '',
   ].join('\n')
   const sections = commands.map((command) => commandSection(command, usageOf(command), commonFlags))
-  return [CLI_HEAD, overview, exitCodes(codes), ...sections].join('\n')
+  return [CLI_HEAD, overview, effectsTable(effects), exitCodes(codes), ...sections].join('\n')
 }
 
 const anchor = (name) => name.replaceAll(' ', '-')

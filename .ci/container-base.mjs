@@ -1,6 +1,6 @@
-// Builds replacements for the base images when no image registry is available: a Debian by debootstrap from the mirror
-// that this host's apt uses, and the same with Node.js and npm from the package registry, laid out like the official
-// image.
+// Builds replacements for the base images if no image registry is available. One is a Debian system created by
+// debootstrap from the host's apt mirror. The other adds Node.js and npm from the package registry, laid out as in the
+// official image.
 // SPDX-License-Identifier: Apache-2.0
 import { cpSync, existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -9,17 +9,16 @@ import { must, ROOT } from './process.mjs'
 
 const CACHE = join(ROOT, 'node_modules/.cache/container')
 const SUITE = 'bookworm'
-/** Files that the slim images leave out too. */
+/** Files that the official slim images also omit. */
 const LEFT_OUT = [
   ...['var/cache/apt/archives', 'var/lib/apt/lists'],
   ...['doc', 'info', 'lintian', 'locale', 'man'].map((part) => join('usr/share', part)),
 ]
-/** Version that Node.js's own image contains. */
+/** The npm version in the official Node.js image. */
 const NPM_VERSION = '11.19.1'
 
-/** @returns {Promise<{ debian: string, node: string }>} folders with root file systems */
+/** @returns {Promise<{ debian: string, node: string }>} folders with the root file systems */
 export async function makeBases(nodeVersion) {
-  mkdirSync(CACHE, { recursive: true })
   const debian = await makeDebian()
   const node = join(CACHE, `node-${nodeVersion}`)
   if (!existsSync(join(node, 'usr/local/bin/npm'))) {
@@ -31,23 +30,27 @@ export async function makeBases(nodeVersion) {
   return { debian, node }
 }
 
-async function makeDebian() {
+/**
+ * Creates a Debian root file system once and reuses it for later runs.
+ * @returns {Promise<string>} its path
+ */
+export async function makeDebian() {
+  mkdirSync(CACHE, { recursive: true })
   const folder = join(CACHE, 'debian')
   if (existsSync(join(folder, 'etc/debian_version'))) return folder
   rmSync(folder, { recursive: true, force: true })
   const unfinished = `${folder}.unfinished`
   rmSync(unfinished, { recursive: true, force: true })
   const args = ['--variant=minbase', '--include=ca-certificates', SUITE, unfinished]
-  await must('debootstrap', [...args, await findMirror()], { timeoutMs: 600_000 })
+  await must('debootstrap', [...args, await findMirror()], { timeoutMs: 1_800_000 })
   for (const part of LEFT_OUT) rmSync(join(unfinished, part), { recursive: true, force: true })
-  // Containers need the certificate authorities of this host too, in case a TLS proxy sits in front
-  // of the package registries.
+  // Containers also need this host's CA certificates, in case a TLS proxy sits in front of the package registries.
   await must('cp', ['-L', '/etc/ssl/certs/ca-certificates.crt', join(unfinished, 'etc/ssl/certs')])
   await must('mv', [unfinished, folder])
   return folder
 }
 
-/** Finds the site that most of this host's packages come from. */
+/** Finds the mirror that provides most of this host's packages. */
 async function findMirror() {
   const sites = (await must('apt-get', ['indextargets', '--format', '$(SITE)'])).trim().split('\n')
   const counts = new Map()

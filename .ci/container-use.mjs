@@ -1,4 +1,4 @@
-// Runs a built image with `buildah run` as its own user, on a read-only root file system.
+// Runs a built image with `buildah run`, as the image's own user and on a read-only root file system.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import {
@@ -22,6 +22,8 @@ const REGION = 'eu-west-1'
 const KMS_NAME = `cks.kms.${REGION}.amazonaws.com`
 const KEY_ID = 'container-key'
 const DRAIN_MS = 10_000
+/** Exit code of a command that could not write because the file system is read-only. */
+const READ_ONLY = 30
 const LAZY = [
   ...['@opentelemetry/api', '@opentelemetry/sdk-trace', '@opentelemetry/exporter-trace-otlp-http'],
   ...['@aws-sdk/client-kms', 'pg', 'uplot'],
@@ -62,9 +64,10 @@ export async function useImage({ target, image, container, folder, check }) {
       ),
     )
   }
-  // Buildah would mount the image's own volume or ours, whichever an unstable sort puts first.
+  // Remove the image's own volume. Otherwise, buildah would mount either that volume or ours, depending on an unstable
+  // sort.
   await buildah('config', '--volume', '/var/lib/latchkey-', container)
-  // Buildah's mount points must exist. From now on nothing writes to the root file system.
+  // Create buildah's mount points now, because nothing can write to the root file system later.
   for (const name of ['run', 'dev', 'proc', 'sys'])
     mkdirSync(join(folder, name), { recursive: true })
   for (const name of ['run/.containerenv', 'etc/hosts', 'etc/resolv.conf', 'etc/hostname']) {
@@ -72,19 +75,16 @@ export async function useImage({ target, image, container, folder, check }) {
   }
   await must('mount', ['--bind', folder, folder])
   await must('mount', ['-o', 'remount,bind,ro', folder])
-  // /run is writable, because buildah removes its own file there at the end and crashes if it
-  // cannot.
+  // /run must be writable, because buildah removes its own file there at the end, and crashes if it cannot.
   await must('mount', ['-t', 'tmpfs', '-o', 'mode=0755,size=1m', 'tmpfs', join(folder, 'run')])
   try {
     await check(`${target}: the root file system is read-only, for root too`, async () => {
-      const write = "require('fs').writeFileSync('/opt/latchkey/x', '')"
-      const { code, output } = await runInside(
-        container,
-        site,
-        ['/usr/local/bin/node', '-e', write],
-        0,
-      )
-      if (code === 0 || !output.includes('EROFS')) throw new Error(`written: ${output}`)
+      // Buildah sometimes loses the last output of a command that fails, but not its exit code.
+      const write = `process.exitCode = 1; try { require('fs').writeFileSync('/opt/latchkey/x', '') }
+        catch ({ code }) { if (code === 'EROFS') process.exitCode = ${READ_ONLY} }`
+      const command = ['/usr/local/bin/node', '-e', write]
+      const { code, output } = await runInside(container, site, command, 0)
+      if (code !== READ_ONLY) throw new Error(`ended with ${code}: ${output}`)
     })
     await check(`${target}: init, a key and a credential`, () => initialise(inside))
     await serveAndCall({ target, image, container, site, inside, check })
@@ -119,10 +119,7 @@ async function freePort() {
   return port
 }
 
-/**
- * Prepares certificates and the configuration as they would be mounted, and an empty volume for the
- * store.
- */
+/** Creates the certificates and the configuration to mount, and an empty volume for the store. */
 async function prepareSite(home) {
   const { createAuthority, issueCertificate } = await built('certs/dev-pki.js')
   const etc = join(home, 'etc')
@@ -202,7 +199,7 @@ async function serveAndCall({ target, image, container, site, inside, check }) {
     if (isUp) await call({ target, site, inside, check })
   } finally {
     await check(`${target}: SIGTERM ends it with 0 within its drain time`, async () => {
-      process.kill(findProcess('tini'), 'SIGTERM')
+      process.kill(findProcess('tini', child.pid), 'SIGTERM')
       const timer = setTimeout(() => child.kill('SIGKILL'), DRAIN_MS)
       const code = await ended
       clearTimeout(timer)
@@ -211,21 +208,25 @@ async function serveAndCall({ target, image, container, site, inside, check }) {
   }
 }
 
-/** Returns the process id of the container's first process on this host. */
-function findProcess(name) {
-  const found = readdirSync('/proc').find((pid) => {
-    if (!/^\d+$/.test(pid)) return false
-    try {
-      const isOurs = readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(
-        '/opt/latchkey/dist/src/main.js',
-      )
-      return isOurs && readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === name
-    } catch {
-      return false
-    }
-  })
-  if (found === undefined) throw new Error(`no process ${name}`)
-  return Number(found)
+/**
+ * Returns the host's process id of a container's process.
+ * @param {number} ancestor the process of buildah that runs the container
+ */
+export function findProcess(name, ancestor) {
+  for (const pid of descendantsOf(ancestor)) {
+    if (readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === name) return pid
+  }
+  throw new Error(`no process ${name}`)
+}
+
+/** Returns the ids of a process's children, their children, and so on. */
+function descendantsOf(pid) {
+  const children = readdirSync(`/proc/${pid}/task`)
+    .map((thread) => readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8'))
+    .flatMap((text) => text.trim().split(' '))
+    .filter((child) => child !== '')
+    .map(Number)
+  return [...children, ...children.flatMap(descendantsOf)]
 }
 
 async function call({ target, site, inside, check }) {

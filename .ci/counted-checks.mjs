@@ -1,15 +1,17 @@
-// Counts the checks that people start by hand: each prints a line, and the last line is `N passed, N failed`.
+// Counts the results of manually run checks. Each check prints a line, and the last line is `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * @returns `check` runs one check and reports whether it passed; `fail` counts a failure outside of one; `finish` prints
- *   the last line and sets the exit code
+ * @returns `check` runs a check and reports whether it passed; `fail` counts a failure outside a check; `finish` prints
+ * the last line and sets the exit code
  */
 export function countChecks() {
   let passed = 0
   let failed = 0
   return {
-    /** @param {() => Promise<string | void>} work throws when the check fails; a text replaces `ok` in its line */
+    /**
+     * @param {() => Promise<string | void>} work throws if the check fails; a returned text replaces `ok` in the output
+     */
     async check(name, work) {
       const startedAt = performance.now()
       let outcome = 'ok'

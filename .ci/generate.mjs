@@ -1,4 +1,4 @@
-// Writes every generated file. With --check it only lists those that differ, and exits with 1.
+// Writes every generated file. With --check, it only lists outdated files, and exits with 1 if there are any.
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -30,7 +30,7 @@ function put(path, text) {
   if (!isCheck) writeFileSync(file, text)
 }
 
-/** Imports a module of the build, because the descriptions come from the program itself. */
+/** Imports a module from the build, because the program itself provides the descriptions. */
 const built = (path) => import(new URL(`../dist/src/${path}`, import.meta.url))
 
 async function openApiTypes() {
@@ -39,7 +39,8 @@ async function openApiTypes() {
 }
 
 /**
- * Stored as data, because parsing the YAML would take longer than the rest of a command's start.
+ * Converts the YAML to data, because parsing it at startup would take longer than loading everything else that a
+ * command needs.
  */
 function openApiDocument() {
   const { info, components } = parse(readFileSync(join(ROOT, 'openapi.yaml'), 'utf8'))
@@ -54,7 +55,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
 
 put('src/openapi/types.gen.ts', await openApiTypes())
 put('src/openapi/document.gen.ts', openApiDocument())
-// A check runs after the build; a write usually follows a change of the sources.
+// `--check` always runs after a build. Without it, the sources have usually changed, so build first.
 if (!isCheck) await compile('.')
 
 const { describeAsJsonSchema, describeAsMarkdown } = await built('config/describe.js')
@@ -66,7 +67,8 @@ const commands = await Promise.all([...COMMANDS.keys()].map(loadCommand))
 const { COMMON_FLAGS: commonFlags } = await built('terminal/command.js')
 const { EXIT_CODES: exitCodes } = await built('cli/exit-codes.js')
 const { usageOf } = await built('cli/help.js')
-put('docs/cli.md', cliDocument({ commands, commonFlags, exitCodes, usageOf }))
+const { EFFECTS: effects } = await built('cli/effects.js')
+put('docs/cli.md', cliDocument({ commands, commonFlags, effects, exitCodes, usageOf }))
 
 const page = (path) => readFileSync(join(ROOT, path), 'utf8')
 put(

@@ -1,60 +1,85 @@
-// Generates the files of docs/images from a real run: the terminal of `simulate` as SVG, and the page of `report` and
-// the console, in light and dark, as PNG. Run `npm run images` after changing one of them, on an otherwise idle
-// machine, because the times in the pictures are real. `npm run images -- console` generates only those whose name
-// contains a word.
+// Generates the images in docs/images from a real run: the terminal output of `simulate` as SVG, and the report page
+// and the console in light and dark mode as PNG. Run `npm run images` after changing any of them, on an otherwise idle
+// machine, because the times in the images are real. `npm run images -- console` generates only the images whose names
+// contain `console`. With `KEEP=1 npm run check:container -- latchkey` before and `ON=localhost/latchkey-check` in the
+// environment, Latchkey runs in that container image; this needs root.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { chromium } from 'playwright-core'
+import { buildah, buildahArguments } from './buildah.mjs'
 import { ROOT } from './process.mjs'
 
 const IMAGES = join(ROOT, 'docs/images')
 const MAIN = join(ROOT, 'dist/src/main.js')
 const CHROMIUM = '/usr/bin/chromium'
-/** Size of the picture of the report in CSS pixels: its head, its figures and its chart. */
+/** Uid in the container images. */
+const USER = 1000
+/** Size of the report image in CSS pixels. It shows the header, the figures and the chart. */
 const REPORT = { width: 1080, height: 735 }
 
-/** Starts quickstart in `folder`. Resolves to its address and a function that stops it. */
-async function startDemo(folder) {
-  const server = spawn(process.execPath, [MAIN, 'quickstart', '--dir', folder, '--port', '0'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
+const image = process.env.ON
+const folder = await mkdtemp(join(tmpdir(), 'latchkey-images-'))
+/** Container in which Latchkey runs, if it runs in an image. */
+const container = image === undefined ? undefined : await buildah('from', image)
+
+/** Returns the command line that runs Latchkey on the host or in the container. */
+function commandLine(words, flags = []) {
+  if (container === undefined) return [process.execPath, MAIN, ...words]
+  return [
+    'buildah',
+    ...buildahArguments('run', '--isolation', 'chroot', '--user', `${USER}:${USER}`, ...flags),
+    ...['--volume', `${folder}:${folder}:rw`, container, '--', '/usr/local/bin/latchkey', ...words],
+  ]
+}
+
+/** Starts a Latchkey command in a process group of its own. `stop` ends the group and resolves when it has ended. */
+function start(words) {
+  const [command, ...operands] = commandLine(words)
+  const stdio = ['ignore', 'pipe', 'inherit']
+  const child = spawn(command, operands, { stdio, detached: true })
+  const ended = once(child, 'exit')
+  const stop = async () => {
+    process.kill(-child.pid, 'SIGTERM')
+    await ended
+  }
+  return { stdout: child.stdout, stop }
+}
+
+/** Starts quickstart in the folder `dir`. Resolves to its address and a function that stops it. */
+async function startDemo(dir) {
+  const { stdout, stop } = start(['quickstart', '--dir', dir, '--port', '0'])
   let text = ''
-  for await (const chunk of server.stdout) {
+  for await (const chunk of stdout) {
     text += chunk
     const [, endpoint] = /^Latchkey serves (https:\/\/localhost:\d+)\//m.exec(text) ?? []
     const [, consoleUrl] = /^console +(http:\S+)$/m.exec(text) ?? []
-    if (endpoint !== undefined && consoleUrl !== undefined) {
-      const stop = async () => {
-        server.kill('SIGTERM')
-        await once(server, 'exit')
-      }
-      return { endpoint, consoleUrl, stop }
-    }
+    if (endpoint !== undefined && consoleUrl !== undefined) return { endpoint, consoleUrl, stop }
   }
   throw new Error(`quickstart ended:\n${text}`)
 }
 
-/** Runs a command of Latchkey in a pseudo terminal, and returns what it prints. @throws if it fails */
+/** Runs a Latchkey command in a pseudoterminal, and returns its output. @throws if it fails */
 async function runInTerminal(words) {
-  const command = [process.execPath, MAIN, ...words].join(' ')
+  const command = commandLine(words, ['--terminal']).join(' ')
   const child = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['ignore', 'pipe', 2] })
   let text = ''
   child.stdout.setEncoding('utf8').on('data', (chunk) => (text += chunk))
   const [code] = await once(child, 'close')
   if (code !== 0) throw new Error(`${command} ended with ${code}:\n${text}`)
-  return text.replaceAll('\r\n', '\n').trimEnd()
+  // Buildah's terminal starts with the echo of a NUL.
+  return text.replace(/^\^@/, '').replaceAll('\r\n', '\n').trimEnd()
 }
 
 const FONT_PX = 14
 const CELL_PX = 8.4
 const LINE_PX = 20
 const MARGIN_PX = 18
-/** Colors of the terminal, by the parameters of the escape sequence. */
+/** Terminal colors by escape sequence parameter. */
 const STYLES = {
   '': 'fill="#d6dbe1"',
   1: 'fill="#ffffff" font-weight="bold"',
@@ -68,7 +93,10 @@ const STYLES = {
 const escapeXml = (text) =>
   text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 
-/** Draws the text of a terminal, with its colors. Each run of one style has its own column, whatever the font. */
+/**
+ * Draws terminal output with its colors. Each run of text in one style is positioned by its column, so that the result
+ * does not depend on the font.
+ */
 function drawTerminal(title, text) {
   const lines = [`\u001b[1m$ ${title}\u001b[0m`, '', ...text.split('\n')]
 
@@ -84,7 +112,7 @@ function drawTerminal(title, text) {
         style = part === '0' ? '' : part
         return []
       }
-      // Viewers collapse blanks, so each cell of a table gets its own position.
+      // Viewers collapse spaces, so each table cell has its own position.
       const cells = [...part.matchAll(/\S+(?: \S+)*/g)].map(({ 0: cell, index }) => {
         const x = MARGIN_PX + (column + index) * CELL_PX
         return `<tspan x="${x.toFixed(1)}" ${STYLES[style]}>${escapeXml(cell)}</tspan>`
@@ -108,7 +136,7 @@ ${rows.filter((row) => row !== '').join('\n')}
 `
 }
 
-async function drawSimulate(folder) {
+async function drawSimulate() {
   const demo = join(folder, 'demo')
   const { endpoint, stop } = await startDemo(demo)
   try {
@@ -120,7 +148,7 @@ async function drawSimulate(folder) {
   }
 }
 
-async function drawReport(folder) {
+async function drawReport() {
   const page = join(folder, 'report.html')
   await runInTerminal(['report', '--out', page])
   const browser = await launch()
@@ -140,28 +168,23 @@ async function drawReport(folder) {
 
 const launch = () => chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] })
 
-/** Starts `simulate --serve`, and resolves once its applications run. Returns a function that stops it. */
+/** Starts `simulate --serve`, and resolves once its applications are running. Returns a function that stops it. */
 async function playApplications(demo, endpoint) {
-  const words = ['simulate', '--demo', demo, '--endpoint', endpoint, '--serve']
-  const child = spawn(process.execPath, [MAIN, ...words], { stdio: ['ignore', 'pipe', 'inherit'] })
-  const ended = once(child, 'exit')
+  const { stdout, stop } = start(['simulate', '--demo', demo, '--endpoint', endpoint, '--serve'])
   let text = ''
-  for await (const chunk of child.stdout) {
+  for await (const chunk of stdout) {
     text += chunk
-    if (text.includes('Ctrl-C stops it.')) break
+    if (text.includes('Press Ctrl-C to stop.')) break
   }
-  return async () => {
-    child.kill('SIGTERM')
-    await ended
-  }
+  return stop
 }
 
-/** How long the plots collect data before the screenshot, in milliseconds. */
+/** Time for which the plots collect data before the screenshot, in milliseconds. */
 const PLOTTED_MS = 60_000
 const CONSOLE = { width: 1080, height: 900 }
 
-/** Takes screenshots of the console's pages while the applications run, and of its first page after a stop. */
-async function drawConsole(folder) {
+/** Takes screenshots of the console's pages while the applications are running, and of its first page after a kill. */
+async function drawConsole() {
   const demo = join(folder, 'console')
   const { endpoint, consoleUrl, stop } = await startDemo(demo)
   const stopApplications = await playApplications(demo, endpoint)
@@ -205,9 +228,10 @@ async function drawConsole(folder) {
 await mkdir(IMAGES, { recursive: true })
 const PICTURES = { simulate: drawSimulate, report: drawReport, console: drawConsole }
 const [word = ''] = process.argv.slice(2)
-const folder = await mkdtemp(join(tmpdir(), 'latchkey-images-'))
 try {
-  for (const [name, draw] of Object.entries(PICTURES)) if (name.includes(word)) await draw(folder)
+  if (container !== undefined) await chown(folder, USER, USER)
+  for (const [name, draw] of Object.entries(PICTURES)) if (name.includes(word)) await draw()
 } finally {
+  if (container !== undefined) await buildah('rm', container)
   await rm(folder, { recursive: true, force: true })
 }

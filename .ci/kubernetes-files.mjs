@@ -1,15 +1,16 @@
-// Checks the files that accompany the chart: the Kustomize base, which is the rendered chart, and the examples for
-// operators, against the schemas that those operators install.
+// Checks the files that accompany the chart. The Kustomize base must equal the rendered chart, and the examples for
+// Kubernetes operators must match the operators' own schemas.
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Ajv } from 'ajv'
 import { parse, parseAllDocuments, stringify } from 'yaml'
 import { must, ROOT, run } from './process.mjs'
+import { shownYaml } from './shown-commands.mjs'
 
 const CHART = 'docker/helm/latchkey'
 const BASE = 'docker/kustomize/base'
-/** Where each operator keeps its CustomResourceDefinitions: a Go module, and folders in it. */
+/** Location of each operator's CustomResourceDefinitions: the Go module that contains them, and their folders in it. */
 const DEFINITIONS = {
   'github.com/external-secrets/external-secrets@v0.20.4': ['config/crds/bases'],
   'github.com/cert-manager/cert-manager@v1.17.2': ['deploy/crds'],
@@ -30,7 +31,10 @@ async function template(helm, flags, kubernetes) {
   return load(stdout).filter((one) => one !== null)
 }
 
-/** Removes what only Helm needs: its labels, its test, and the name that changes with the configuration. */
+/**
+ * Removes everything that only Helm needs: its labels, its test, the ConfigMap, and the part of the Job's name that
+ * changes with the configuration.
+ */
 function toBase(objects) {
   const kept = objects.filter(({ kind, metadata }) => {
     const isTest = metadata.annotations?.['helm.sh/hook'] !== undefined
@@ -56,7 +60,7 @@ function strip(object) {
   return object
 }
 
-/** Returns validators of the operators' own schemas, by `group/version kind`. */
+/** Returns validators for the operators' own schemas, by `group/version kind`. */
 async function loadDefinitions() {
   const ajv = new Ajv({ strict: false, validateFormats: false, logger: false })
   const validators = new Map()
@@ -80,7 +84,7 @@ async function loadDefinitions() {
   return validators
 }
 
-/** Makes unknown fields errors, which a cluster would drop silently. */
+/** Turns unknown fields, which a cluster would silently drop, into errors. */
 function close(schema) {
   if (typeof schema !== 'object' || schema === null) return schema
   if (Array.isArray(schema)) return schema.map(close)
@@ -89,7 +93,7 @@ function close(schema) {
   if (typeof closed.pattern === 'string' && closed.pattern.includes('(?i)')) delete closed.pattern
   const isOpen = schema['x-kubernetes-preserve-unknown-fields'] === true
   const names = Object.keys(schema.properties ?? {})
-  // `metadata` is described as an object without fields.
+  // Accept any field if the schema lists none, as for `metadata`.
   if (names.length > 0 && !isOpen && typeof schema.type === 'string')
     closed.additionalProperties ??= false
   return closed
@@ -136,18 +140,27 @@ export async function checkKubernetesFiles(options) {
       const { code, output, stdout } = await run(kustomize, ['build', `docker/kustomize/${name}`])
       if (code !== 0) throw new Error(output)
       const objects = load(stdout)
-      const config = objects.find(({ kind }) => kind === 'ConfigMap')
+      const config = objects.find(isConfig)
       const { volumes } = objects.find(({ kind }) => kind === 'StatefulSet').spec.template.spec
       if (!volumes.some(({ configMap }) => configMap?.name === config.metadata.name))
         throw new Error('the pods do not mount the configuration')
-      await checkConfig(config.data['latchkey.yaml'], write)
+      await checkConfig(objects, write)
+      return takes(objects)
+    })
+  }
+  const page = shownYaml('docs/kubernetes.md').map((text, i) => write(`page-${i}.yaml`, text))
+  for (const [i, path] of page.entries()) {
+    await check(`the chart with the values of docs/kubernetes.md, block ${i + 1}`, async () => {
+      const files = i === 0 ? [path] : [page[0], path]
+      const objects = await template(helm, valuesFlags(files), newest)
+      await checkConfig(objects, write)
       return takes(objects)
     })
   }
   await check('the chart with the values of CloudNativePG', async () => {
     const values = 'docker/kubernetes/cloudnative-pg.values.yaml'
     const objects = await template(helm, ['--values', values], newest)
-    await checkConfig(objects.find(({ kind }) => kind === 'ConfigMap').data['latchkey.yaml'], write)
+    await checkConfig(objects, write)
     return takes(objects)
   })
   const validators = await loadDefinitions()
@@ -168,10 +181,25 @@ export async function checkKubernetesFiles(options) {
   })
 }
 
-/** Checks that Latchkey accepts the configuration in the ConfigMap. */
-async function checkConfig(text, write) {
+export const valuesFlags = (files) => files.flatMap((file) => ['--values', file])
+
+const isConfig = ({ kind, data }) => kind === 'ConfigMap' && data['latchkey.yaml'] !== undefined
+
+/**
+ * Checks that Latchkey accepts the ConfigMap's configuration, and that the network policy lets pods reach the database.
+ */
+async function checkConfig(objects, write) {
+  const text = objects.find(isConfig).data['latchkey.yaml']
   if (parse(text) === null) throw new Error('the configuration is empty')
   const file = write('latchkey.yaml', text)
   const words = ['dist/src/main.js', 'config', 'check', '--offline', '--config', file]
   await must(process.execPath, words)
+  const { host, port = 5432 } = parse(text).store.postgres
+  const { egress } = objects.find(({ kind }) => kind === 'NetworkPolicy').spec
+  // A name with a dot is outside of the namespace, so a selector of the namespace's own pods does not include it.
+  const isReached = ({ ipBlock, namespaceSelector }) =>
+    !host.includes('.') || ipBlock !== undefined || namespaceSelector !== undefined
+  const rules = egress.filter(({ ports }) => ports.some((one) => one.port === port))
+  if (!rules.some(({ to }) => to.some(isReached)))
+    throw new Error(`the network policy does not allow ${host}:${port}`)
 }

@@ -1,4 +1,4 @@
-// Builds the native add-ons with node-gyp, using only the package registry.
+// Builds the native add-ons with node-gyp. It needs no network access except to the package registry.
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
@@ -7,29 +7,27 @@ import { installPrograms, must, ROOT } from './process.mjs'
 
 const ADD_ONS = ['better-sqlite3']
 /**
- * If the PKCS#11 add-on cannot be built, only the HSM backend is missing. The failure is reported,
- * and it fails the build only in CI.
+ * Without the PKCS#11 add-on, only the HSM backend is missing. If the add-on cannot be built, the failure is reported,
+ * and is fatal only in CI.
  */
 const OPTIONAL_ADD_ONS = ['pkcs11js']
-/** Latchkey's own add-on, with which the Linux kernel guards the lease. */
+/** Latchkey's own add-on, which lets the Linux kernel enforce the lease. */
 const GUARD = 'src/killswitch/gate/guard'
 export const GUARD_BINARY = `${GUARD}/build/Release/lease_guard.node`
 const GUARD_STAMP = join(ROOT, GUARD, 'build/built-from')
 const TOOLCHAIN = { python3: 'python3', make: 'make', 'g++': 'g++' }
 
-/**
- * @param {{ node: string, cwd: string }} target the Node.js binary to build for, and the project
- */
+/** @param {{ node: string, cwd: string }} target the Node.js binary to build for, and the project folder */
 export async function buildAddOns({ node = process.execPath, cwd = ROOT } = {}) {
   await installPrograms(TOOLCHAIN)
   const version = (await must(node, ['--version'])).trim().slice(1)
   const nodedir = await findHeaders(node, version)
   const env = {
-    // node-gyp takes the version from the Node.js that runs it.
+    // node-gyp builds for the Node.js version that runs it.
     PATH: `${dirname(node)}:${process.env.PATH}`,
     npm_config_nodedir: nodedir,
     npm_config_build_from_source: 'true',
-    // node-gyp's name for make's -j.
+    // node-gyp passes JOBS to make as -j.
     JOBS: 'max',
   }
   const build = async (name) => {
@@ -49,8 +47,8 @@ export async function buildAddOns({ node = process.execPath, cwd = ROOT } = {}) 
 }
 
 /**
- * Built once for all versions of Node.js, because it uses Node-API. Without it the server runs and
- * reports it: a failure is reported here, and fails only CI.
+ * Builds the add-on once for all Node.js versions, because it uses Node-API. The server can run without it, and reports
+ * if it is missing. A build failure is reported here, and is fatal only in CI.
  */
 export async function buildGuard() {
   if (process.platform !== 'linux') return
@@ -64,7 +62,7 @@ export async function buildGuard() {
   try {
     await installPrograms(TOOLCHAIN)
     const nodedir = await findHeaders(process.execPath, process.versions.node)
-    // npm includes node-gyp, which its scripts can find.
+    // npm scripts can use the node-gyp that npm includes.
     await must('npm', ['run', 'build:guard'], { env: { npm_config_nodedir: nodedir } })
     await must(process.execPath, ['-p', `require('./${GUARD_BINARY}').now()`])
     writeFileSync(GUARD_STAMP, wanted)
@@ -74,7 +72,10 @@ export async function buildGuard() {
   }
 }
 
-/** Node's own prefix usually has the headers; the registry's binary package always does. */
+/**
+ * Returns a folder with Node.js headers. Node's own prefix usually has them, and the registry's binary package always
+ * does.
+ */
 export async function findHeaders(node, version) {
   const prefix = dirname(dirname(node))
   if (headersVersion(prefix) === version) return prefix
@@ -91,7 +92,10 @@ function headersVersion(prefix) {
   return `${part('MAJOR')}.${part('MINOR')}.${part('PATCH')}`
 }
 
-/** Installs a separate Node.js below node_modules/.cache. @returns {Promise<string>} its prefix */
+/**
+ * Installs a separate copy of Node.js below node_modules/.cache.
+ * @returns {Promise<string>} its prefix
+ */
 export async function fetchNode(version) {
   const name = `node-${process.platform}-${process.arch}`
   const folder = join(ROOT, 'node_modules/.cache', `${name}-${version}`)

@@ -1,4 +1,4 @@
-// Prepares a copy of the project with add-ons built for Node.js 24, to run the tests there.
+// Prepares a copy of the project with add-ons built for Node.js 24, so that the tests can run there.
 // SPDX-License-Identifier: Apache-2.0
 import {
   copyFileSync,
@@ -15,12 +15,19 @@ import { must, ROOT, run } from './process.mjs'
 import { findTests } from './tests.mjs'
 
 export const VERSION = '24.18.1'
-/** Whole-program tests, because versions of Node.js differ in TLS, HTTP and native code. */
+/**
+ * Tests to run again: those that run the whole program, because Node.js versions differ in TLS, HTTP and native code.
+ */
 const TESTS = ['server/', 'contract/', 'unit/core/tls-groups']
-/** Tokens of other vendors use the same add-on; SoftHSM2 alone is enough here. */
-const LEFT_OUT = /contract\/(nss|p11-kit)/
+/**
+ * Tokens from other vendors use the same add-on, so SoftHSM2 is sufficient here. The long tests of the store's keys, of
+ * tampering, of the kill switch's doors and of the headers that browsers send check many cases of our own rules. They
+ * run no code that depends on the version of Node.js beyond what other tests in these folders run.
+ */
+const LEFT_OUT =
+  /contract\/(nss|p11-kit|store-rekey|store-key-change|store-tampering)|server\/(kill-doors|admin-sources)/
 
-/** Builds it if it is missing. @returns the options for `runTests` in tests.mjs */
+/** Builds the copy if it is missing. @returns the options for `runTests` in tests.mjs */
 export async function prepareNode24() {
   const prefix = await fetchNode(VERSION)
   const node = join(prefix, 'bin/node')
@@ -30,14 +37,13 @@ export async function prepareNode24() {
     node,
     cwd: copy,
     files: findTests(TESTS).filter((file) => !LEFT_OUT.test(file)),
-    // Node.js 20 has no such cache. With it, each of the many processes compiles less.
+    // Node.js 20 lacks this cache, which saves each of the many processes compilation time.
     env: { NODE_COMPILE_CACHE: join(copy, 'compile-cache') },
   }
 }
 
 /**
- * Makes a second installation, because add-ons are built for one version. It is kept for the next
- * run.
+ * Creates a second installation, because add-ons are built for a single Node.js version. It is kept for the next run.
  */
 async function copyProject() {
   const copy = join(ROOT, 'node_modules/.cache/node-24')
@@ -46,12 +52,12 @@ async function copyProject() {
     rmSync(join(copy, name), { recursive: true, force: true })
     await must('cp', ['-a', join(ROOT, name), copy])
   }
-  // This add-on works with every version.
+  // This add-on works with every Node.js version.
   if (existsSync(join(ROOT, GUARD_BINARY))) {
     mkdirSync(dirname(join(copy, GUARD_BINARY)), { recursive: true })
     copyFileSync(join(ROOT, GUARD_BINARY), join(copy, GUARD_BINARY))
   }
-  // Copied last, because its presence means that all packages are there.
+  // Copy the lock file last, because its presence means that all packages are installed.
   const lock = join(copy, 'package-lock.json')
   const wanted = readFileSync(join(ROOT, 'package-lock.json'), 'utf8')
   if (!existsSync(lock) || readFileSync(lock, 'utf8') !== wanted) {

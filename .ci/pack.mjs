@@ -1,33 +1,52 @@
-// Prepares what `npm pack` needs besides the sources: the build, the lease guard, and the packages of the lock file,
-// which are bundled. For an installed package npm ignores the lock file and the overrides, but it takes bundled
-// packages as they are. `clean` restores package.json.
+// Prepares everything that `npm pack` needs besides the sources: the build, the lease guard, and the lock file's
+// packages, which are bundled. When npm installs a package, it ignores the package's lock file and overrides, but uses
+// bundled packages as they are. The addresses in package.json are those of the clone's origin. `clean` restores
+// package.json.
 // SPDX-License-Identifier: Apache-2.0
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { GUARD_BINARY } from './native.mjs'
-import { ROOT } from './process.mjs'
+import { ROOT, run } from './process.mjs'
 import { setUp } from './setup.mjs'
 
 const MANIFEST = join(ROOT, 'package.json')
 const ORIGINAL = join(ROOT, 'node_modules/.cache/package.json')
 
-/** Also runs before, in case an earlier `npm pack` was interrupted. */
+/** Restores package.json. Also called at the start, in case an earlier `npm pack` was interrupted. */
 function restore() {
   if (!existsSync(ORIGINAL)) return
   copyFileSync(ORIGINAL, MANIFEST)
   rmSync(ORIGINAL)
 }
 
+/**
+ * Returns `repository`, `bugs` and `homepage` for package.json. They are empty if the clone's origin is not on the web,
+ * for example if it is a folder.
+ */
+async function findAddresses() {
+  const { code, stdout } = await run('git', ['config', '--get', 'remote.origin.url'])
+  const pattern =
+    /^(?:https:\/\/|git@|ssh:\/\/git@)([\w-]+(?:\.[\w-]+)+)[/:]([\w./-]+?)(?:\.git)?\/?$/
+  const [, host, path] = (code === 0 && pattern.exec(stdout.trim())) || []
+  if (host === undefined) return {}
+  const home = `https://${host}/${path}`
+  return {
+    repository: { type: 'git', url: `git+${home}.git` },
+    bugs: `${home}/issues`,
+    homepage: `${home}#readme`,
+  }
+}
+
 restore()
 if (process.argv[2] !== 'clean') {
-  // npm prints the tarball's name on standard output, so nothing else may be printed there.
+  // npm prints the tarball's name to standard output, so print nothing else there.
   await setUp((text) => process.stderr.write(text))
   if (!existsSync(join(ROOT, GUARD_BINARY))) {
     throw new Error(
       `${GUARD_BINARY} is missing: a package without it would have no guard of the lease`,
     )
   }
-  const manifest = JSON.parse(readFileSync(MANIFEST, 'utf8'))
+  const manifest = { ...JSON.parse(readFileSync(MANIFEST, 'utf8')), ...(await findAddresses()) }
   mkdirSync(dirname(ORIGINAL), { recursive: true })
   copyFileSync(MANIFEST, ORIGINAL)
   const { dependencies, optionalDependencies } = manifest

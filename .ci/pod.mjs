@@ -1,6 +1,6 @@
-// Runs a pod of a rendered chart without a cluster, as its node would: containers in order, volumes at their paths with
-// their access modes, a read-only root, an arbitrary uid without an entry in /etc/passwd, and its own address. Instead of
-// the image it uses this host's /usr, and the built project at /opt/latchkey.
+// Runs a rendered chart's pod without a cluster, as a node would: containers in order, volumes at their paths with
+// their access modes, a read-only root file system, an arbitrary uid without an entry in /etc/passwd, and its own
+// address. Instead of the image, it uses this host's /usr and the built project at /opt/latchkey.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { chmodSync, chownSync, copyFileSync, mkdirSync } from 'node:fs'
@@ -9,15 +9,15 @@ import { dirname, join } from 'node:path'
 import { must, ROOT, run } from './process.mjs'
 
 /**
- * Ids as OpenShift assigns them: a uid from the namespace's range, the group root, and the first id
- * of the range as fsGroup.
+ * The ids that OpenShift would assign: a uid from the namespace's range, the root group, and the range's first id as
+ * fsGroup.
  */
 const OPENSHIFT = { uid: 1_000_650_000, gid: 0, fsGroup: 1_000_650_000 }
 
 /**
- * @param {{ spec: object, name: string, folder: string, image: string, objects: object[], network:
- * object, claims?: string, user?: object }} options `folder`: files of this pod; `claims`: folder of
- * volumes that outlive it; `user`: ids, which OpenShift assigns by default
+ * @param {{ spec: object, name: string, folder: string, image: string, objects: object[], network: object, claims?:
+ * string, user?: object }} options `folder`: folder for the pod's files; `claims`: folder for volumes that outlive the
+ * pod; `user`: ids (default: as assigned by OpenShift)
  */
 export async function createPod(options) {
   const { spec, name, folder, image, objects, network } = options
@@ -39,7 +39,7 @@ export async function createPod(options) {
     const object = objects.find((one) => one.kind === kind && one.metadata.name === wanted)
     if (object === undefined)
       throw new Error(`the pod mounts ${kind} ${wanted}, which is not there`)
-    // The kubelet's own layout, in which an update is one rename.
+    // This is the kubelet's own layout, in which a single rename updates all files.
     mkdirSync(join(path, '..2026'))
     symlinkSync('..2026', join(path, '..data'))
     for (const [key, text] of Object.entries(object.data)) {
@@ -49,7 +49,7 @@ export async function createPod(options) {
     return path
   }
 
-  /** A claim keeps its contents, because it belongs to the pod permanently. */
+  /** Returns the host folder for a mount. The folder of a claim outlives restarts of its pod. */
   function sourceOf(mount) {
     const known = volumes.get(mount.name)
     if (known !== undefined) return known
@@ -90,7 +90,7 @@ exec chroot --userspec=${user.uid}:${user.gid} --groups=${user.gid},${user.fsGro
     return running
   }
 
-  /** Returns the process id of the container's first process on this host. */
+  /** Returns the host's process id for the container's first process. */
   function firstProcess({ child }) {
     const children = `/proc/${child.pid}/task/${child.pid}/children`
     return Number(readFileSync(children, 'utf8').trim().split(' ')[0])
@@ -105,7 +105,7 @@ exec chroot --userspec=${user.uid}:${user.gid} --groups=${user.gid},${user.fsGro
     output: () => serving?.output ?? '',
     restarts: () => restarts,
     isStopping: () => stopped,
-    /** Runs the init containers and then the one container to completion. @throws when one fails */
+    /** Runs the init containers and then the only container to completion. @throws if one fails */
     async runToEnd() {
       for (const one of [...(spec.initContainers ?? []), ...spec.containers]) {
         const running = await start(one)
@@ -115,9 +115,7 @@ exec chroot --userspec=${user.uid}:${user.gid} --groups=${user.gid},${user.fsGro
         serving = running
       }
     },
-    /**
-     * Runs the init containers, then the container in the background, and restarts it when it ends.
-     */
+    /** Runs the init containers, and then the container in the background. Restarts the container whenever it exits. */
     async start() {
       for (const one of spec.initContainers ?? []) {
         const running = await start(one)
@@ -135,7 +133,7 @@ exec chroot --userspec=${user.uid}:${user.gid} --groups=${user.gid},${user.fsGro
       }
       await keepRunning()
     },
-    /** Reports the result of the container's readiness probe. */
+    /** Returns the result of the container's readiness probe. */
     async isReady() {
       const { path } = spec.containers[0].readinessProbe.httpGet
       const ping = spec.containers[0].ports.find((one) => one.name === 'ping').containerPort
@@ -145,7 +143,7 @@ exec chroot --userspec=${user.uid}:${user.gid} --groups=${user.gid},${user.fsGro
         () => false,
       )
     },
-    /** Works like kubectl exec. */
+    /** Runs a command in the container, as kubectl exec does. */
     exec(words) {
       const pid = firstProcess(serving)
       const env = Object.entries(imageEnvironment()).map(([key, value]) => `${key}=${value}`)
@@ -168,7 +166,7 @@ exec chroot --userspec=${user.uid}:${user.gid} --groups=${user.gid},${user.fsGro
         { timeoutMs: 60_000 },
       )
     },
-    /** Sends SIGTERM like the kubelet. @returns {Promise<number>} the exit code */
+    /** Sends SIGTERM, as the kubelet does. @returns {Promise<number>} the exit code */
     async stop() {
       stopped = true
       if (serving.code === undefined) process.kill(firstProcess(serving), 'SIGTERM')
@@ -184,10 +182,7 @@ exec chroot --userspec=${user.uid}:${user.gid} --groups=${user.gid},${user.fsGro
   }
 }
 
-/**
- * Returns the commands that build the root file system below `root`, with the folders that they
- * need.
- */
+/** Returns the commands that build the root file system below `root`, and creates the folders that they need. */
 function layOut(root, mounts, sourceOf, image) {
   const folders = ['usr', 'proc', 'dev', 'etc', 'tmp', 'opt/latchkey']
   for (const one of folders) mkdirSync(join(root, one), { recursive: true })
@@ -221,7 +216,7 @@ function layOut(root, mounts, sourceOf, image) {
 
 const DOCKERFILE = readFileSync(join(ROOT, 'docker/Dockerfile'), 'utf8')
 
-/** The image's entrypoint, which precedes the pod's arguments. */
+/** Returns the image's entrypoint, which precedes the pod's arguments. */
 function entrypoint() {
   const [, words] = /^ENTRYPOINT (\[[^\]]*\])/m.exec(DOCKERFILE) ?? []
   return JSON.parse(words.replaceAll('\\\n', ''))
@@ -237,7 +232,7 @@ function imageEnvironment() {
 
 const toEnvironment = (env = []) => Object.fromEntries(env.map(({ name, value }) => [name, value]))
 
-/** Creates network namespaces on one bridge, each with its own address and no route out. */
+/** Creates network namespaces on one bridge, each with its own address and no route to the outside. */
 export async function createNetwork(id) {
   const bridge = `lk${id}`
   const prefix = `10.213.${id % 250}`
@@ -272,12 +267,11 @@ export async function createNetwork(id) {
   }
 }
 
-/** Folders of the project that the image contains, besides a few files. */
+/** Folders that the image takes from the project. It also takes a few single files. */
 const BUILT = ['dist', 'node_modules', 'src/killswitch/gate/guard/build']
 
 /**
- * Lays out the contents of the image, except what is mounted from the project: `opt`, and next to
- * it `bin` and `hosts`.
+ * Creates `opt`, `bin` and `hosts` in `folder` with the image's contents, except the folders mounted from the project.
  * @returns {Promise<string>} the folder that the pods see as /opt/latchkey
  */
 export async function layOutImage(folder, hosts) {

@@ -1,8 +1,8 @@
-// Runs a limited number of tasks at a time, started in the order in which they were added.
+// Runs a limited number of tasks concurrently, starting them in the order in which they were added.
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * @param {number} width number of pieces that run at the same time
+ * @param {number} width the maximum number of concurrent tasks
  * @returns {<T>(work: () => Promise<T>) => Promise<T>}
  */
 export function createPool(width) {

@@ -9,14 +9,11 @@ export const ROOT = fileURLToPath(new URL('..', import.meta.url))
 /** Linux counts processor time in hundredths of a second. */
 const TICKS_PER_SECOND = 100
 
-/**
- * Returns the processor time in seconds of ended children and their children; 0 if there is no
- * /proc.
- */
+/** Returns the processor time in seconds of exited children and their descendants, or 0 if there is no /proc. */
 export function cpuOfChildren() {
   try {
     const text = readFileSync('/proc/self/stat', 'utf8')
-    // cutime and cstime are fields 16 and 17. Field 2, the name in parentheses, may contain blanks.
+    // cutime and cstime are fields 16 and 17. Field 2, the name in parentheses, may contain spaces.
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
     return (Number(fields[13]) + Number(fields[14])) / TICKS_PER_SECOND
   } catch {
@@ -26,7 +23,7 @@ export function cpuOfChildren() {
 
 let cpuCounted = 0
 
-/** Returns the processor time of the child that has just ended. */
+/** Returns the processor time of the child that has just exited. */
 function takeCpu() {
   const before = cpuCounted
   cpuCounted = cpuOfChildren()
@@ -36,11 +33,9 @@ function takeCpu() {
 /**
  * @param {string} command
  * @param {readonly string[]} operands
- * @param {{ env?: Record<string, string>, cwd?: string, show?: boolean, timeoutMs?: number }}
- * options
- * @returns {Promise<{ code: number, output: string, stdout: string, cpuSeconds: number }>}
- * `output`: both streams in the order received; `cpuSeconds`: processor time of the process and its
- * children
+ * @param {{ env?: Record<string, string>, cwd?: string, show?: boolean, timeoutMs?: number }} options
+ * @returns {Promise<{ code: number, output: string, stdout: string, cpuSeconds: number }>} `output`: both streams, in
+ * the order received; `cpuSeconds`: processor time of the process and its children
  */
 export function run(command, operands, { env = {}, cwd = ROOT, show = false, timeoutMs } = {}) {
   return new Promise((resolve) => {
@@ -72,7 +67,7 @@ export function run(command, operands, { env = {}, cwd = ROOT, show = false, tim
   })
 }
 
-/** Works like `run`, but throws an error with the output if the command fails. */
+/** Works like `run`, but throws an error that contains the output if the command fails. */
 export async function must(command, operands, options) {
   const { code, output } = await run(command, operands, options)
   if (code !== 0) {
@@ -82,23 +77,22 @@ export async function must(command, operands, options) {
 }
 
 /**
- * Compiles with TypeScript 7, which version 5 (for the tools that read the syntax tree) keeps out of node_modules/.bin.
- *
- * @param {string} project the folder of its tsconfig.json
+ * Compiles with TypeScript 7. It is not in node_modules/.bin, which has version 5 for tools that read the syntax tree.
+ * @param {string} project the folder with tsconfig.json
  */
 export async function compile(project) {
   await must(process.execPath, ['node_modules/typescript-7/bin/tsc', '-p', project])
 }
 
-/** @returns {Promise<boolean>} whether a program of this name is on the path, or a file exists */
+/** @returns {Promise<boolean>} whether the program is on the PATH or, for an absolute path, whether the file exists */
 export async function has(program) {
   const look = program.startsWith('/') ? `ls ${program}` : `command -v ${program}`
   return (await run('sh', ['-c', look])).code === 0
 }
 
 /**
- * Installs Debian packages for missing programs and files; does nothing if none is missing.
- * @throws unless root
+ * Installs the Debian packages for missing programs and files, if any.
+ * @throws if packages are missing and the user is not root
  */
 export async function installPrograms(programs) {
   const missing = []

@@ -1,5 +1,5 @@
-// Generates the tables of docs/errors.md, docs/logging.md and docs/metrics.md from the code. The columns that tell people
-// what to do are written by hand, and stay with their row.
+// Generates the tables in docs/errors.md, docs/logging.md and docs/metrics.md from the code. The columns that tell
+// people what to do are written by hand and preserved.
 // SPDX-License-Identifier: Apache-2.0
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,11 +7,11 @@ import ts from 'typescript'
 import { ROOT } from './process.mjs'
 import { replaceSection, sectionOf } from './sections.mjs'
 
-/** Imports a module of the build, because the tables come from the program itself. */
+/** Imports a module from the build, because the program itself provides the tables. */
 const built = (path) => import(new URL(`../dist/src/${path}`, import.meta.url))
 const code = (name) => `\`${name}\``
 
-/** @returns {{ path: string, text: string }[]} the files of src/, by path */
+/** @returns {{ path: string, text: string }[]} the files in src/, ordered by path */
 function readSources() {
   return readdirSync(join(ROOT, 'src'), { recursive: true })
     .filter((path) => path.endsWith('.ts'))
@@ -20,7 +20,7 @@ function readSources() {
 }
 
 /**
- * Returns the codes of a union such as `BackendErrorCode`, each with its trailing comment.
+ * Returns the codes in a union such as `BackendErrorCode`, each with its trailing comment.
  * @throws if no file declares the union
  */
 function findCodes(sources, union) {
@@ -33,14 +33,14 @@ function findCodes(sources, union) {
     .map((line) => /\| '([A-Z_]+)'(?: \/\/ (.*))?$/.exec(line)?.slice(1, 3) ?? [])
 }
 
-/** Returns every constant that is passed as `reason: '…'`. */
+/** Returns every constant passed as `reason: '…'`. */
 function findReasons(sources) {
   const all = sources.flatMap(({ text }) => [...text.matchAll(/\breason: '([A-Z_]+)'/g)])
   return [...new Set(all.map(([, reason]) => reason))]
 }
 
 /**
- * Returns codes that appear where they are thrown: `new LatchkeyError('USAGE', …)`,
+ * Returns codes that are declared where they are thrown, as in `new LatchkeyError('USAGE', …)` or
  * `LatchkeyError<'USAGE' | …>`.
  */
 function findInlineCodes(sources) {
@@ -51,7 +51,7 @@ function findInlineCodes(sources) {
 
 const LEVELS = new Set(['debug', 'info', 'warn', 'error'])
 
-/** Returns the messages of calls such as `logger.info('…', fields)`, and of `msg: '…'`. */
+/** Returns the messages from calls such as `logger.info('…', fields)`, and from `msg: '…'`. */
 function findLogMessages(sources) {
   const messages = new Set()
   for (const { path, text } of sources) {
@@ -72,12 +72,10 @@ function findLogMessages(sources) {
 }
 
 /**
- * Rewrites the rows of a table. A cell that is `undefined` is written by hand, and keeps its text
- * in the document.
- * @param {{ name: string, rows: (string | undefined)[][], keepsOrder?: boolean }} table the first
- * cell of a row is its key; `keepsOrder`: rows keep the order of the document, and new ones come
- * last
- * @returns the document
+ * Rewrites a table's rows. A cell that is `undefined` is written by hand and keeps its text.
+ * @param {{ name: string, rows: (string | undefined)[][], keepsOrder?: boolean }} table the first cell of a row is its
+ * key; `keepsOrder` preserves the document's row order and appends new rows
+ * @returns the new document
  * @throws if a cell that must be written by hand is empty
  */
 function fillTable(document, { name, rows, keepsOrder = false }) {
@@ -113,7 +111,7 @@ function fillTable(document, { name, rows, keepsOrder = false }) {
 
 const fillTables = (document, tables) => tables.reduce(fillTable, document)
 
-/** @param document docs/errors.md */
+/** @param document the text of docs/errors.md */
 export async function fillErrors(document) {
   const sources = readSources()
   const { XKS_ERRORS } = await built('xks/errors.js')
@@ -179,7 +177,7 @@ export async function fillErrors(document) {
   ])
 }
 
-/** @param document docs/logging.md */
+/** @param document the text of docs/logging.md */
 export async function fillLogging(document) {
   const { LINE_SCHEMA } = await built('observability/request-log.js')
   const { STAGES } = await built('core/request.js')
@@ -191,7 +189,7 @@ export async function fillLogging(document) {
   ])
 }
 
-/** @param document docs/metrics.md */
+/** @param document the text of docs/metrics.md */
 export async function fillMetrics(document) {
   const { METRICS } = await built('observability/metrics/catalogue.js')
   const rows = Object.entries(METRICS).map(([name, { type, labels, help, aggregator }]) => [

@@ -1,17 +1,19 @@
-// Generated sections between two marks in pages that are written by hand.
+// Replaces generated sections in hand-written pages.
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * Replaces the text between `<!-- name:begin … -->` and `<!-- name:end -->` in a document that is
- * written by hand.
- * @throws if the two marks are missing
+ * Replaces the text between `<!-- name:begin … -->` and `<!-- name:end -->` in a hand-written document.
+ * @throws if the two markers are missing
  */
 export function replaceSection(document, name, text) {
   sectionOf(document, name)
   return document.replace(patternOf(name), (_, begin, _text, end) => `${begin}\n${text}\n${end}`)
 }
 
-/** @returns the text between the two marks. @throws if the marks are missing */
+/**
+ * @returns the text between the section's two markers.
+ * @throws if the markers are missing
+ */
 export function sectionOf(document, name) {
   const [, , text] = patternOf(name).exec(document) ?? []
   if (text === undefined) throw new Error(`The document lacks the section ${name}.`)
@@ -21,7 +23,7 @@ export function sectionOf(document, name) {
 const patternOf = (name) =>
   new RegExp(`(<!-- ${name}:begin[^>]*-->\\n)([\\s\\S]*?)(<!-- ${name}:end -->)`)
 
-/** @param components COMPONENTS of eslint.config.js */
+/** @param components COMPONENTS from eslint.config.js */
 export function componentsTable(components) {
   const names = (list) => list.map((name) => `\`${name}\``).join(', ')
   const rows = Object.entries(components)

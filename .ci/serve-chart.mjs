@@ -1,16 +1,22 @@
-// Uses the chart: runs its rendered pods with pod.mjs, and the commands of docs/kubernetes.md in them.
+// Tests the chart in operation: renders it with the values from docs/kubernetes.md, runs its pods with pod.mjs, and runs the
+// commands from that page in them.
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseAllDocuments } from 'yaml'
-import { built, prepareSite, REGION, startPostgres } from './chart-site.mjs'
+import { built, DATABASE_NAMES, prepareSite, REGION, startPostgres } from './chart-site.mjs'
+import { valuesFlags } from './kubernetes-files.mjs'
 import { createNetwork, createPod, layOutImage } from './pod.mjs'
 import { ROOT, run } from './process.mjs'
+import { shownYaml } from './shown-commands.mjs'
 
 const KEY_ID = 'my-key'
 const PLAINTEXT = Buffer.alloc(32, 7)
-/** Retries on ThrottlingException, as an SDK does, on a host that is busy with other work. */
+/**
+ * Maximum number of attempts per request. A busy host may respond with ThrottlingException, which SDKs retry in the
+ * same way.
+ */
 const TRIES = 9
 
 /** @param {{ helm: string, folder: string, check: Function }} options */
@@ -20,7 +26,8 @@ export async function serveChart({ helm, folder, check }) {
   const pods = []
   try {
     const site = await prepareSite(folder, network, postgres)
-    const image = await layOutImage(join(folder, 'image'), `${network.host} postgres\n`)
+    const hosts = `${network.host} ${DATABASE_NAMES.join(' ')}\n`
+    const image = await layOutImage(join(folder, 'image'), hosts)
     const cluster = { helm, folder, check, network, postgres, site, image, pods }
     await useChart(cluster)
   } finally {
@@ -92,7 +99,7 @@ async function useChart(cluster) {
     await until(() => pods.every((pod) => pod.output().includes(blame)), 'the logs say why')
     for (const pod of pods) {
       if (await pod.isReady()) throw new Error(`${pod.name} is ready`)
-      // The log line is written before the port listens.
+      // The log line is written before the server listens on the port, so retry.
       let answer
       const ask = async () => (answer = await encrypt(client(pod)).catch(() => undefined))
       await until(async () => (await ask()) !== undefined, `${pod.name} answers`)
@@ -120,22 +127,19 @@ async function useChart(cluster) {
   })
 }
 
-/** Returns the objects of the chart, and the Secrets that the page creates. */
+/** Returns the chart's objects with all values of docs/kubernetes.md, and the Secrets that the page creates. */
 async function render({ helm, folder, site }, more) {
-  const values = join(folder, 'values.json')
-  const config = {
-    listener: {
-      drain: { delay: '4s', timeout: '10s' },
-      clientCertificate: { ca: '/run/latchkey/ca/ca.pem', regions: [REGION] },
-    },
-    store: { postgres: { tls: { ca: '/run/latchkey/secrets/postgres-ca.pem' } } },
-    ...more.config,
-  }
-  const image = { repository: 'images.example.com/latchkey' }
-  const clientCertificate = { configMap: 'latchkey-client-ca' }
-  writeFileSync(values, JSON.stringify({ image, clientCertificate, config }))
+  const files = [...shownYaml('docs/kubernetes.md'), JSON.stringify({ config: more.config ?? {} })]
+  const config = { listener: { drain: { delay: '4s', timeout: '10s' } } }
+  files.push(JSON.stringify({ config }))
+  const values = files.map((text, i) => {
+    const file = join(folder, `values-${i}.yaml`)
+    writeFileSync(file, text)
+    return file
+  })
   const flags = ['--kube-version', '1.37.0', '--api-versions', 'security.openshift.io/v1']
-  const operands = ['template', 'latchkey', 'docker/helm/latchkey', '--values', values, ...flags]
+  const chart = ['latchkey', 'docker/helm/latchkey', ...valuesFlags(values)]
+  const operands = ['template', ...chart, ...flags]
   const { stdout, code, output } = await run(helm, operands)
   if (code !== 0) throw new Error(output)
   const rendered = parseAllDocuments(stdout).map((one) => one.toJS())
@@ -167,7 +171,7 @@ async function startAll(cluster, objects) {
   await Promise.all(Array.from({ length: replicas }, (_, i) => startOne(cluster, objects, i)))
 }
 
-/** Updates pods like a StatefulSet: the last one first, and the next once that is ready. */
+/** Updates pods as a StatefulSet does: from the last to the first, waiting until each is ready. */
 async function roll(cluster, objects) {
   for (let i = cluster.pods.length - 1; i >= 0; i--) {
     const code = await cluster.pods[i].stop()
@@ -192,7 +196,7 @@ async function untilReady(pods) {
   }
 }
 
-/** Returns the latchkey commands that the page runs in a pod, in order. */
+/** Returns the latchkey commands that docs/kubernetes.md runs in a pod, in order. */
 function readCommands() {
   const page = readFileSync(join(ROOT, 'docs/kubernetes.md'), 'utf8')
   const found = [...page.matchAll(/^kubectl exec .* -- (latchkey .*)$/gm)].map(([, words]) => words)
@@ -250,14 +254,14 @@ async function roundTrip(client) {
   }
 }
 
-/** Sends one request after the other to ready pods, as a load balancer would choose them. */
+/** Sends requests one at a time to the ready pods in turn, as a load balancer would. */
 function startTraffic(client, pods) {
   let isOn = true
   const outcome = { served: 0, retried: 0, failures: [] }
   const send = async () => {
     for (let i = 0; isOn; i++) {
       const pod = pods[i % pods.length]
-      // A cluster removes a pod from its services when it tells the pod to stop.
+      // When a cluster stops a pod, it also removes the pod from its services.
       if (!(await pod.isReady()) || pod.isStopping()) continue
       let answer
       for (let tries = 0; tries < TRIES; tries++) {

@@ -1,5 +1,5 @@
-// Proves that a deployment serves: sends a signed Encrypt and Decrypt to each address, runs a kill that ends with
-// `revoked`, and restores access.
+// Checks that a deployment serves: sends a signed Encrypt and Decrypt request to each address, checks that a kill
+// prints `revoked`, and restores access.
 // SPDX-License-Identifier: Apache-2.0
 import { setTimeout as sleep } from 'node:timers/promises'
 import { built, REGION } from './chart-site.mjs'
@@ -8,8 +8,8 @@ const PLAINTEXT = Buffer.alloc(32, 7)
 const PATIENCE_MS = 90_000
 
 /**
- * Waits until the condition holds.
- * @param {() => string} [tell] what to show if it never does
+ * Waits until the condition is true.
+ * @param {() => string} [tell] returns details to show on timeout
  */
 export async function until(isSo, what, tell = () => '') {
   const end = performance.now() + PATIENCE_MS
@@ -21,7 +21,7 @@ export async function until(isSo, what, tell = () => '') {
 
 /**
  * @param {{ credential: object, keyId: string, caFile: string, addresses: { host: string, port: number }[], execute:
- *   (words: string[]) => Promise<{ code: number, output: string }> }} site `credential`: the JSON for KMS's console
+ * (words: string[]) => Promise<{ code: number, output: string }> }} site `credential`: the JSON for the KMS console
  */
 export async function checkServing({ credential, keyId, caFile, addresses, execute }) {
   const { createKmsSideClient } = await built('src/kms/client/client.js')

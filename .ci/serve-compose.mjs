@@ -1,14 +1,16 @@
-// Tests compose.yaml without a container engine: runs the unmodified compose-init.sh with a `docker` command that
-// runs each container as pod.mjs does, and then the two proxies with their volumes, their user and a read-only root.
+// Tests compose.yaml without a container engine. It runs the commands of docker/README.md, including the unmodified
+// compose-init.sh, with a `docker` command that runs each container as pod.mjs does: with its volumes, its user and a
+// read-only root file system. The image is not built.
 // SPDX-License-Identifier: Apache-2.0
 import { chmodSync, cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { parse } from 'yaml'
 import { startPostgres } from './chart-site.mjs'
 import { createNetwork, createPod, layOutImage } from './pod.mjs'
-import { must, ROOT, run } from './process.mjs'
+import { ROOT, run } from './process.mjs'
 import { checkServing, until } from './serve-check.mjs'
+import { findCommand, shownCommands } from './shown-commands.mjs'
 
 const USER = { uid: 1000, gid: 1000, fsGroup: 1000 }
 const PING = 8080
@@ -23,30 +25,42 @@ export async function serveCompose({ folder, check }) {
     layOutClone(place)
     site.image = await layOutImage(join(place, 'image'), `${network.host} postgres\n`)
     await new Promise((resolve) => server.listen(join(place, 'docker.sock'), resolve))
-    let credential
-    const isMade = await check(
-      'compose: compose-init.sh makes secrets, a store, a key, a credential',
-      async () => {
-        const env = { PATH: `${join(place, 'bin')}:${process.env.PATH}` }
-        const { code, output } = await run('sh', [join(place, 'docker/compose-init.sh')], { env })
-        if (code !== 0) throw new Error(output)
-        credential = JSON.parse(/^\{[\s\S]*?^\}/m.exec(output)?.[0] ?? '')
-      },
-    )
+    const commands = shownCommands('docker/README.md', 'With Docker Compose')
+    const env = { PATH: `${join(place, 'bin')}:${process.env.PATH}` }
+    const type = async (command) => {
+      const { code, output } = await run('sh', ['-c', command], { env, cwd: place })
+      if (code !== 0) throw new Error(`${command} ended with ${code}:\n${output}`)
+      return output
+    }
+    const up = findCommand(commands, / up --build --detach$/)
+    const isMade = await check('compose: the commands of the page, up to the start', async () => {
+      for (const command of commands.slice(0, up)) await type(command)
+      return `${up} commands`
+    })
     if (!isMade) return
     await check('compose: both proxies become ready', async () => {
-      for (const name of ['proxy-1', 'proxy-2']) {
-        const pod = await createContainer(site, name, ['serve'])
-        site.pods.push(pod)
-        await pod.start()
-      }
+      await type(commands[up])
       for (const pod of site.pods)
         await until(
           () => pod.isReady(),
           pod.name,
           () => pod.output(),
         )
+      return `${site.pods.length} proxies`
     })
+    await check('compose: the rest of the page: doctor, a kill, a restore', async () => {
+      const rest = commands.slice(up + 1)
+      const doctor = findCommand(rest, / doctor /)
+      rest[doctor] += ' --idle 1 --requests 20'
+      const said = await rest.reduce(
+        async (before, command) => (await before) + (await type(command)),
+        Promise.resolve(''),
+      )
+      for (const word of [/Encrypt/, /revoked/]) if (!word.test(said)) throw new Error(said)
+      return `${rest.length} commands`
+    })
+    const file = join(place, 'docker/compose/etc/kms-console.json')
+    const credential = JSON.parse(readFileSync(file, 'utf8'))
     await check('compose: a signed Encrypt at each, a kill, a restore', () =>
       checkServing({
         credential,
@@ -69,7 +83,7 @@ export async function serveCompose({ folder, check }) {
 }
 
 /**
- * Creates the files of a clone that compose-init.sh needs, and a `docker` command that forwards its calls to this
+ * Creates the files that compose-init.sh needs from a clone, and a `docker` command that forwards its calls to this
  * process.
  */
 function layOutClone(place) {
@@ -94,48 +108,92 @@ async function answer(site, request, response) {
   let body = ''
   for await (const chunk of request) body += chunk
   try {
-    const text = await compose(site, JSON.parse(body))
-    response.end(text)
+    response.end(await docker(site, JSON.parse(body)))
   } catch (error) {
     response.writeHead(500).end(error.stack)
   }
 }
 
-/** Executes the `docker compose` calls of compose-init.sh. Any other call is an error. */
-async function compose(site, words) {
-  const [name, flag, file, command, ...rest] = words
-  if ([name, flag, file].join(' ') !== 'compose -f docker/compose.yaml')
-    throw new Error(`not known: docker ${words.join(' ')}`)
-  if (command === 'up' && rest.join(' ') === '-d --wait postgres') {
-    const { place, network } = site
-    const password = readFileSync(join(place, 'docker/compose/etc/postgres-password'), 'utf8')
-    const options = { password, isPlain: true }
-    site.postgres = await startPostgres(`${place}-postgres`, network.host, options)
-    return ''
-  }
-  if (command === 'run' && rest.slice(0, 2).join(' ') === '--rm --no-deps') {
-    const [service, ...operands] = rest.slice(2)
-    const pod = await createContainer(site, service, operands)
-    await pod.runToEnd()
-    return pod.output()
-  }
-  throw new Error(`not known: docker ${words.join(' ')}`)
+/** Executes the `docker` calls from compose-init.sh and docker/README.md. Any other call is an error. */
+function docker(site, words) {
+  const call = CALLS.find(({ words: start }) => start.every((word, i) => word === words[i]))
+  if (call === undefined) throw new Error(`not known: docker ${words.join(' ')}`)
+  return call.execute(site, words.slice(call.words.length))
 }
 
-/** Turns a service into a pod with one container. */
-async function createContainer({ place, network, image }, name, args) {
-  const { services } = parse(readFileSync(join(place, 'docker/compose.yaml'), 'utf8'), {
+const COMPOSE = ['compose', '-f', 'docker/compose.yaml']
+const CALLS = [
+  { words: [...COMPOSE, 'build', 'proxy-1'], execute: () => '' },
+  { words: [...COMPOSE, 'up', '-d', '--wait', 'postgres'], execute: startDatabase },
+  { words: [...COMPOSE, 'up', '--build', '--detach'], execute: startProxies },
+  { words: [...COMPOSE, 'run', '--rm', '--no-deps'], execute: runService },
+  { words: [...COMPOSE, 'exec', 'proxy-1'], execute: executeInProxy },
+  { words: ['run', '--rm', '--workdir', '/out', '--user'], execute: runImage },
+]
+
+async function startDatabase(site) {
+  const { place, network } = site
+  const password = readFileSync(join(place, 'docker/compose/etc/postgres-password'), 'utf8')
+  site.postgres = await startPostgres(`${place}-postgres`, network.host, {
+    password,
+    isPlain: true,
+  })
+  return ''
+}
+
+async function startProxies(site) {
+  for (const name of ['proxy-1', 'proxy-2']) {
+    const pod = await createContainer(site, name, ['serve'])
+    site.pods.push(pod)
+    await pod.start()
+  }
+  return ''
+}
+
+async function runService(site, words) {
+  const [volumes, [service, ...args]] = takeVolume(words)
+  const pod = await createContainer(site, service, args, volumes)
+  await pod.runToEnd()
+  return pod.output()
+}
+
+async function executeInProxy(site, words) {
+  const { code, output } = await site.pods[0].exec(words)
+  if (code !== 0) throw new Error(output)
+  return output
+}
+
+/** Runs the image itself, as `docker run --user UID:GID --volume FROM:AT latchkey` does. */
+async function runImage(site, [ids, ...words]) {
+  const [uid, gid] = ids.split(':').map(Number)
+  const [volumes, [image, ...args]] = takeVolume(words)
+  if (image !== 'latchkey' || volumes.length === 0) throw new Error(`not known: run ${words}`)
+  const pod = await createOne(site, 'image', { args, volumes, user: { uid, gid, fsGroup: gid } })
+  await pod.runToEnd()
+  return pod.output()
+}
+
+const takeVolume = ([flag, volume, ...words]) =>
+  flag === '--volume' ? [[volume], words] : [[], [flag, volume, ...words]]
+
+/** Turns a service into a pod with a single container. */
+async function createContainer(site, name, args, more = []) {
+  const { services } = parse(readFileSync(join(site.place, 'docker/compose.yaml'), 'utf8'), {
     merge: true,
   })
   const { volumes, user, read_only: isReadOnly } = services[name]
   if (user !== `${USER.uid}:${USER.gid}` || isReadOnly !== true)
     throw new Error(`${name} does not run as ${USER.uid} on a read-only root`)
+  return createOne(site, name, { args, volumes: [...volumes, ...more], user: USER })
+}
+
+function createOne({ place, network, image }, name, { args, volumes, user }) {
   const mounts = volumes.map((text, i) => {
     const [from, at = from, mode] = text.split(':')
-    const isBound = from.startsWith('.')
+    const isBound = /^[./]/.test(from) && at !== from
     return {
       volume: isBound
-        ? { name: `v${i}`, hostPath: { path: join(place, 'docker', from) } }
+        ? { name: `v${i}`, hostPath: { path: resolve(place, 'docker', from) } }
         : undefined,
       mount: { name: `v${i}`, mountPath: at, readOnly: mode === 'ro' },
     }
@@ -151,9 +209,8 @@ async function createContainer({ place, network, image }, name, args) {
     containers: [container],
   }
   const folder = join(place, 'pods', `${name}-${String(Math.random()).slice(2)}`)
-  await must('chown', ['-R', '1000:1000', join(place, 'docker/compose/etc')])
   return createPod({
-    ...{ spec, name, folder, image, network, objects: [], user: USER },
+    ...{ spec, name, folder, image, network, objects: [], user },
     claims: join(place, 'claims'),
   })
 }

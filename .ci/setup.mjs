@@ -1,4 +1,5 @@
-// Turns a clean clone into a built program: packages, native add-ons, build. Does only what is missing.
+// Turns a clean clone into a built program: installs the packages, builds the native add-ons and compiles the sources.
+// It does only what has not been done yet.
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -16,7 +17,7 @@ function checkNode() {
   }
 }
 
-/** Changes whenever packages, or the target of the add-ons, change. */
+/** Returns a hash that changes whenever the packages or the add-ons' target change. */
 function fingerprint() {
   const hash = createHash('sha256').update(readFileSync(join(ROOT, 'package-lock.json')))
   return hash
@@ -30,8 +31,7 @@ export async function setUp(say) {
   const wanted = fingerprint()
   if (!existsSync(STAMP) || readFileSync(STAMP, 'utf8') !== wanted) {
     say('installing packages …\n')
-    // Scripts stay disabled: only the add-ons named here are built, and no package runs anything
-    // else.
+    // Scripts stay disabled: only the add-ons named here are built, and packages cannot run anything else.
     await must('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'])
     say('building native add-ons and Latchkey …\n')
     await Promise.all([buildAddOns().then(buildGuard), build()])
@@ -50,7 +50,7 @@ async function build() {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  // People who try the project out are asked before anything is installed on the system.
+  // If a person is trying out the project, ask before installing system packages.
   const { CI, LATCHKEY_INSTALL } = process.env
   if (CI === undefined && LATCHKEY_INSTALL === undefined) process.env.LATCHKEY_ASK = '1'
   try {

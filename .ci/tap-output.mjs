@@ -1,18 +1,18 @@
-// Parses the output of a test file in the Test Anything Protocol, version 14: counts, and the relevant excerpt.
+// Parses a test file's TAP version 14 output into counts and a relevant excerpt.
 // SPDX-License-Identifier: Apache-2.0
 
 const RESULT = /^( *)(not )?ok \d+/
 const PLAN = /^( *)1\.\.(\d+)/
-/** tap indents a subtest by this many spaces below its result. */
+/** Number of spaces by which tap indents a subtest below its result. */
 const STEP = 4
 const LINES_OF_A_FAILURE = 40
 const LINES_SHOWN = 200
 const COLUMNS_SHOWN = 400
 
 /**
- * Counts assertions, but not the results that summarize subtests, which follow the subtest's plan.
- * @returns {{ passed: number, failed: number, skipped: number, isWhole: boolean }} `isWhole`: it
- * has as many results as planned, and at least one
+ * Counts assertions, but not the result that summarizes a subtest, which follows the subtest's plan.
+ * @returns {{ passed: number, failed: number, skipped: number, isWhole: boolean }} `isWhole`: whether there are as many
+ * results as planned, and at least one
  */
 export function countResults(output) {
   const counts = { passed: 0, failed: 0, skipped: 0 }
@@ -39,7 +39,9 @@ export function countResults(output) {
   return { ...counts, isWhole: planned > 0 && top === planned }
 }
 
-/** Returns each failure with its diagnosis; if there is none, the last lines, which may say why. */
+/**
+ * Returns each failure with its diagnostics. If no test failed, returns the last lines, which may say why.
+ */
 export function excerpt(output) {
   const lines = output.trimEnd().split('\n')
   const shown = new Set()

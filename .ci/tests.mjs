@@ -1,7 +1,7 @@
-// Runs compiled test files, each in its own process. `node .ci/tests.mjs server/kill fleet` runs those whose path contains
-// one of these texts; with --shared, some share a process, as in the check. tap's own runner is not used, because it adds
-// loaders and source maps to every process that a test starts, and takes four times as long; see
-// docs/internals/decisions/0005-tests-compiled-before-tap.md.
+// Runs compiled test files, each in its own process. `node .ci/tests.mjs server/kill fleet` runs the files whose path
+// contains one of these strings; with --shared, some files share a process, as in `npm run check`. tap's own runner is
+// not used: it adds loaders and source maps to every process that a test starts, and takes four times as long (see
+// docs/internals/decisions/0005-tests-compiled-before-tap.md).
 // SPDX-License-Identifier: Apache-2.0
 import { readdirSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
@@ -12,29 +12,39 @@ import { ROOT, run } from './process.mjs'
 import { countResults, excerpt } from './tap-output.mjs'
 
 const FOLDER = '.test-build/test'
-/** The slowest tests run first, so that none of them ends last. */
+/** The slowest tests start first, so that the run does not end by waiting for one of them. */
 const FIRST = ['fleet/', 'mutants/', 'crash/', 'contract/', 'faults/', 'kms/', 'model/', 'cli/']
 /** tap's own default of 30 s per file assumes a fast machine. */
 const TIMEOUT_S = 240
 const TOP_SHOWN = 12
 
 /**
- * Folders whose files may share a process, with the number of files per process. Loading the program costs as much as
- * a test.
+ * Folders whose files may share a process, with the number of files per process. Loading the program takes as long as
+ * running a test file.
  */
 const SHARED = new Map([
-  ['unit/', 10],
+  ['unit/', 20],
   ['server/', 5],
+  ['cli/', 5],
+  ['audit/', 3],
+  ['guard/', 5],
+  ['property/', 3],
+  ['fuzz/', 3],
+  ['vectors/', 3],
+  ['kms/', 3],
 ])
-/** Tests that affect a whole process, and those that take as long as a group. */
+/**
+ * Matches tests that need their own process, because they affect the entire process or take as long as a whole group of
+ * tests.
+ */
 const ALONE = /lease-guard|workers|floods|overload|tracing|kill-doors|tampering/
-/** Matches a setting that would apply to all tests of a process. */
+/** Matches a setting that would apply to every test in the process. */
 const FOR_ALL = /^t\.(?:setTimeout|jobs|before|after|teardown|plan)\b/m
 
-/** Most tests spend time waiting, so more of them run at a time than there are cores. */
+/** Most tests spend their time waiting, so run more of them concurrently than there are cores. */
 export const WIDTH = availableParallelism() + 1
 
-/** @param {readonly string[]} texts the path must contain one of them; none: all files */
+/** @param {readonly string[]} texts strings to look for; a path must contain at least one (default: all files) */
 export function findTests(texts = []) {
   const rank = (file) => {
     const at = FIRST.findIndex((folder) => file.startsWith(folder))
@@ -46,7 +56,7 @@ export function findTests(texts = []) {
     .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1))
 }
 
-/** @returns {string[][]} the files of each process, in order */
+/** @returns {string[][]} the files for each process, in order */
 function group(files) {
   const groups = []
   const open = new Map()
@@ -74,10 +84,10 @@ function group(files) {
 }
 
 /**
- * @param {{ files: readonly string[], pool: ReturnType<typeof createPool>, node?: string, cwd?: string,
- *   env?: Record<string, string>, isShared?: boolean }} options `isShared`: some files share a process
- * @returns {Promise<{ passed: number, failed: number }>} counts of assertions; a process that ends abnormally counts at
- *   least one failure, and in CI so does each skipped test
+ * @param {{ files: readonly string[], pool: ReturnType<typeof createPool>, node?: string, cwd?: string, env?:
+ * Record<string, string>, isShared?: boolean }} options `isShared`: some files share a process
+ * @returns {Promise<{ passed: number, failed: number }>} counts of assertions. A process that exits abnormally counts
+ * as at least one failure, and in CI so does each skipped test.
  */
 export async function runTests({
   files,

@@ -1,4 +1,7 @@
-/** Measures the cost of the audit log: the same server without one, buffered, and strict. */
+/**
+ * Measures the cost of the audit log: compares the same server without an audit log, in buffered mode, and in strict
+ * mode.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -11,7 +14,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '7' },
     seconds: { type: 'string', default: '2' },
     connections: { type: 'string', default: '16' },
-    // Decrypts per second of the open loop, KMS's default quota.
+    // Decrypt requests per second in the open loop (default: KMS's default quota).
     rate: { type: 'string', default: '1800' },
   },
 })

@@ -1,4 +1,4 @@
-/** The baseline for HTTP/2: node:http2 reads the body and responds with fixed bytes. */
+/** The baseline for HTTP/2: a node:http2 server that reads the body and responds with fixed bytes. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import http2 from 'node:http2'

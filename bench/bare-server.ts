@@ -1,4 +1,7 @@
-/** The baseline: node:https reads the body and responds with fixed bytes, as many as an Encrypt response has. */
+/**
+ * The baseline: a node:https server that reads the body and sends a fixed response of the same length as an Encrypt
+ * response.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import https from 'node:https'

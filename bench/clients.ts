@@ -1,4 +1,4 @@
-/** Runs the client for a kind of connection, pinned to another core than the servers. */
+/** Runs the client for each kind of connection, pinned to a different core than the servers. */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import type { ConnectionKind, Transport } from './matrix.ts'
@@ -13,7 +13,7 @@ export interface WidePlan extends LoadPlan {
 
 const CLIENT_CORE = '1'
 
-/** Returns responses per second. @throws when a response was not 200 */
+/** Returns responses per second. @throws if a response's status was not 200 */
 export async function runClient(plan: WidePlan): Promise<number> {
   const isUsual = plan.transport === 'h1' && plan.connectionKind === 'kept'
   if (isUsual && plan.host === '127.0.0.1') return runLoad(plan)

@@ -1,6 +1,6 @@
 /**
- * Compares configurations of Latchkey in turns in one run: the rate over a few connections by the
- * processor time of the server, and the tail at a constant rate.
+ * Compares Latchkey configurations, alternating between them in one run. Over a few connections, measures responses per
+ * second of the server's processor time; at a constant rate, measures the tail latency.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, writeFile } from 'node:fs/promises'
@@ -12,15 +12,18 @@ import { prepareWorkplace } from './workplace.ts'
 
 export interface ComparisonPlan {
   readonly folder: string
-  /** YAML to append to the configuration, by name. The first is what the others are compared with. */
+  /**
+   * YAML that each configuration appends to the base file, by the configuration's name. The first configuration is the
+   * baseline for the other configurations.
+   */
   readonly configurations: Readonly<Record<string, string>>
   readonly rounds: number
-  /** Seconds of each measurement. */
+  /** Duration of each measurement in seconds. */
   readonly seconds: number
   readonly connections: number
-  /** Requests per second of the open loop. */
+  /** Request rate of the open loop, per second. */
   readonly rate: number
-  /** Operation of the open loop. The other measurement encrypts. */
+  /** Operation that the open loop sends. The other measurement sends Encrypt. */
   readonly tailOf: 'encrypt' | 'decrypt'
 }
 
@@ -30,9 +33,9 @@ const WARM_UP_SECONDS = 1
 interface Contender {
   readonly name: string
   readonly server: RunningProcess
-  /** Responses per second of the server's processor time. */
+  /** Responses per second of the server's processor time, one figure per round. */
   readonly rates: number[]
-  /** Percentiles of the open loop in milliseconds. */
+  /** Percentiles of the open loop in milliseconds, one set per round. */
   readonly tails: { readonly p50: number; readonly p99: number }[]
 }
 
@@ -106,7 +109,7 @@ function print({ name, rates, tails }: Contender, first: Contender, plan: Compar
   )
 }
 
-/** Returns the median, the minimum and the maximum. */
+/** Formats the median, the minimum and the maximum. */
 function spread(numbers: readonly number[]): string {
   const [low, middle, high] = [0, 0.5, 1].map((share) => percentile(numbers, share).toFixed(1))
   return `${String(middle)} (${String(low)} to ${String(high)})`

@@ -1,4 +1,4 @@
-/** The response of servers that do no work: as many bytes as an Encrypt response has. */
+/** The fixed response body of the baseline servers. It has the length of an Encrypt response. */
 // SPDX-License-Identifier: Apache-2.0
 
 export const FIXED_BODY = JSON.stringify({

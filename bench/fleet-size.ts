@@ -1,6 +1,6 @@
 /**
- * Measures what many instances cost a PostgreSQL server from Debian's packages, and how long a kill
- * waits for them: several processes with many real pollers each.
+ * Measures how much load many instances put on a PostgreSQL server from Debian's packages, and how long a kill waits
+ * for the instances. Several processes run many real pollers each.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { type ChildProcess, fork } from 'node:child_process'
@@ -24,7 +24,7 @@ const { values } = parseArgs({
     instances: { type: 'string', default: '10,100,500' },
     processes: { type: 'string', default: '4' },
     keys: { type: 'string', default: '500' },
-    // Pause between the start and the measurement, in seconds.
+    // Pause in seconds between startup and the measurement.
     settle: { type: 'string', default: '10' },
     seconds: { type: 'string', default: '15' },
     kills: { type: 'string', default: '5' },
@@ -35,7 +35,10 @@ const SPARE_CONNECTIONS = 50
 const PAUSE_MS = 1000
 const OPEN_WITHIN_MS = 120_000
 const SCRIPT = fileURLToPath(new URL('./size/instances.js', import.meta.url))
-/** Uses a folder in memory if there is one, because one machine's disk is slower than those of many hosts. */
+/**
+ * Parent folder of the high-water files. It is in memory if possible, because one machine's disk is slower than the
+ * disks of many hosts.
+ */
 const MARKS = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
 
 async function startFleet(place: Place, instances: number, folder: string) {
@@ -68,7 +71,7 @@ async function countOpen(children: readonly ChildProcess[]): Promise<InstancesRe
   }
 }
 
-/** Returns the processor time of the server with its backends, including those that have ended. */
+/** Returns the processor time of the server and its backends, including backends that have exited. */
 function readServerCpuMs(pid: number): number {
   const own = readdirSync(`/proc/${String(pid)}/task`).flatMap((task) =>
     readFileSync(`/proc/${String(pid)}/task/${task}/children`, 'utf8')
@@ -79,7 +82,7 @@ function readServerCpuMs(pid: number): number {
     try {
       return sum + readCpuMs(Number(child))
     } catch {
-      // The backend has already ended.
+      // The backend has already exited.
       return sum
     }
   }, readCpuMs(pid))
@@ -99,7 +102,7 @@ async function readCounters(server: PostgresServer, database: string) {
   }
 }
 
-/** Returns how many milliseconds each kill took from the order to `revoked`. */
+/** Returns how long each kill took to print `revoked`, in milliseconds. */
 async function kill(place: Place): Promise<readonly number[]> {
   const [keyStore] = place.config.keyStores
   const killSwitch = await openKillSwitch(place.config)
@@ -139,10 +142,11 @@ function sleep(ms: number): Promise<void> {
 }
 
 async function measure(source: Place, server: PostgresServer, instances: number): Promise<void> {
-  // In a fresh copy, these instances are the first that serve, so they need no high-water marks.
+  // In a fresh copy, these instances are the first to serve, so they need no high-water marks.
   const database = `fleet_${String(instances)}`
   const place = await copyToPostgres(source, server, database)
   const folder = await mkdtemp(join(MARKS, 'latchkey-bench-'))
+  const atFirst = await readCounters(server, database)
   const startedAt = performance.now()
   const children = await startFleet(place, instances, folder)
   try {
@@ -150,7 +154,10 @@ async function measure(source: Place, server: PostgresServer, instances: number)
     while ((await countOpen(children)).open < instances && performance.now() < until)
       await sleep(PAUSE_MS / 4)
     const opened = (performance.now() - startedAt) / 1000
-    // Wait until the work of the start is over.
+    const atOpen = await readCounters(server, database)
+    const starting = (name: 'commits' | 'rows' | 'cpuMs') =>
+      ((atOpen[name] - atFirst[name]) / instances).toFixed(0)
+    // Wait until the startup work has finished.
     await sleep(Number(values.settle) * 1000)
     const before = await readCounters(server, database)
     await sleep(Number(values.seconds) * 1000)
@@ -162,6 +169,7 @@ async function measure(source: Place, server: PostgresServer, instances: number)
     process.stdout.write(
       [
         `${String(instances)} instances, ${String(open)} open${reasons.length === 0 ? '' : ` (${reasons.join(', ')})`}, all open after ${opened.toFixed(1)} s`,
+        `  start, for each one    ${starting('cpuMs')} ms of the server, ${starting('commits')} transactions, ${starting('rows')} rows`,
         `  connections            ${after.connections.toFixed(0)}`,
         `  server, cores          ${(each('cpuMs') / 1000).toFixed(3)}`,
         `  transactions a second  ${each('commits').toFixed(0)}`,
@@ -172,7 +180,7 @@ async function measure(source: Place, server: PostgresServer, instances: number)
       ].join('\n'),
     )
   } finally {
-    // Dropping the database also removes their registrations.
+    // The instances need not deregister, because dropping the database also removes their registrations.
     const ended = children.map((child) => once(child, 'exit'))
     for (const child of children) child.kill('SIGKILL')
     await Promise.all(ended)

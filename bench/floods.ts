@@ -1,7 +1,7 @@
 /**
- * Measures how junk affects a legitimate caller: 200 valid requests a second, open loop, with and
- * without eight connections that send unsigned or wrongly signed requests at full speed. It starts
- * a server, or uses a running one.
+ * Measures how junk traffic affects a legitimate caller that sends 200 valid requests per second in an open loop.
+ * Compares runs with and without eight connections that send unsigned or wrongly signed requests at full speed. Starts
+ * a server, or uses one that is already running.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
@@ -29,7 +29,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '10' },
     connections: { type: 'string', default: '4' },
     flooders: { type: 'string', default: '8' },
-    // A server that already runs, such as another version: port, credential of the KMS console, key id, CA.
+    // A server that is already running, such as another version: its port, KMS console credential, key id and CA.
     port: { type: 'string' },
     credential: { type: 'string', default: '' },
     'key-id': { type: 'string', default: 'demo-key' },
@@ -54,7 +54,7 @@ interface ConsoleFile {
   }
 }
 
-/** A server that the caller of this program has started. */
+/** Returns the running server named by the flags. */
 async function findPeer(port: string): Promise<Target> {
   const file = JSON.parse(await readFile(values.credential, 'utf8')) as ConsoleFile
   const { AccessKeyId, RawSecretAccessKey } = file.XksProxyAuthenticationCredential
@@ -120,7 +120,7 @@ function startFlood(at: Pick<FloodPlan, 'port' | 'caFile'> & { readonly junk: st
 function render(name: string, result: PhaseResult, junk?: FloodResult): string {
   const { due, inTime, statuses, unanswered, ms } = result
   const share = ((100 * inTime) / due).toFixed(1)
-  // There are no latencies if nothing was answered.
+  // If no request got a response, there are no latencies.
   const times =
     unanswered === due ? 'none' : `p50 ${ms.p50.toFixed(1)} ms, p99 ${ms.p99.toFixed(1)} ms`
   const junked =

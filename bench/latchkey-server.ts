@@ -1,25 +1,34 @@
-/** Runs the proxy as `latchkey serve` does, with its log in a file. */
+/** Runs the proxy as `latchkey serve` does, and writes its log to a file. */
 // SPDX-License-Identifier: Apache-2.0
-import { readFileSync } from 'node:fs'
+import { openSync, readSync } from 'node:fs'
 import { startServer } from '../src/app/server.ts'
 import { loadConfig } from '../src/config/load.ts'
 
-/** The longest time between two runs of a timer that is due each millisecond, less that millisecond. */
+/** The longest delay of a timer that is due every millisecond. */
 export interface Pause {
-  /** By the clock, so with the time in which other processes had the core. */
+  /** Wall-clock time, which includes time in which other processes used the core. */
   readonly wallMs: number
-  /** Processor time of the event loop's thread in such a time: what the server itself is to blame for. */
+  /**
+   * Processor time that the event loop's thread used during a delay. This is the part that the server itself caused.
+   */
   readonly cpuMs: number
 }
 
 const TIMER_MS = 1
 const MS_PER_NS = 1e-6
+const SCHEDSTAT_BYTES = 64
+const SPACE = ' '
 
-/** Returns a function that yields the longest pause since its last call. */
+/** Returns a function that returns the longest pause since its last call. */
 function watchPauses(): () => Pause {
-  // Linux, scheduler statistics of the first thread: nanoseconds on the processor come first.
-  const file = `/proc/self/task/${String(process.pid)}/schedstat`
-  const readCpuMs = () => Number(readFileSync(file, 'latin1').split(' ')[0]) * MS_PER_NS
+  // The first number in the Linux scheduler statistics of the main thread is its processor time in nanoseconds. All
+  // reads share one buffer, because readFileSync would allocate one per call and trigger garbage collections.
+  const file = openSync(`/proc/self/task/${String(process.pid)}/schedstat`, 'r')
+  const buffer = Buffer.alloc(SCHEDSTAT_BYTES)
+  const readCpuMs = () => {
+    readSync(file, buffer, 0, buffer.length, 0)
+    return Number(buffer.toString('latin1', 0, buffer.indexOf(SPACE))) * MS_PER_NS
+  }
   let last = { wall: performance.now(), cpu: readCpuMs() }
   let longest: Pause = { wallMs: 0, cpuMs: 0 }
   setInterval(() => {
@@ -39,7 +48,7 @@ function watchPauses(): () => Pause {
 
 const [configFile = '', logFile = '', certificate, privateKey] = process.argv.slice(2)
 const config = await loadConfig(configFile)
-// The bare server does not close connections after a number of requests, so this one must not either.
+// The bare server has no limit on requests per connection, so this one must not have a limit either.
 const tls =
   certificate === undefined || privateKey === undefined
     ? config.listener.tls
@@ -49,7 +58,7 @@ const server = await startServer({ ...config, listener }, { logFile })
 let takePause: (() => Pause) | undefined
 process.on('message', (message) => {
   if (message !== 'pause') return
-  // The timer costs processor time, so other benchmarks run without it.
+  // The timer costs processor time, so it starts only when a benchmark asks for pauses.
   takePause ??= watchPauses()
   process.send?.(takePause())
 })

@@ -1,6 +1,7 @@
 /**
- * Measures what KMS would see at its quota and beyond the proxy's capacity: constant rates, open loop, with the
- * default deadlines. Needs softhsm2. At the quota, the client shares the cores with the proxy.
+ * Measures the responses that KMS would get at two loads: its quota, and more than the proxy's capacity. Requests are
+ * sent at a constant rate (open loop), with the default deadlines. Requires softhsm2. At the quota, the client shares
+ * the cores with the proxy.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
@@ -21,12 +22,12 @@ const { values } = parseArgs({
   options: {
     rate: { type: 'string', default: '1800' },
     seconds: { type: 'string', default: '60' },
-    // Factors of the software backend's capacity.
+    // Load factors relative to the software backend's capacity.
     overload: { type: 'string', default: '2' },
     only: { type: 'string', default: 'quota|overload' },
-    // Number of connections. KMS opens as many as it needs and does not queue.
+    // Number of connections. KMS opens as many as it needs and does not queue requests.
     connections: { type: 'string', default: '128' },
-    // Share of its core for the overloaded server, so that a client on one core can overload it.
+    // CPU share of the overloaded server, low enough that a client on another core can overload it.
     share: { type: 'string', default: '0.5' },
     cores: { type: 'string', default: '0,1' },
   },
@@ -50,7 +51,7 @@ async function load(
     ...['--credential', demo.consoleFile, '--key-id', demo.keyId, '--ca', demo.caFile],
     ...flags,
   ]).catch((error: unknown) => {
-    // Errors among the responses give exit code 1; the figures are printed anyway.
+    // The client exits with 1 if any response is an error, but prints its figures anyway.
     const { stdout = '' } = error as { stdout?: string }
     if (stdout === '') throw error
     return { stdout }
@@ -75,7 +76,10 @@ async function quota(workplace: Workplace): Promise<void> {
   }
 }
 
-/** Pins client and server to one core each. Requests are signed beforehand. */
+/**
+ * Measures the server under overload, with the client and the server each pinned to one core. Requests are signed
+ * beforehand.
+ */
 async function overload(workplace: Workplace): Promise<void> {
   const { demo, caFile } = workplace
   const log = join(workplace.folder, 'software.log')
@@ -91,7 +95,7 @@ async function overload(workplace: Workplace): Promise<void> {
     await runLoad({ ...at, connections: 16, seconds: WARM_UP_S })
     const closed = await runLoad({ ...at, connections: 16, seconds: WARM_UP_S })
     const open = { ...at, connections: Number(values.connections) }
-    // Warms up the server, for which all these connections are new.
+    // Warm up the server over these connections.
     await runOpen({ ...open, phases: [{ rate: Math.round(closed / 4), seconds: WARM_UP_S }] })
     const saturation = await findSaturation(open, closed)
     const rates = [saturation / 4, saturation * Number(values.overload), saturation / 2]
@@ -105,7 +109,7 @@ async function overload(workplace: Workplace): Promise<void> {
   }
 }
 
-/** Without root or control groups, the server gets a whole core. */
+/** Limits the server to a share of a core. Without root or control groups, the server gets an entire core. */
 function tryToHold(pid: number, share: number): (() => void) | undefined {
   try {
     return holdToShare(pid, share)
@@ -115,12 +119,15 @@ function tryToHold(pid: number, share: number): (() => void) | undefined {
   }
 }
 
-/** Finds the highest rate at which at most 5 % are refused, in steps of 5 % of the closed-loop rate. */
+/**
+ * Raises the rate in steps of 5 % of the closed-loop rate, and returns the highest rate at which at most 5 % of the
+ * requests are refused.
+ */
 async function findSaturation(open: Omit<OpenPlan, 'phases'>, closed: number): Promise<number> {
   let highest = 0
   for (let share = 0.5; share <= 1.5; share += STEP) {
     const rate = Math.round(closed * share)
-    // The client is a new process each time and needs to warm up.
+    // The client is a new process in each step and needs to warm up.
     const phases = [rate / 4, rate].map((one) => ({ rate: one, seconds: STEP_S }))
     const [, found] = await runOpen({ ...open, phases })
     if ((found?.statuses['200'] ?? 0) < rate * STEP_S * SERVED_SHARE) break

@@ -1,6 +1,5 @@
 /**
- * Sends junk at full speed: writes as much as each connection accepts, and reconnects when it is
- * closed.
+ * Sends junk at full speed: writes as much as each connection accepts, and replaces connections that the server closes.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
@@ -11,17 +10,17 @@ export interface FloodPlan {
   readonly port: number
   readonly caFile: string
   readonly connections: number
-  /** Written repeatedly. */
+  /** Data to write repeatedly. */
   readonly junk: string
 }
 
 export interface FloodResult {
-  /** Number of opened connections. */
+  /** Number of connections opened. */
   readonly connections: number
   readonly megabytes: string
 }
 
-/** The legitimate caller shares the core and is not measured. */
+/** A nice value that gives priority to the legitimate caller, which shares the core. */
 const PRIORITY = 10
 const AGAIN_MS = 10
 

@@ -1,6 +1,6 @@
 /**
- * An open-loop client: requests are due at fixed times, and the wait for a
- * free connection counts. They are signed beforehand, so that one core can overload a server on another.
+ * An open-loop client: requests are due at fixed times, and waiting for a free connection counts toward their latency.
+ * Requests are signed beforehand, so that a client on one core can overload a server on another.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
@@ -18,13 +18,13 @@ export interface OpenPlan {
   readonly caFile: string
   readonly connections: number
   readonly phases: readonly Phase[]
-  /** Complete HTTP/1.1 requests, sent in turn. */
+  /** Complete HTTP/1.1 requests, sent in rotation. */
   readonly requests: readonly string[]
-  /** Whether to yield the core while waiting, for runs in which the server shares it. */
+  /** Whether to yield the core while waiting, for runs in which the client shares it with the server. */
   readonly sleeps?: boolean
   /**
-   * Whether to prepare the requests, send `ready`, and wait for a message with the port, so that the
-   * first request follows the start of the server at once.
+   * Whether to prepare the requests, send `ready`, and wait for a message with the port, so that the first request
+   * follows the server's startup immediately.
    */
   readonly waits?: boolean
 }
@@ -33,13 +33,13 @@ export interface PhaseResult extends Phase {
   readonly due: number
   /** Number of responses by HTTP status. */
   readonly statuses: Readonly<Record<string, number>>
-  /** Answers with status 200 within the 250 ms that KMS waits, from when they were due. */
+  /** Number of responses with status 200 within KMS's timeout of 250 ms, measured from when the request was due. */
   readonly inTime: number
-  /** Number of requests that were never sent, because no connection was free, or not answered. */
+  /** Number of requests that were not sent because no connection was free, or that got no response. */
   readonly unanswered: number
-  /** Latencies of all responses in milliseconds, from when the requests were due. */
+  /** Latencies of all responses in milliseconds, measured from when the requests were due. */
   readonly ms: { readonly p50: number; readonly p99: number; readonly p999: number; max: number }
-  /** Number of responses other than 200, not counting the first second of the phase. */
+  /** Number of responses with a status other than 200, excluding the phase's first second. */
   readonly refusedLater: number
 }
 
@@ -81,7 +81,10 @@ function open(plan: OpenPlan, ca: Buffer): Promise<TLSSocket> {
   })
 }
 
-/** Removes a complete response from the front and returns its status; undefined while it is incomplete. */
+/**
+ * Removes a complete response from the start of the buffer and returns its status. Returns undefined if the response is
+ * incomplete.
+ */
 function takeStatus(connection: Connection): string | undefined {
   const end = connection.pending.indexOf(HEADER_END)
   if (end < 0) return undefined
@@ -139,7 +142,7 @@ async function run(given: OpenPlan): Promise<readonly PhaseResult[]> {
     })
   }
 
-  // The server closes connections that were never used.
+  // The server closes connections that have never been used, so use each one once.
   for (const connection of free.splice(0)) send(connection, performance.now(), NO_PHASE)
   if (plan.waits !== true) await new Promise((resolve) => setTimeout(resolve, CALM_MS))
   for (const [phase, { rate, seconds }] of plan.phases.entries()) {
@@ -149,7 +152,8 @@ async function run(given: OpenPlan): Promise<readonly PhaseResult[]> {
     if (counter === undefined) continue
     const total = Math.round(rate * seconds)
     while (counter.due < total) {
-      const reached = Math.min(total, Math.floor(((performance.now() - from) / 1000) * rate))
+      // The first request is due at once, so request k is due k intervals after the start.
+      const reached = Math.min(total, 1 + Math.floor(((performance.now() - from) / 1000) * rate))
       for (; counter.due < reached; counter.due++) {
         const dueAt = from + (counter.due / rate) * 1000
         const connection = free.pop()
@@ -189,7 +193,7 @@ function toResult(phase: Phase, counter: Tally): PhaseResult {
   }
 }
 
-// The client is a separate process, so that it can be pinned to another core than the server.
+// The client is a separate process, so that it can be pinned to a different core than the server.
 process.once('message', (plan) => {
   run(plan as OpenPlan).then(
     (results) =>

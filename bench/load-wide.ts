@@ -13,7 +13,7 @@ interface Request {
   readonly body: string
 }
 
-/** Parses requests from the text that the keep-alive HTTP/1.1 client writes. */
+/** Parses a request written for the keep-alive HTTP/1.1 client. */
 function parse(text: string): Request {
   const [head = '', body = ''] = text.split('\r\n\r\n')
   const [line = '', ...fields] = head.split('\r\n')
@@ -30,11 +30,11 @@ function parse(text: string): Request {
 }
 
 function overHttp1(plan: WidePlan, ca: Buffer): Send {
-  // The usual client keeps connections itself; this one does so only for a remote peer.
+  // The keep-alive client handles local servers; this client keeps connections alive only for a remote peer.
   const agent = new https.Agent({
     keepAlive: plan.connectionKind === 'kept',
     maxSockets: plan.connections,
-    // Each connection makes a full handshake, since KMS's many hosts do not share sessions.
+    // Every connection makes a full handshake, because KMS's many hosts do not share sessions.
     maxCachedSessions: 0,
   })
   return ({ path, headers, body }) =>
@@ -115,7 +115,7 @@ async function run(plan: WidePlan): Promise<number> {
   let next = 0
   let answers = 0
   let running = true
-  // This client never sleeps, for the same reason as the usual one.
+  // This client never sleeps, for the same reason as the one in load.ts.
   const spin = () => {
     if (running) setImmediate(spin)
   }
@@ -129,7 +129,7 @@ async function run(plan: WidePlan): Promise<number> {
       const request = requests[next++ % requests.length]
       if (request === undefined) return
       const status = await send(request)
-      if (status !== 200) throw new Error(`answered ${String(status)}`)
+      if (status !== 200) throw new Error(`the response had status ${String(status)}`)
       answers += 1
     }
   }

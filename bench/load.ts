@@ -1,4 +1,4 @@
-/** The client: counts the exchanges over kept TLS connections that complete in a given time. */
+/** The keep-alive client: counts the exchanges over kept-alive TLS connections that complete in a given time. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import { connect, type TLSSocket } from 'node:tls'
@@ -8,22 +8,25 @@ export interface LoadPlan {
   readonly caFile: string
   readonly connections: number
   readonly seconds: number
-  /** Complete HTTP/1.1 requests, sent in turn. */
+  /** Complete HTTP/1.1 requests, sent in rotation. */
   readonly requests: readonly string[]
-  /** Core for taskset (default: the second one). */
+  /** Core to pass to taskset (default: the second one). */
   readonly core?: string
   /**
-   * Opens `of` times as many connections, and uses only every `of`-th one, from index `take` on. A
-   * server assigns connections to its workers in turn, so this selects a worker.
+   * Opens `of` times as many connections, but uses only every `of`-th one, starting at index `take`. A server assigns
+   * connections to its workers in turn, so this selects a worker.
    */
   readonly connection?: { readonly of: number; readonly take: number }
-  /** Whether to yield the core while waiting, for runs in which the server shares it. */
+  /** Whether to yield the core while waiting, for runs in which the client shares it with the server. */
   readonly sleeps?: boolean
 }
 
 const HEADER_END = Buffer.from('\r\n\r\n')
 
-/** Returns the length of the first complete response in `data`, or 0 while it is incomplete. @throws unless 200 */
+/**
+ * Returns the length of the first complete response in `data`, or 0 if it is incomplete. @throws if the status is not
+ * 200
+ */
 function answerLength(data: Buffer): number {
   const end = data.indexOf(HEADER_END)
   if (end < 0) return 0
@@ -64,7 +67,7 @@ async function openAll(plan: LoadPlan): Promise<readonly TLSSocket[]> {
   return sockets.filter(isUsed)
 }
 
-/** Responses per second. */
+/** Returns responses per second. */
 async function run(plan: LoadPlan): Promise<number> {
   const requests = plan.requests.map((text) => Buffer.from(text))
   const sockets = await openAll(plan)
@@ -102,8 +105,8 @@ async function run(plan: LoadPlan): Promise<number> {
         send()
       }),
   )
-  // Waking a sleeping client would cost the server its own time. That is expensive on a
-  // virtual machine and happens only when the server is the slower one, so this client never sleeps.
+  // This client never sleeps, because waking it would cost the server processor time. Waking is expensive on a virtual
+  // machine, and would occur only while the server is slower than the client.
   const spin = () => {
     if (running) setImmediate(spin)
   }
@@ -122,7 +125,7 @@ async function run(plan: LoadPlan): Promise<number> {
   return rate
 }
 
-// The client is a separate process, so that it can be pinned to another core than the server.
+// The client is a separate process, so that it can be pinned to a different core than the server.
 process.once('message', (plan) => {
   run(plan as LoadPlan).then(
     (rate) =>

@@ -1,4 +1,4 @@
-/** The comparison: servers, and every way to reach them. */
+/** Defines the comparison: the servers, and every way to connect to them. */
 // SPDX-License-Identifier: Apache-2.0
 
 export const CERTIFICATES = ['rsa', 'p256'] as const
@@ -24,12 +24,15 @@ export interface Case extends Way {
   readonly server: string
 }
 
-/** Formats the name of a case, such as `latchkey encrypt h1 kept rsa`. */
+/** Formats a case's name, such as `latchkey encrypt h1 kept rsa`. */
 export function nameOf({ server, operation, transport, connections, certificate }: Case): string {
   return [server, operation, transport, connections, certificate].join(' ')
 }
 
-/** Encrypt is measured every way; the other operations only the usual way and only for proxies. */
+/**
+ * Encrypt is measured over every kind of connection. The other operations are measured only over the usual kind, and
+ * only for proxies.
+ */
 export function casesOf(server: string, kind: 'fixed' | 'proxy'): readonly Case[] {
   const usual = { server, transport: 'h1', connections: 'kept', certificate: 'rsa' } as const
   const others: readonly Case[] =
@@ -53,7 +56,7 @@ export function casesOf(server: string, kind: 'fixed' | 'proxy'): readonly Case[
   return [...ways, ...others]
 }
 
-/** Finds the bare server's case with the same connection, which `one` is compared with. */
+/** Returns the name of the bare server's case with the same connection, which is the baseline for `one`. */
 export function baselineOf(one: Case): string {
   return nameOf({ ...one, server: 'bare', operation: 'encrypt' })
 }

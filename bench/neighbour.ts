@@ -1,7 +1,6 @@
 /**
- * Measures software keys beside a neighbour that empties the processor's caches, and under sustained load. Latchkey
- * and the bare server run in turns, with and without the neighbour on their core, and then one after the other for
- * some minutes.
+ * Measures software keys next to a process that empties the processor's caches, and under sustained load. Latchkey and
+ * the bare server alternate, with and without that process on their core, and then each runs alone for several minutes.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -18,7 +17,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '4' },
     connections: { type: 'string', default: '16' },
-    // Minutes of load on each server after the rounds; 0 for none.
+    // Minutes of load on each server after the rounds; 0 skips this part.
     minutes: { type: 'string', default: '5' },
   },
 })
@@ -29,19 +28,19 @@ const SECONDS_PER_MINUTE = 60
 interface Server {
   readonly name: string
   readonly process: RunningProcess
-  /** Responses for each second of processor time, by round. */
+  /** Responses per second of processor time, by round. */
   readonly alone: number[]
   readonly beside: number[]
 }
 
-/** Returns responses for each second of the server's processor time. */
+/** Returns responses per second of the server's processor time. */
 async function measure(
   { process: server }: Server,
   { demo, caFile }: Workplace,
   seconds: number,
 ): Promise<number> {
   const signer = { ...(await readCredential(demo)), keyId: demo.keyId }
-  // Signed again for each run, because signatures expire after five minutes.
+  // Sign again for each run, because signatures expire after five minutes.
   const requests = Array.from({ length: REQUESTS }, () =>
     signedRequest(`/keys/${demo.keyId}/encrypt`, encryptBody(), signer),
   )
@@ -94,7 +93,7 @@ function printRounds(servers: readonly Server[]): void {
   }
 }
 
-/** Prints one figure for each slice, so that a slowdown shows. */
+/** Prints one figure per time slice, so that a slowdown is visible. */
 async function measureLong(server: Server, workplace: Workplace): Promise<void> {
   const slices = Math.round((Number(values.minutes) * SECONDS_PER_MINUTE) / SLICE_SECONDS)
   const rates: number[] = []

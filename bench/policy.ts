@@ -1,7 +1,6 @@
 /**
- * Measures the cost of policies. One run alternates between no policies, a hundred policies whose
- * decisions are cached, and a hundred that are evaluated for each request. The cost of a single
- * decision is measured separately.
+ * Measures the cost of policies. One run alternates between no policies, a hundred policies with cached decisions, and
+ * a hundred policies that are evaluated for every request. The cost of a single decision is measured separately.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -20,13 +19,13 @@ const { values } = parseArgs({
     connections: { type: 'string', default: '16' },
     policies: { type: 'string', default: '100' },
     decisions: { type: 'string', default: '20000' },
-    // Requests per second of the open loop, KMS's default quota.
+    // Request rate of the open loop, per second (default: KMS's default quota).
     rate: { type: 'string', default: '1800' },
   },
 })
 const PRINCIPAL = 'arn:aws:sts::123456789012:assumed-role/S3Access/session-0123456789'
 
-/** One permits the requests of the benchmark; all the others are for other accounts, with typical conditions. */
+/** One policy permits the benchmark's requests; all other policies are for other accounts, with typical conditions. */
 function policiesOf(count: number, extra: string): string {
   return Array.from({ length: count }, (_, i) => {
     const account = i === count - 1 ? '123456789012' : String(200_000_000_000 + i)
@@ -76,8 +75,8 @@ const REQUEST: PolicyRequest = {
 }
 
 /**
- * Microseconds of this thread's processor time. The percentiles use wall-clock time, so that they reveal a busy
- * machine.
+ * Measures microseconds of this thread's processor time per decision. The percentiles use wall-clock time, so that a
+ * busy machine is noticed.
  */
 async function measureDecisions(): Promise<void> {
   for (const [name, text] of Object.entries(TEXTS)) {

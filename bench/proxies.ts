@@ -1,6 +1,6 @@
 /**
- * Compares XKS proxies that already run, for example on the same HSM, in turns in one run: the rate over a few connections,
- * the processor time of all their processes, and the latency at fixed rates.
+ * Compares running XKS proxies, for example on the same HSM, alternating between them in one run. Measures the rate
+ * over a few connections, the processor time of all their processes, and the latency at fixed rates.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
@@ -12,13 +12,13 @@ import { readCpuMs, runLoad, runOpen } from './servers.ts'
 
 const { values } = parseArgs({
   options: {
-    // NAME=URL,CREDENTIAL_FILE,KEY_ID,CA_FILE,PID; the first one is what the others are compared with.
+    // NAME=URL,CREDENTIAL_FILE,KEY_ID,CA_FILE,PID. The first proxy is the baseline for the others.
     proxy: { type: 'string', multiple: true, default: [] },
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '4' },
     connections: { type: 'string', default: '16' },
     rates: { type: 'string', default: '500,1800' },
-    // The core of the client for taskset, or 0,1 where it shares both with the proxies.
+    // Core for the client, as passed to taskset; 0,1 shares both cores with the proxies.
     core: { type: 'string', default: '1' },
   },
 })
@@ -33,7 +33,7 @@ interface Proxy {
   readonly signer: SignFor
   readonly rates: number[]
   readonly perCpuSecond: number[]
-  /** Results of the open loop, by rate. */
+  /** Open-loop results by rate. */
   readonly open: Map<number, PhaseResult[]>
 }
 
@@ -54,14 +54,14 @@ async function toProxy(text: string): Promise<Proxy> {
   }
 }
 
-/** Processor time of a process and its descendants, in milliseconds. */
+/** Returns the processor time of a process and its descendants in milliseconds. */
 function cpuOf(pid: number): number {
   const children = readFileSync(`/proc/${String(pid)}/task/${String(pid)}/children`, 'utf8')
   const pids = children.split(' ').filter((one) => one !== '')
   return readCpuMs(pid) + pids.reduce((sum, one) => sum + cpuOf(Number(one)), 0)
 }
 
-/** Signed again for each round, because signatures expire after five minutes. */
+/** Signs the requests again for each round, because signatures expire after five minutes. */
 function sign({ signer }: Proxy): readonly string[] {
   const path = `/keys/${signer.keyId}/encrypt`
   return Array.from({ length: REQUESTS }, () => signedRequest(path, encryptBody(), signer))

@@ -1,4 +1,4 @@
-/** Complete requests, signed before the measurement starts and ready to be written to a socket. */
+/** Builds complete requests, signed before the measurement starts and ready to be written to a socket. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes, randomUUID } from 'node:crypto'
 import aws4 from 'aws4'
@@ -9,7 +9,7 @@ export interface SignFor {
   readonly keyId: string
   /** Host header (default: localhost). */
   readonly host?: string
-  /** Credential (default: the demo's). */
+  /** URI path of the proxy (default: the demo's). */
   readonly uriPath?: string
 }
 
@@ -26,7 +26,7 @@ function metadata(kmsOperation: string) {
   }
 }
 
-/** SignedHeaders as KMS sends them: host and x-amz-date only. */
+/** Signs the same headers as KMS: only host and x-amz-date. */
 export function signedRequest(path: string, body: string, signer: SignFor): string {
   const { host = HOST, uriPath = URI_PATH } = signer
   const signed = aws4.sign(
@@ -55,7 +55,9 @@ export function signedRequest(path: string, body: string, signer: SignFor): stri
   ].join('\r\n')
 }
 
-/** Encrypts of 32-byte data keys with AAD and CDIV, as GenerateDataKey sends them. */
+/**
+ * Returns the body of an Encrypt request for a 32-byte data key with AAD and CDIV, as KMS sends it for GenerateDataKey.
+ */
 export function encryptBody(): string {
   return JSON.stringify({
     requestMetadata: metadata('GenerateDataKey'),

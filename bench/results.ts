@@ -1,22 +1,28 @@
-/** Computes and prints medians of rounds and ratios to the bare server. */
+/** Computes and prints the medians of the rounds, and the ratios to the bare server. */
 // SPDX-License-Identifier: Apache-2.0
 import { baselineOf, nameOf, type Case } from './matrix.ts'
 
 export interface Round {
   /** Responses per second. */
   readonly rate: number
-  /** Responses per second of the server's processor time; NaN where it is unknown. */
+  /** Responses per second of the server's processor time; NaN if unknown. */
   readonly perCpuSecond: number
 }
 
 export interface Row {
   readonly name: string
   readonly perSecond: number
-  /** Ratio to the bare server's rate over the same connection, by round; absent where that was not run. */
+  /**
+   * Ratio to the bare server's rate over the same connection, computed per round; absent if the bare server's case was
+   * not run.
+   */
   readonly ratioToBare?: number
   readonly perCpuSecond?: number
   readonly cpuRatioToBare?: number
-  /** Share of a core that the server used. Below 1, the client or another process on its core was the limit. */
+  /**
+   * Fraction of a core that the server used. If it is below 1, the client or another process on its core was the
+   * bottleneck.
+   */
   readonly busy?: number
   readonly rounds: readonly number[]
 }
@@ -57,7 +63,7 @@ function ifKnown(field: string, value: number): Record<string, number> {
   return Number.isNaN(value) ? {} : { [field]: value }
 }
 
-/** Compares round by round, so that a slowdown of the machine affects both. */
+/** Compares the rates round by round, so that a slowdown of the machine affects both servers. */
 function ratio(list: readonly number[], bare: readonly number[]): number {
   return Number(median(list.map((value, i) => value / (bare[i] ?? NaN))).toFixed(3))
 }

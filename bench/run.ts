@@ -1,4 +1,7 @@
-/** Compares servers side by side: each gets one core in turn, by every way to reach it; prints medians of the rounds. */
+/**
+ * Compares servers side by side, over every kind of connection. The servers take turns on one core. Prints the medians
+ * of the rounds.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -98,7 +101,7 @@ async function measure(
   }
 }
 
-/** Starts the processes that the server's cases need: one per certificate, and per HTTP version where required. */
+/** Starts the processes that the server's cases need: one per certificate and, where required, per HTTP version. */
 async function prepare(
   server: BenchServer,
   cases: readonly Case[],

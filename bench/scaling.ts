@@ -1,11 +1,10 @@
 /**
- * Measures what a second core adds to one server, in two views:
+ * Measures what a second core adds to one server, in two ways:
  *
- * - Both cores, with one client on each: two workers against one process that shares
- *   one core with its client. Two independent processes, one per core, show what the machine
- *   itself can deliver.
- * - One worker at a time, with its primary on one core and the client on the other, against one process there:
- *   responses per second of processor time of all processes. Two cores deliver twice that.
+ * - Both cores, with one client on each: two workers, compared with one process that shares one core with its client.
+ * Two independent processes, one per core, show what the machine itself can deliver.
+ * - One worker at a time, with its primary on one core and the client on the other, compared with a single process
+ * there, in responses per second of processor time of all processes. Two cores deliver twice that figure.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
@@ -33,25 +32,28 @@ const { values } = parseArgs({
 const MAIN = fileURLToPath(new URL('../src/main.js', import.meta.url))
 const BOTH = `${SERVER_CORE},${CLIENT_CORE}`
 const REQUESTS = 512
-/** A long lease, since the rate is measured and the disk of a shared machine may take longer than two seconds to write. */
+/**
+ * The lease is long, because writing to a shared machine's disk may take longer than two seconds, and only the rate
+ * matters here.
+ */
 const LEASE = '20s'
 const WARM_UPS = 3
 
 interface Load {
-  /** Core of the client. */
+  /** Core for the client. */
   readonly core: string
   /** Whether the client yields its core while it waits. */
   readonly sleeps: boolean
   /**
-   * Uses only every `of`-th connection, from index `take` on. Workers get connections in turn, so this
-   * selects a worker.
+   * Uses only every `of`-th connection, starting at index `take`. Workers get connections in turn, so this selects a
+   * worker.
    */
   readonly connection?: { readonly of: number; readonly take: number }
 }
 
 interface Server {
   readonly pid: number
-  /** @returns responses per second */
+  /** @returns the number of responses per second */
   load(load: Load): Promise<number>
   stop(): Promise<void>
 }
@@ -107,7 +109,7 @@ function median(numbers: readonly number[]): number {
 interface Case {
   readonly name: string
   readonly loads: (round: number) => readonly (readonly [Server, Load])[]
-  /** Responses per second, and per second of processor time, for each round. */
+  /** Responses per second, and per second of processor time, by round. */
   readonly rates: number[]
   readonly perCpuSecond: number[]
 }
@@ -123,7 +125,7 @@ async function measure(one: Case, round: number): Promise<void> {
   one.perCpuSecond.push((rate * Number(values.seconds) * 1000) / (cpuMs() - before))
 }
 
-/** Runs the cases in alternation. The others are compared with the first. */
+/** Alternates between the cases, and compares each of them with the first. */
 async function compare(title: string, warmUps: number, cases: readonly Case[]): Promise<void> {
   for (let i = 0; i < warmUps; i++) {
     for (const one of cases) for (const [server, load] of one.loads(i)) await server.load(load)

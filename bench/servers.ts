@@ -1,4 +1,4 @@
-/** Starts a server and a client as processes, each pinned to its own core. */
+/** Starts a server and a client as separate processes, each pinned to its own core. */
 // SPDX-License-Identifier: Apache-2.0
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -28,14 +28,14 @@ export function startPinned(
 export interface RunningProcess {
   readonly pid: number
   readonly port: number
-  /** Processor time of all threads in milliseconds. Linux counts in steps of ten. */
+  /** Returns the processor time of all threads in milliseconds. Linux counts it in steps of ten milliseconds. */
   cpuMs(): number
-  /** Returns the longest pause of the event loop since the last call; only for the proxy. */
+  /** Returns the event loop's longest pause since the last call. Available only for the proxy. */
   takePause(): Promise<Pause>
   stop(): Promise<void>
 }
 
-/** @param script name of a file beside this one, which sends its port when it listens and exits on disconnect */
+/** @param script name of a script in this folder that sends its port once it is listening, and exits on disconnect */
 export async function startServerProcess(
   script: string,
   operands: readonly string[],
@@ -62,7 +62,7 @@ export async function startServerProcess(
   }
 }
 
-/** Starts the proxy with the Node.js flags of the image. */
+/** Starts the proxy with the Node.js flags used in the image. */
 export function startLatchkey(
   operands: readonly string[],
   core = SERVER_CORE,
@@ -72,7 +72,10 @@ export function startLatchkey(
 
 const MS_PER_TICK = 10
 
-/** Reads utime and stime of proc(5), counted from the end of the name, which may contain any character. */
+/**
+ * Reads utime and stime (see proc(5)). Fields are counted from the end of the process name, which may contain any
+ * character.
+ */
 export function readCpuMs(pid: number): number {
   const stat = readFileSync(`/proc/${String(pid)}/stat`, 'utf8')
   const [utime, stime] = stat
@@ -82,15 +85,15 @@ export function readCpuMs(pid: number): number {
   return (Number(utime) + Number(stime)) * MS_PER_TICK
 }
 
-/** Returns responses per second. @throws when a response was not 200 */
+/** Returns responses per second. @throws if a response's status was not 200 */
 export function runLoad(plan: LoadPlan): Promise<number> {
   return runPlan('load', plan, plan.core ?? CLIENT_CORE)
 }
 
 /**
  * Runs an open loop and returns the result of each phase.
- * @param core the client's, as taskset takes it
- * @throws when the client fails
+ * @param core the client's core, as passed to taskset
+ * @throws if the client fails
  */
 export async function runOpen(plan: OpenPlan, core = CLIENT_CORE): Promise<readonly PhaseResult[]> {
   const child = startPinned(core, 'load-open', [])
@@ -102,7 +105,7 @@ export async function runOpen(plan: OpenPlan, core = CLIENT_CORE): Promise<reado
   return results
 }
 
-/** Exchanges per second. */
+/** Returns exchanges per second. */
 export function runTokenLoop(plan: LoopPlan, core: string): Promise<number> {
   return runPlan('token-loop', plan, core)
 }

@@ -1,16 +1,16 @@
-/** Limits a process to a share of a core with a control group, so that a client on another core can overload it. */
+/** Limits a process to a share of a core, using a control group, so that a client on another core can overload it. */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, mkdirSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const ROOT = '/sys/fs/cgroup'
-/** Kept short, so that each throttling lasts only a few milliseconds. */
+/** A short period, so that each throttling pause lasts only a few milliseconds. */
 const PERIOD_US = 5000
 
 /**
- * Needs Linux and root.
- * @param share of one core, above 0
- * @returns a function that removes the group after the process has ended
+ * Requires Linux and root.
+ * @param share the share of one core, above 0
+ * @returns a function that removes the group once the process has exited
  */
 export function holdToShare(pid: number, share: number): () => void {
   const isUnified = existsSync(join(ROOT, 'cgroup.controllers'))

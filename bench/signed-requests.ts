@@ -1,4 +1,4 @@
-/** The requests of a case, signed when its run starts, because signatures expire after five minutes. */
+/** Builds a case's requests. They are signed when the run starts, because signatures expire after five minutes. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { Secret } from '../src/core/secret.ts'
@@ -12,7 +12,7 @@ const REQUESTS = 512
 const TIMEOUT_MS = 10_000
 const REGION = 'us-east-1'
 
-/** @param sealed the response to an Encrypt by the same server */
+/** @param sealed the same server's response to an Encrypt request */
 export function makeRequests(
   operation: BenchOperation,
   signer: SignFor,
@@ -47,7 +47,8 @@ export async function sealOne(
       },
     )
     const answer = await connection.exchange({ target, headers, body }, TIMEOUT_MS)
-    if (answer.status !== 200) throw new Error(`Encrypt was answered ${String(answer.status)}`)
+    if (answer.status !== 200)
+      throw new Error(`the response to Encrypt had status ${String(answer.status)}`)
     return answer.body as Record<string, string>
   } finally {
     connection.close()

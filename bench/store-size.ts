@@ -1,6 +1,6 @@
 /**
- * Measures how a control store grows: 100 to 100,000 software keys, on SQLite and on a PostgreSQL
- * server from Debian's packages. Prints a table for each engine.
+ * Measures how a control store scales from 100 to 100,000 software keys, on SQLite and on a PostgreSQL server from
+ * Debian's packages. Prints a table for each engine.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
@@ -27,23 +27,23 @@ const { values } = parseArgs({
     engines: { type: 'string', default: 'sqlite,postgres' },
     rate: { type: 'string', default: '500' },
     seconds: { type: 'string', default: '20' },
-    // Number of restarts for each of the two compared loads.
+    // Number of restarts for each of the two loads that are compared.
     rounds: { type: 'string', default: '3' },
     connections: { type: 'string', default: '32' },
-    // Cores of the server. The client has the second one, and sleeps while it waits.
+    // Cores for the server. The client uses the second one, and sleeps while it waits.
     cores: { type: 'string', default: '0,1' },
-    // Seconds without requests, in which the pauses caused by audits are measured.
+    // Seconds without requests, during which pauses caused by audits are measured.
     idle: { type: 'string', default: '20' },
-    // Keeps the folders with the stores, and prints their paths.
+    // Keep the folders with the stores, and print their paths.
     keep: { type: 'boolean', default: false },
   },
 })
 const FEW_KEYS = 10
 const MANY_KEYS = 10_000
 const CHANGES = 5
-/** Longer than the interval in which a server reads the changes. */
+/** Pause in milliseconds, longer than the interval at which a server reads changes. */
 const PAUSE_MS = 400
-/** Time after which the work of the start is over, in milliseconds. */
+/** Time allowed for the startup work to finish, in milliseconds. */
 const SETTLE_MS = 5000
 const PAGE = '1000'
 const WIDTH = 14
@@ -63,7 +63,7 @@ async function start(place: Place): Promise<Start> {
   return { server, seconds: (performance.now() - startedAt) / 1000 }
 }
 
-/** Restarts the server, and sends the load from the moment it listens. */
+/** Restarts the server, and sends requests from the moment it is listening. */
 async function loadAfterStart(place: Place, keys: number) {
   const requests = await place.sign(keys, Number(values.rate) * Number(values.seconds))
   const child = startPinned(CLIENT_CORE, 'load-open', [])
@@ -92,20 +92,20 @@ async function loadAfterStart(place: Place, keys: number) {
   }
 }
 
-/** Returns the resident memory in megabytes, as proc(5) has it. */
+/** Returns the resident memory in megabytes; see proc(5). */
 function readMemoryMb(pid: number): number {
   const status = readFileSync(`/proc/${String(pid)}/status`, 'utf8')
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024
 }
 
-/** Milliseconds that each change took, without the start of a command. */
+/** Milliseconds that each change took, without the command's startup. */
 interface Changes {
   readonly creates: number[]
-  /** Milliseconds from the order to `revoked`. */
+  /** Milliseconds until each kill printed `revoked`. */
   readonly kills: number[]
 }
 
-/** Creates keys and credentials, and kills keys, while the server runs. */
+/** Creates keys and credentials and kills keys while the server is running. */
 async function change(place: Place): Promise<Changes> {
   const [keyStore] = place.config.keyStores
   if (keyStore === undefined) throw new TypeError('the configuration has no key stores')
@@ -148,7 +148,7 @@ async function change(place: Place): Promise<Changes> {
   return changes
 }
 
-/** Returns how many seconds a `latchkey` command takes, including the start of Node.js. */
+/** Returns how many seconds a `latchkey` command takes, including Node.js startup. */
 async function timeCommand(place: Place, operands: readonly string[]): Promise<number> {
   const startedAt = performance.now()
   const command = [MAIN, ...operands, '--config', place.configFile]
@@ -216,7 +216,7 @@ function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms))
 }
 
-/** Prints one column for each size. */
+/** Prints a table with one column per size. */
 function print(engine: EngineName, columns: readonly Figures[]): void {
   const names = Object.keys(columns[0] ?? {})
   const lines = names.map((name) => {

@@ -1,6 +1,6 @@
 /**
- * Measures the cost of keys on a token: Latchkey on SoftHSM2, Latchkey on software keys, and a bare
- * loop on the same token, in alternation in one run. Needs softhsm2.
+ * Measures the cost of keys on a token: Latchkey with SoftHSM2, Latchkey with software keys, and a bare loop on the
+ * same token, alternating in one run. Requires softhsm2.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -20,7 +20,8 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '4' },
     connections: { type: 'string', default: '32' },
-    // 0: the servers get one core and the client the other. 0,1: both share both cores.
+    // Cores for the servers. 0: the servers use one core and the client the other. 0,1: servers and client share both
+    // cores.
     cores: { type: 'string', default: '0,1' },
   },
 })
@@ -59,7 +60,7 @@ async function toCases(demo: Demo, name: string, port: number): Promise<readonly
     run: (seconds) =>
       runLoad({
         ...{ port, seconds, caFile: demo.caFile, connections: Number(values.connections) },
-        // Signed again for each run, because signatures expire after five minutes.
+        // Sign again for each run, because signatures expire after five minutes.
         requests: Array.from({ length: REQUESTS }, () =>
           signedRequest(`/keys/${demo.keyId}/${operation}`, body[operation](), signer),
         ),
@@ -111,7 +112,7 @@ function print(operation: Operation, rates: ReadonlyMap<Case, readonly number[]>
   const of = (name: string) =>
     [...rates].find(([one]) => one.name === name && one.operation === operation)?.[1] ?? []
   const [softhsm, software, loop] = [of('softhsm'), of('software'), of('loop')]
-  // Alternates by round, so that a slowdown of the machine affects both.
+  // Compare round by round, so that a slowdown of the machine affects both figures.
   const ratio = (to: readonly number[]) =>
     median(softhsm.map((rate, i) => rate / (to[i] ?? NaN))).toFixed(3)
   const perSecond = (list: readonly number[]) => `${median(list).toFixed(0)}/s`

@@ -1,4 +1,4 @@
-/** Drives a token in a bare loop with pkcs11js in one process, which shows what an HSM costs without a proxy. */
+/** Uses a token in a bare pkcs11js loop in a single process, which shows what an HSM costs without a proxy. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { createRequire } from 'node:module'
@@ -10,12 +10,12 @@ export interface LoopPlan {
   readonly pin: string
   readonly keyLabel: string
   readonly seconds: number
-  /** `encrypt` also decrypts, as a verified Encrypt does. */
+  /** `encrypt` also decrypts, because Encrypt verifies its result. */
   readonly operation: 'encrypt' | 'decrypt'
 }
 
 const PLAINTEXT_BYTES = 32
-/** The AAD of requests.ts, framed as Latchkey frames it. */
+/** Size of the AAD in requests.ts once Latchkey has framed it. */
 const AAD_BYTES = 2 + 96 + 1 + 5
 const TURNS_PER_LOOK = 100
 

@@ -1,8 +1,8 @@
-/** A neighbour that empties the processor's caches by walking through 64 MiB of memory repeatedly. */
+/** Empties the processor's caches by repeatedly walking through 64 MiB of memory. */
 // SPDX-License-Identifier: Apache-2.0
 const BYTES = 64 * 1024 * 1024
 const CACHE_LINE = 64
-/** Number of passes in each turn of the event loop, which has to notice a disconnect and end the process. */
+/** Number of passes per event loop turn. Between turns, the process notices a disconnect and exits. */
 const PASSES = 4
 
 const memory = new Uint8Array(BYTES)

@@ -1,4 +1,4 @@
-/** The folder of a run: a demo of Latchkey, and the certificates that all servers share. */
+/** The folder for a run: a Latchkey demo, and the certificates that all servers share. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process'
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
@@ -9,9 +9,9 @@ import type { CertificateKind } from './matrix.ts'
 export interface Workplace {
   readonly folder: string
   readonly demo: Demo
-  /** Deadline of a request, as a duration of the configuration. */
+  /** Request deadline, as a duration in the configuration. */
   readonly patience: string
-  /** PEM bundle that trusts both certificates. */
+  /** PEM bundle with which a client trusts both certificates. */
   readonly caFile: string
   certificate(kind: CertificateKind): {
     readonly certificateFile: string
@@ -19,10 +19,13 @@ export interface Workplace {
   }
 }
 
-/** A long deadline, since the rate is measured and no request should be refused as late. */
+/** A long deadline, because only the rate is measured and no request should be refused as late. */
 export const PATIENCE = '20s'
 
-/** The RSA certificate of 2,048 bits is the demo's. ECDSA P-256 needs openssl, since node-forge cannot sign with it. */
+/**
+ * The 2048-bit RSA certificate is the demo's. The ECDSA P-256 certificate requires openssl, because node-forge cannot
+ * sign with ECDSA.
+ */
 export async function prepareWorkplace(folder: string, patience = PATIENCE): Promise<Workplace> {
   const demo = await prepareDemo(folder, 0)
   appendFileSync(demo.configFile, `limits: { requestDeadline: ${patience} }\n`)

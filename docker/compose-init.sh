@@ -1,7 +1,7 @@
 #!/bin/sh
-# Run once before compose.yaml: creates development certificates, secrets, configurations, the stores, a key and a
-# credential. Needs the built project (npm run build) and a container engine. `compose-init.sh hsm` also creates the
-# SoftHSM token.
+# Builds the image, and creates everything that compose.yaml needs: development certificates, secrets, configurations,
+# stores, a key and a credential. Run it once. It needs only a container engine. `compose-init.sh hsm` creates the SoftHSM
+# token.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 cd "$(dirname "$0")/.."
@@ -10,9 +10,11 @@ etc=docker/compose/etc
 compose="docker compose -f docker/compose.yaml"
 
 if [ ! -e "$etc/latchkey.yaml" ]; then
+  $compose build proxy-1
   mkdir -p "$etc/softhsm"
   # quickstart creates a development authority and a server certificate for localhost.
-  node dist/src/main.js quickstart --dir "$etc/demo" --port 0 --once > /dev/null
+  docker run --rm --workdir /out --user "$(id -u):$(id -g)" --volume "$PWD/$etc:/out" latchkey \
+    quickstart --dir /out/demo --port 0 --once > /dev/null
   for folder in "$etc" "$etc/softhsm"; do
     cp "$etc/demo/pki/server.crt" "$etc/demo/pki/server.key" "$etc/demo/pki/ca.crt" "$folder/"
   done
@@ -26,7 +28,7 @@ listener:
   ping: { port: 8080 }
   tls: { certificate: server.crt, privateKey: server.key }
   drain: { delay: 5s, timeout: 10s }
-metrics: { host: 0.0.0.0, port: 9464 } # reachable only in the network of compose.yaml
+metrics: { host: 0.0.0.0, port: 9464 } # reachable only from the compose network
 keyStores: [{ name: main, prefix: /main }]
 store:
   postgres:
@@ -34,7 +36,7 @@ store:
     database: latchkey
     user: latchkey
     password: { file: postgres-password }
-    tls: { mode: 'off' } # inside the network of compose.yaml
+    tls: { mode: 'off' } # the traffic stays in the compose network
   masterKey: { passphrase: { file: passphrase } }
 control:
   sentinelFile: /var/lib/latchkey/stop
@@ -82,5 +84,5 @@ fi
 $compose up -d --wait postgres
 $compose run --rm --no-deps proxy-1 init --dir /etc/latchkey
 $compose run --rm --no-deps proxy-1 keys create demo-key
-$compose run --rm --no-deps proxy-1 credentials create
-echo "now: $compose up --build"
+$compose run --rm --no-deps --volume "$PWD/$etc:/out" proxy-1 credentials create --output /out/kms-console.json
+echo "now: $compose up --build --detach"

@@ -1,5 +1,6 @@
-// Queries the plain ping port, like a load balancer: exits with 0 while the proxy serves, and with 1 while it drains or is
-// down. Needs listener.ping in latchkey.yaml. LATCHKEY_PING_PORT overrides port 8080, LATCHKEY_PING_HOST the host.
+// Queries the plain ping port, as a load balancer does. Exits with 0 while the proxy is serving, and with 1 while it is
+// draining or down. Requires listener.ping in latchkey.yaml. LATCHKEY_PING_PORT overrides port 8080, and
+// LATCHKEY_PING_HOST overrides the host.
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 

@@ -1,6 +1,6 @@
-// Copies only what runs from the built project IN: to OUT with the HSM add-on, and to OUT-software without it.
-// It leaves out sources and objects of native add-ons, type declarations, source maps of packages, and their variants for
-// bundlers.
+// Copies the files needed at run time from the built project IN: to OUT with the HSM add-on, and to OUT-software without
+// it. It omits the native add-ons' sources and object files, type declarations, and the packages' tests, source maps and
+// bundler variants.
 // SPDX-License-Identifier: Apache-2.0
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, sep } from 'node:path'
@@ -15,7 +15,7 @@ const FILES = [
   'dist',
   'node_modules',
 ]
-/** Removes Latchkey's sources, but keeps the binaries built from them. */
+/** The lease guard's binary, which is copied without its sources. */
 const GUARD = 'src/killswitch/gate/guard/build/Release/lease_guard.node'
 const LEFT_BEHIND = [
   /better-sqlite3\/(deps|src)(\/|$)/,
@@ -26,6 +26,8 @@ const LEFT_BEHIND = [
   /node_modules\/.*\.(map|md|markdown|ts|cc|h|gyp)$/,
   /@opentelemetry\/[^/]*\/build\/(esm|esnext)(\/|$)/,
   /@(aws-sdk|smithy|aws-crypto)\/.*\/dist-types(\/|$)/,
+  /@cedar-policy\/cedar-wasm\/(esm|web)(\/|$)/,
+  /node_modules\/(@[^/]+\/)?[^/@][^/]*\/(tests?|benchmarks?|examples?)(\/|$)/,
   /node_modules\/\.(bin|package-lock\.json)/,
 ]
 
@@ -37,19 +39,28 @@ const keep = (path) => {
 for (const name of FILES)
   cpSync(join(from, name), join(to, name), { recursive: true, filter: keep })
 cpSync(join(from, GUARD), join(to, GUARD))
-for (const name of ['healthcheck.mjs', 'copy-secrets.mjs']) {
+const SCRIPTS = ['healthcheck.mjs', 'copy-secrets.mjs']
+/** Scripts that update the bill of materials of an image that installs a vendor's module. */
+const BILL_SCRIPTS = ['debian-packages.mjs', 'serial-number.mjs']
+for (const name of [...SCRIPTS, ...BILL_SCRIPTS]) {
   cpSync(join(from, 'docker', name), join(to, 'docker', name))
 }
 cpSync(to, `${to}-software`, { recursive: true })
-rmSync(join(`${to}-software`, 'node_modules/pkcs11js'), { recursive: true, force: true })
+for (const name of ['node_modules/pkcs11js', ...BILL_SCRIPTS.map((one) => `docker/${one}`)]) {
+  rmSync(join(`${to}-software`, name), { recursive: true, force: true })
+}
 for (const folder of [to, `${to}-software`]) trimBill(folder)
 
-/** Removes packages from the bill of materials that are not installed, such as optional ones. */
+/** Removes packages that are not installed, such as optional ones, from the bill of materials. */
 function trimBill(folder) {
   const file = join(folder, 'sbom.cdx.json')
   const bill = JSON.parse(readFileSync(file, 'utf8'))
   const installed = new Set(listPackages(join(folder, 'node_modules')))
-  const isThere = (ref) => installed.has(ref) || ref === bill.metadata.component['bom-ref']
+  const npmPackages = new Set(
+    bill.components.filter(({ purl }) => purl.startsWith('pkg:npm/')).map((one) => one['bom-ref']),
+  )
+  const isThere = (ref) =>
+    installed.has(ref) || !npmPackages.has(ref) || ref === bill.metadata.component['bom-ref']
   bill.components = bill.components.filter((one) => isThere(one['bom-ref']))
   bill.dependencies = bill.dependencies
     .filter(({ ref }) => isThere(ref))
@@ -57,7 +68,7 @@ function trimBill(folder) {
   writeFileSync(file, JSON.stringify(bill))
 }
 
-/** Returns NAME@VERSION of every package below the folder. */
+/** Returns NAME@VERSION for every package below the folder. */
 function listPackages(modules) {
   const found = []
   for (const { name, parentPath } of readdirSync(modules, {

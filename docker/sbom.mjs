@@ -1,14 +1,15 @@
-// Prints the bill of materials of a built project's runtime packages in CycloneDX, made by npm. `npm sbom --omit=dev`
-// would omit packages that a development tool needs too, such as `yaml`, so npm gets a lock file with only the runtime
-// packages.
+// Prints the bill of materials of a built project in CycloneDX. It lists the runtime packages, as reported by npm, and
+// Node.js. `npm sbom --omit=dev` would omit packages that a development tool needs too, such as `yaml`, so npm gets a
+// lock file with only the runtime packages.
+//   node sbom.mjs PROJECT NODE_VERSION
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { toSerialNumber } from './serial-number.mjs'
 
-const [project = '.'] = process.argv.slice(2)
+const [project = '.', node = process.versions.node] = process.argv.slice(2)
 const load = (name) => JSON.parse(readFileSync(join(project, name), 'utf8'))
 const manifest = load('package.json')
 const lock = load('package-lock.json')
@@ -18,7 +19,7 @@ delete lock.packages[''].devDependencies
 for (const [path, { dev }] of Object.entries(lock.packages)) if (dev) delete lock.packages[path]
 
 const outer = mkdtempSync(join(tmpdir(), 'latchkey-sbom-'))
-// npm names its subject after the folder.
+// npm names the bill's subject after the folder, so give the folder the package's name.
 const folder = join(outer, manifest.name)
 try {
   mkdirSync(folder, { recursive: true })
@@ -26,17 +27,20 @@ try {
   writeFileSync(join(folder, 'package-lock.json'), JSON.stringify(lock))
   const args = ['sbom', '--package-lock-only', '--sbom-format=cyclonedx']
   const bill = JSON.parse(execFileSync('npm', args, { cwd: folder, maxBuffer: 2 ** 26 }))
+  const purl = `pkg:generic/node@${node}`
+  const cpe = `cpe:2.3:a:nodejs:node.js:${node}:*:*:*:*:*:*:*`
+  bill.components.push({
+    ...{ 'bom-ref': purl, type: 'application', name: 'node', version: node, purl, cpe },
+  })
   process.stdout.write(JSON.stringify(makeReproducible(bill), undefined, 2))
 } finally {
   rmSync(outer, { recursive: true, force: true })
 }
 
 /** Replaces the timestamp and the random serial number, so that the same packages yield the same bytes. */
-function makeReproducible({ serialNumber: _random, metadata, ...bill }) {
+function makeReproducible(bill) {
   const seconds = Number(process.env.SOURCE_DATE_EPOCH ?? 0)
   const timestamp = new Date(seconds * 1000).toISOString()
-  const hash = createHash('sha256').update(JSON.stringify(bill)).digest('hex')
-  // Formats the hash as a UUID of version 8 (RFC 9562).
-  const id = hash.replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12}).*$/, '$1-$2-8$3-8$4-$5')
-  return { ...bill, serialNumber: `urn:uuid:${id}`, metadata: { ...metadata, timestamp } }
+  const metadata = { ...bill.metadata, timestamp }
+  return { ...bill, serialNumber: toSerialNumber(bill), metadata }
 }

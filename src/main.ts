@@ -1,9 +1,9 @@
 #!/usr/bin/env node
-/** The executable: runs cli/run.ts on this process, and sets the exit code. */
+/** The executable. It runs cli/run.ts in this process and sets the exit code. */
 // SPDX-License-Identifier: Apache-2.0
 import { run } from './cli/run.ts'
 
-/** Width of the terminal, or the value of COLUMNS if there is none. */
+/** Width of the terminal; without a terminal, the value of COLUMNS. */
 const columns = process.stdout.isTTY
   ? process.stdout.columns
   : Number.parseInt(process.env['COLUMNS'] ?? '', 10)
@@ -17,5 +17,8 @@ process.exitCode = await run(process.argv.slice(2), process.env, {
   stdout: (text) => process.stdout.write(text),
   stderr: (text) => process.stderr.write(text),
   ...(columns >= 40 ? { columns } : {}),
+  ...(process.stderr.isTTY && process.stderr.columns >= 40
+    ? { stderrColumns: process.stderr.columns }
+    : {}),
   isTerminal: process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '',
 })

@@ -1,4 +1,4 @@
-/** nginx with TLS and a fixed body, which shows what a server in C needs for the connection alone. */
+/** nginx with TLS and a fixed body, which shows the cost of the connection alone in a server written in C. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -47,7 +47,7 @@ export const nginx: BenchServer = {
   },
 }
 
-/** Installs the package without starting its service: policy-rc.d refuses while it is installed. */
+/** Installs the package. A temporary policy-rc.d keeps its service from starting. */
 function install(): void {
   if (existsSync(PROGRAM)) return
   if (process.getuid?.() !== 0) throw new Error('nginx is not here: apt-get install nginx-light')
@@ -94,7 +94,7 @@ http {
 `
 }
 
-/** Finds the worker, since the master process only waits. */
+/** Finds the worker process; the master process only waits. */
 function workerOf(master: number): number {
   const children = readFileSync(`/proc/${String(master)}/task/${String(master)}/children`, 'utf8')
   return Number(children.trim().split(' ')[0])

@@ -1,4 +1,4 @@
-/** Another XKS proxy that is already running, named by a flag. It is neither pinned nor stopped. */
+/** Another XKS proxy that is already running, named by a flag. The benchmark neither pins nor stops it. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { parseConsoleFile, readPrivateFile } from '../../src/terminal/files.ts'
@@ -6,15 +6,15 @@ import { casesOf } from '../matrix.ts'
 import type { BenchServer } from './server.ts'
 
 export interface PeerOptions {
-  /** `https://host:port/prefix/kms/xks/v1` */
+  /** URL such as `https://host:port/prefix/kms/xks/v1`. */
   readonly url: string
-  /** JSON file for the KMS console. */
+  /** Path to the JSON file with the peer's credential, in the KMS console's format. */
   readonly credentialFile: string
   readonly keyId: string
   readonly caFile: string
 }
 
-/** Its certificate is unknown, so it is compared with the bare server that uses RSA. */
+/** The key type of the peer's certificate is unknown, so the peer is compared with the bare server that uses RSA. */
 export async function createPeer(options: PeerOptions): Promise<BenchServer> {
   const { hostname, host, port, pathname } = new URL(options.url)
   const text = (await readPrivateFile(options.credentialFile)).toString('utf8')

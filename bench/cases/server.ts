@@ -1,4 +1,4 @@
-/** A server in the comparison: how to start it, and the cases that it takes part in. */
+/** Describes a server in the comparison: how to start it, and the cases in which it takes part. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Case, CertificateKind, Transport } from '../matrix.ts'
 import type { SignFor } from '../requests.ts'
@@ -8,7 +8,7 @@ export interface Running {
   readonly port: number
   /** Host to connect to (default: 127.0.0.1). */
   readonly host?: string
-  /** Processor time so far in milliseconds; absent where it is unknown. */
+  /** Returns the processor time used so far in milliseconds; absent if unknown. */
   cpuMs?(): number
   stop(): Promise<void>
 }
@@ -16,11 +16,11 @@ export interface Running {
 export interface BenchServer {
   readonly name: string
   readonly cases: readonly Case[]
-  /** Called before anything is started, to install packages and make keys. */
+  /** Installs packages and creates keys. Called before any server is started. */
   prepare?(workplace: Workplace): Promise<void>
   start(workplace: Workplace, certificate: CertificateKind, transport: Transport): Promise<Running>
   /** Credential and key to use (default: the demo's). */
   signer?(workplace: Workplace): Promise<SignFor>
-  /** Certificates to trust (default: the workplace's). */
+  /** Certificates to trust (default: those of the benchmark's own proxy). */
   readonly caFile?: string
 }

@@ -42,7 +42,7 @@ export const softhsm: BenchServer = {
   },
 }
 
-/** Sets SOFTHSM2_CONF for this process and its children. */
+/** Creates the token, and sets SOFTHSM2_CONF for this process and its children. */
 function createToken(folder: string): void {
   mkdirSync(join(folder, 'tokens'))
   const file = join(folder, 'softhsm2.conf')
@@ -55,7 +55,7 @@ function createToken(folder: string): void {
   writeFileSync(join(folder, 'pin'), PIN, { mode: 0o600 })
 }
 
-/** Writes a configuration with the demo's key store on the token. JSON is valid YAML. */
+/** Writes a configuration that places the demo's key store on the token. JSON is valid YAML. */
 function configuration(patience: string): string {
   return JSON.stringify({
     listener: {

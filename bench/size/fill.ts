@@ -1,4 +1,4 @@
-/** Fills a control store with many keys, credentials and switches, by changes of thousands of rows. */
+/** Fills a control store with many keys, credentials and switches, changing thousands of rows at a time. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { toStoreOptions } from '../../src/app/store.ts'
@@ -10,7 +10,7 @@ import { CREDENTIALS } from '../../src/store/sealed-tables.ts'
 import { insertRow } from '../../src/store/sealed-transaction.ts'
 import { openStore } from '../../src/store/store.ts'
 
-/** Contents of a store. The first of the key stores has half of the keys. */
+/** Contents of a store. The first key store has half of the keys. */
 export interface Size {
   readonly keys: number
   readonly credentials: number
@@ -18,7 +18,10 @@ export interface Size {
   readonly switches: number
 }
 
-/** Keeps the proportions of 100,000 keys, 10,000 credentials, 500 key stores and 10,000 switches. */
+/**
+ * Returns a size with this many keys, in proportion to 100,000 keys, 10,000 credentials, 500 key stores and 10,000
+ * switches.
+ */
 export function sizeOf(keys: number): Size {
   const share = (of: number) => Math.max(1, Math.round(keys / of))
   return { keys, credentials: share(10), keyStores: share(200), switches: share(10) }
@@ -32,12 +35,12 @@ export function keyIdOf(i: number): string {
   return `key-${String(i).padStart(6, '0')}`
 }
 
-/** Returns the key store of a key. All keys with an even number are in the first one. */
+/** Returns the index of the key store that contains a key. Even-numbered keys are in the first one. */
 export function keyStoreOf(i: number, { keyStores }: Size): number {
   return i % 2 === 0 || keyStores === 1 ? 0 : 1 + (((i - 1) / 2) % (keyStores - 1))
 }
 
-/** @param config its key stores are those of the size */
+/** @param config a configuration with the key stores for this size */
 export async function fill(config: Config, size: Size): Promise<void> {
   const store = await openStore(await toStoreOptions(config))
   const nameOf = (index: number) => {
@@ -82,7 +85,7 @@ export async function fill(config: Config, size: Size): Promise<void> {
       await store.change(async (transaction, epoch) => {
         const table = new SwitchTable(transaction, store.sealing)
         await forEach(from, size.switches, async (i) => {
-          // The switches are for keys that do not exist, so no request is refused.
+          // The switches cover keys that do not exist, so they block no request.
           const scope = { kind: 'key', keyStore: nameOf(0), keyId: `killed-${String(i)}` } as const
           await table.insertSwitch({
             ...{ id: `switch-${String(i)}`, scope, direction: 'both', reason: 'benchmark' },

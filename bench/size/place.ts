@@ -1,4 +1,6 @@
-/** The folder of one measurement: certificates, a configuration with many key stores, and a filled store. */
+/**
+ * The folder for one measurement. It contains certificates, a configuration with many key stores, and a filled store.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -21,13 +23,13 @@ export interface Place {
   readonly config: Config
   /** Name of the key store with half of the keys. */
   readonly keyStore: string
-  /** Signs Encrypts over as many different keys of that key store, in turn. */
+  /** Signs Encrypt requests that use `keys` different keys of `keyStore` in rotation. */
   sign(keys: number, requests: number): Promise<readonly string[]>
 }
 
 const DEADLINE = '200ms'
 
-/** Fills an SQLite store. */
+/** Creates the folder and fills an SQLite store. */
 export async function prepareSqlite(folder: string, size: Size): Promise<Place> {
   const demo = await prepareDemo(folder, 0)
   const keyStores = Array.from({ length: size.keyStores - 1 }, (_, i) => `more-${String(i + 1)}`)
@@ -51,7 +53,7 @@ export async function prepareSqlite(folder: string, size: Size): Promise<Place> 
   }
 }
 
-/** Copies an SQLite store into a new database of the server. */
+/** Copies an SQLite store to a new database on the PostgreSQL server. */
 export async function copyToPostgres(
   place: Place,
   server: PostgresServer,

@@ -1,4 +1,4 @@
-/** Starts a private PostgreSQL server from Debian's packages, in a folder that it removes at the end. */
+/** Starts a private PostgreSQL server from Debian's packages, in a folder that is removed at the end. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -10,7 +10,7 @@ import { freePort } from '../free-port.ts'
 
 export interface PostgresServer {
   readonly port: number
-  /** Its postmaster; the backends are children of it. */
+  /** Process id of the postmaster, whose children are the backends. */
   readonly pid: number
   query(sql: string, database?: string): Promise<readonly Record<string, unknown>[]>
   stop(): Promise<void>
@@ -20,12 +20,12 @@ export const POSTGRES_USER = 'latchkey'
 const BINARIES = '/usr/lib/postgresql'
 const START_MS = 30_000
 
-/** @param settings lines of postgresql.conf */
+/** @param settings lines for postgresql.conf */
 export async function startPostgres(settings: readonly string[] = []): Promise<PostgresServer> {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-bench-postgres-'))
   const isRoot = process.getuid?.() === 0
   if (isRoot) chownSync(folder, idOf('-u'), idOf('-g'))
-  // PostgreSQL refuses to run as root.
+  // PostgreSQL refuses to run as root, so run commands as another user.
   const toCommand = (name: string, operands: readonly string[]) => {
     const command = [newestBinary(name), ...operands]
     if (!isRoot) return command
@@ -74,7 +74,7 @@ export async function startPostgres(settings: readonly string[] = []): Promise<P
     query,
     async stop() {
       const ended = once(child, 'exit')
-      // Fast shutdown: ends the sessions first.
+      // SIGINT requests a fast shutdown, which ends all sessions first.
       child.kill('SIGINT')
       await ended
       rmSync(folder, { recursive: true, force: true })

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Keys, store and configuration stay, even after a purge: without them nothing that they encrypted can be read again.
+# Keeps the keys, the store and the configuration, even after a purge: without them, encrypted data would be lost.
 # SPDX-License-Identifier: Apache-2.0
 set -e
 if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Debian calls it with "remove" or "upgrade", RPM with the number of installations that stay.
+# Debian calls this script with "remove" or "upgrade"; RPM calls it with the number of remaining installations.
 # SPDX-License-Identifier: Apache-2.0
 set -e
 case "$1" in

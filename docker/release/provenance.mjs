@@ -1,5 +1,5 @@
-// Prints the provenance of images as an in-toto statement with SLSA's predicate, version 1. What it says comes from the
-// arguments, so the builder vouches for it: sign the result with its key or identity.
+// Prints the provenance of images as an in-toto statement with an SLSA v1 predicate. Its content comes from the
+// arguments, so the builder must vouch for it by signing the output with its key or identity.
 //   node provenance.mjs --builder ID --revision COMMIT --source URL --epoch SECONDS [--base NAME@sha256:…]… NAME@sha256:…
 // SPDX-License-Identifier: Apache-2.0
 import { parseArgs } from 'node:util'

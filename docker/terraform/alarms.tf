@@ -1,11 +1,11 @@
-# Alarms on what KMS measures from its side. Metrics Insights selects the metrics by key store, whatever their other
-# dimensions are.
+# Alarms on the metrics that KMS publishes. Metrics Insights selects them by key store, regardless of their other
+# dimensions.
 
 locals {
   key_store_id  = var.custom_key_store_id != null ? var.custom_key_store_id : one(aws_kms_custom_key_store.xks[*].id)
   alarms_wanted = var.alarm_actions != null
   alarms = {
-    # A timeout counts as 250 ms.
+    # KMS counts a timeout as 250 ms.
     latency = {
       description = "KMS waits more than 200 ms for Latchkey; it gives up after 250 ms."
       query       = "SELECT MAX(XksProxyLatency) FROM \"AWS/KMS\""
@@ -15,7 +15,7 @@ locals {
       missing     = "notBreaching"
     }
     errors = {
-      description = "KMS counts more than five failed requests to Latchkey in a minute. A kill causes them too."
+      description = "KMS counts more than five failed requests to Latchkey in a minute. A kill also causes failed requests."
       query       = "SELECT SUM(XksProxyErrors) FROM \"AWS/KMS\""
       operator    = "GreaterThanThreshold"
       threshold   = 5
@@ -31,7 +31,7 @@ locals {
       missing     = "ignore"
     }
     credential = {
-      description = "KMS has used the same credential for a year: latchkey rotate-credentials."
+      description = "KMS has used the same credential for a year. Rotate it with latchkey rotate-credentials."
       query       = "SELECT MAX(XksProxyCredentialAge) FROM \"AWS/KMS\""
       operator    = "GreaterThanThreshold"
       threshold   = 365
@@ -63,7 +63,7 @@ resource "aws_cloudwatch_metric_alarm" "xks" {
   lifecycle {
     precondition {
       condition     = local.key_store_id != null
-      error_message = "alarm_actions needs custom_key_store_id or key_store."
+      error_message = "alarm_actions requires custom_key_store_id or key_store."
     }
   }
 

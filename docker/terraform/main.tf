@@ -1,5 +1,5 @@
-# Everything that KMS needs to reach Latchkey: a Network Load Balancer that forwards TCP (TLS ends in Latchkey, so mTLS
-# works), and either a VPC endpoint service with a verified private DNS name, or a public name.
+# Creates everything that KMS needs to reach Latchkey: a Network Load Balancer that forwards TCP (TLS terminates in
+# Latchkey, so mTLS works), and either a VPC endpoint service with a verified private DNS name, or a public name.
 
 locals {
   is_public = var.connectivity == "PUBLIC_ENDPOINT"
@@ -16,7 +16,7 @@ resource "aws_lb" "xks" {
   subnets                          = var.subnet_ids
   security_groups                  = [aws_security_group.balancer.id]
   enable_cross_zone_load_balancing = true
-  # KMS's requests come through the endpoint service, which bypasses these rules.
+  # KMS sends its requests through the endpoint service, which bypasses these rules.
   enforce_security_group_inbound_rules_on_private_link_traffic = "off"
 
   tags = var.tags
@@ -28,9 +28,9 @@ resource "aws_lb_target_group" "xks" {
   protocol    = "TCP"
   target_type = "ip"
   vpc_id      = var.vpc_id
-  # With PROXY protocol, enable listener.proxyProtocol in latchkey.yaml at the same time.
+  # If you enable the PROXY protocol, enable listener.proxyProtocol in latchkey.yaml at the same time.
   proxy_protocol_v2 = false
-  # At least listener.drain.delay plus listener.drain.timeout.
+  # Must be at least listener.drain.delay plus listener.drain.timeout.
   deregistration_delay = 60
 
   health_check {
@@ -57,10 +57,10 @@ resource "aws_lb_target_group_attachment" "xks" {
 
 resource "aws_lb_listener" "xks" {
   load_balancer_arn = aws_lb.xks.arn
-  # KMS uses no other port.
+  # KMS connects only to port 443.
   port     = 443
   protocol = "TCP"
-  # Shorter than listener.timeouts.keepAlive, so that no request meets a connection that Latchkey is closing.
+  # Must be shorter than listener.timeouts.keepAlive, so that no request is sent on a connection that Latchkey is closing.
   tcp_idle_timeout_seconds = 350
 
   default_action {
@@ -121,10 +121,10 @@ resource "aws_vpc_security_group_egress_rule" "ping" {
 resource "aws_vpc_endpoint_service" "xks" {
   count = local.is_public ? 0 : 1
 
-  # KMS does not wait for its connection to be accepted.
+  # KMS does not wait for its connection request to be accepted.
   acceptance_required        = false
   network_load_balancer_arns = [aws_lb.xks.arn]
-  allowed_principals         = ["cks.kms.${data.aws_region.current.region}.${data.aws_partition.current.dns_suffix}"]
+  allowed_principals         = ["cks.kms.${data.aws_region.current.id}.${data.aws_partition.current.dns_suffix}"]
   private_dns_name           = var.private_dns_name
   supported_ip_address_types = ["ipv4"]
 
@@ -163,8 +163,8 @@ resource "aws_vpc_endpoint_service_private_dns_verification" "xks" {
   depends_on            = [aws_route53_record.verification]
 }
 
-# This does not connect the key store. Use `aws kms connect-custom-key-store`, or `latchkey register`, which continues
-# from here and also creates a key.
+# This does not connect the key store. Run `aws kms connect-custom-key-store`, or `latchkey register`, which continues
+# from this state and also creates a key.
 resource "aws_kms_custom_key_store" "xks" {
   count = nonsensitive(var.key_store != null) ? 1 : 0
 
@@ -183,7 +183,7 @@ resource "aws_kms_custom_key_store" "xks" {
   depends_on = [aws_vpc_endpoint_service_private_dns_verification.xks, aws_route53_record.public]
 }
 
-# Needs a second apply, because KMS creates keys only in a connected key store.
+# Requires a second apply, because KMS creates keys only in a connected key store.
 resource "aws_kms_key" "external" {
   for_each = var.external_key_ids
 
@@ -195,7 +195,7 @@ resource "aws_kms_key" "external" {
   lifecycle {
     precondition {
       condition     = length(aws_kms_custom_key_store.xks) == 1
-      error_message = "external_key_ids needs key_store."
+      error_message = "external_key_ids requires key_store."
     }
   }
 

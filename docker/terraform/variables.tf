@@ -17,7 +17,7 @@ variable "connectivity" {
 
   validation {
     condition     = contains(["VPC_ENDPOINT_SERVICE", "PUBLIC_ENDPOINT"], var.connectivity)
-    error_message = "connectivity is VPC_ENDPOINT_SERVICE or PUBLIC_ENDPOINT."
+    error_message = "connectivity must be VPC_ENDPOINT_SERVICE or PUBLIC_ENDPOINT."
   }
 }
 
@@ -38,7 +38,7 @@ variable "subnet_ids" {
 
   validation {
     condition     = length(var.subnet_ids) >= 2
-    error_message = "KMS asks for a load balancer in two subnets of two Availability Zones at least."
+    error_message = "KMS requires a load balancer with subnets in at least two Availability Zones."
   }
 }
 
@@ -54,24 +54,24 @@ variable "proxies_are_outside" {
 }
 
 variable "proxy_port" {
-  description = "listener.port of latchkey.yaml."
+  description = "Value of listener.port in latchkey.yaml."
   type        = number
   default     = 8443
 }
 
 variable "ping_port" {
-  description = "listener.ping.port of latchkey.yaml, for the health check."
+  description = "Value of listener.ping.port in latchkey.yaml, for the health check."
   type        = number
   default     = 8080
 }
 
 variable "private_dns_name" {
-  description = "Name that KMS calls, such as xks.example.com, private or public. It is the certificate's common name, in your public domain."
+  description = "Name that KMS calls, such as xks.example.com, private or public. It must be in your public domain, and must be the certificate's common name."
   type        = string
 }
 
 variable "hosted_zone_id" {
-  description = "Public Route 53 hosted zone of that domain, for the record that proves ownership, or for the name of a public endpoint."
+  description = "Id of the public Route 53 hosted zone of that domain, for the record that proves ownership, or for the name of a public endpoint."
   type        = string
 }
 

@@ -3,8 +3,8 @@ terraform {
   required_providers {
     aws = {
       source = "hashicorp/aws"
-      # aws_kms_custom_key_store must support custom_key_store_type, which requires version 6 or later.
-      version = ">= 6.0"
+      # The oldest version that was tried. Much older ones cannot create external key stores.
+      version = ">= 5.100"
     }
   }
 }

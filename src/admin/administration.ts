@@ -1,6 +1,6 @@
 /**
- * Keys, credentials and policies as operators manage them: the control store offers these interfaces
- * on its host, and the client of the admin listener offers them elsewhere.
+ * Interfaces through which operators manage keys, credentials and policies. The control store
+ * implements them on its host, and the admin listener's client implements them remotely.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyStoreName } from '../core/ids.ts'
@@ -17,14 +17,16 @@ import type { Activity, Period } from '../usage/usage-table.ts'
 export interface KeyStoreAdministration {
   keys(keyStore: KeyStoreName): KeyAdministration
   readonly credentials: Pick<CredentialTable, 'create' | 'list' | 'expire' | 'revoke'>
-  /** Returns uses by access key id over the whole fleet; unused credentials are absent. */
+  /** Returns fleet-wide usage by access key id; unused credentials are absent. */
   credentialUses(): Promise<ReadonlyMap<string, Pick<CredentialUse, 'uses' | 'lastAt'>>>
+  /** Returns one sentence for each piece of information that the calls so far could not obtain. */
+  warnings(): readonly string[]
   close(): Promise<void>
 }
 
 export interface ApplyOptions {
   readonly wait: boolean
-  /** How long to wait, in milliseconds (default: 30 s and the lease). */
+  /** Timeout for the wait, in milliseconds (default: 30 s plus the lease). */
   readonly patienceMs?: number
   /** Called once the change is durable, with its epoch. */
   readonly onWritten?: (epoch: number) => void
@@ -37,19 +39,20 @@ export interface AppliedChange {
 }
 
 export interface PolicyAdministration {
-  /** Reads the folder if the configuration names one, otherwise the store. */
+  /** Reads the policy directory if one is configured, otherwise the store. */
   state(): Promise<PolicyState>
   /**
-   * @throws PolicyError POLICY_IN_FILES like all functions below, POLICY_NOT_FOUND,
-   * POLICY_UNCHANGED
+   * @throws PolicyError POLICY_NOT_FOUND, POLICY_UNCHANGED, or POLICY_IN_FILES, which all functions
+   * below also throw
    */
   plan(change: PolicyChange): Promise<PlannedChange>
   /**
-   * Writes a planned change, and waits until every instance applies it or can no longer hold a lease.
+   * Writes a planned change and waits until every instance has applied it or can no longer hold a
+   * lease.
    * @throws PolicyError POLICY_CHANGED, POLICY_NOT_EVERYWHERE
    */
   apply(plan: PlannedChange, by: Author, options: ApplyOptions): Promise<AppliedChange>
-  /** Newest first. */
+  /** Returns the revisions, newest first. */
   history(): Promise<readonly PolicyRevision[]>
   at(revision: number): Promise<Documents>
   /** Returns the usage recorded since a wall time in milliseconds since the Unix epoch. */
@@ -57,5 +60,5 @@ export interface PolicyAdministration {
   close(): Promise<void>
 }
 
-/** Operators and their tokens, on the control store or through an admin listener. */
+/** Operators and their tokens, in the control store or through an admin listener. */
 export type OperatorAdministration = OperatorDirectory & { close(): Promise<void> }

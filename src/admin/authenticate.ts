@@ -1,7 +1,7 @@
 /**
  * Identifies the caller by a client certificate that chains to the configured authority, or by a
- * bearer token. Also refuses requests that a page of another site makes an
- * operator's browser send, because the browser presents its certificate for every page.
+ * bearer token. A browser presents its certificate even if another site caused the request, so
+ * cross-site requests are refused.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { X509Certificate, createHash } from 'node:crypto'
@@ -26,21 +26,23 @@ export type Authenticate = (call: AdminCall) => Promise<AdminPrincipal | undefin
 export interface OtherCallers {
   /**
    * Finds the operator whose token has this SHA-256, in hex.
-   * @throws StorageError while the store cannot be read
+   * @throws StorageError if the store cannot be read
    */
   findByToken(sha256: string): Promise<Named | undefined>
-  /** Verifies a token of an identity provider. Absent if none is configured. */
+  /** Verifies an identity provider's token. Absent if no provider is configured. */
   verifyIdToken?(token: string): Promise<Named | undefined>
 }
 
 interface Named {
   readonly name: string
   readonly grants: readonly Grant[]
+  /** Has the same meaning as in AdminPrincipal. */
+  readonly isPersonal: boolean
 }
 
 /**
  * A token has 256 random bits, so its hash needs neither a salt nor a slow function.
- * @param isVerified reports whether a connection was made under the authority in use now
+ * @param isVerified reports whether the authority now in use verified a connection's certificate
  * @param now returns the wall time in milliseconds since the Unix epoch
  */
 export function createAuthenticate(
@@ -73,7 +75,7 @@ function toPrincipal(
   by: AdminPrincipal['by'],
 ): AdminPrincipal {
   const grant = keyStores === undefined ? { role } : { role, keyStores }
-  return { name, grants: [grant], role: describeGrants([grant]), person, by }
+  return { name, grants: [grant], role: describeGrants([grant]), person, isPersonal: true, by }
 }
 
 interface HashedToken extends Holder {
@@ -81,10 +83,10 @@ interface HashedToken extends Holder {
   readonly hash: Buffer
 }
 
-/** Matches a JSON Web Token in compact form. Tokens of identity providers reach a few kilobytes. */
+/** Matches a compact JSON Web Token. Identity providers' tokens can be several kilobytes long. */
 const ID_TOKEN = /^[A-Za-z0-9_-]{1,2048}\.[A-Za-z0-9_-]{1,8192}\.[A-Za-z0-9_-]{1,2048}$/
 
-/** Token syntax of RFC 6750, section 2.1. */
+/** Accepts the token syntax of RFC 6750, section 2.1. */
 async function byBearer(
   tokens: readonly HashedToken[],
   { findByToken, verifyIdToken }: OtherCallers,
@@ -109,14 +111,15 @@ function findConfigured(tokens: readonly HashedToken[], hash: Buffer): HashedTok
 /** The name identifies the person, whether a token or a certificate authenticated the caller. */
 function toCaller(found: Named | undefined, by: AdminPrincipal['by']): AdminPrincipal | undefined {
   if (found === undefined || found.grants.length === 0) return undefined
-  const { name, grants } = found
-  return { name, grants, role: describeGrants(grants), person: name, by }
+  const { name, grants, isPersonal } = found
+  return { name, grants, role: describeGrants(grants), person: name, isPersonal, by }
 }
 
 /**
  * `authorized` alone proves nothing: Node sets it on a resumed TLS 1.3 session without any
- * certificate. So a certificate must be present, must chain, and must carry a single configured
- * common name. The handshake checked the dates of the chain once; the connection may outlive them.
+ * certificate. So a certificate must be present, must chain to the authority, and must carry a
+ * single configured common name. Validity dates are checked only during the handshake; the
+ * connection may outlive them.
  */
 function byCertificate(
   subjects: ReadonlyMap<string, Holder>,
@@ -133,7 +136,7 @@ function byCertificate(
   return toPrincipal(commonName, holder, 'certificate')
 }
 
-/** The parts of a request that reveal which page sent it. */
+/** The parts of a request that show which page sent it. */
 export interface CallSource {
   readonly method: string
   readonly headers: IncomingHttpHeaders
@@ -142,10 +145,10 @@ export interface CallSource {
 }
 
 /**
- * Refuses requests that a page of another site can make a browser send. Browsers name the page in Origin and
- * Sec-Fetch-Site. A browser that sends neither still cannot post JSON across origins without a preflight, and this listener
- * answers none. The check of Host defeats DNS rebinding.
- * @param isOwnName whether the listener has this name
+ * Refuses cross-site requests from a browser. Browsers name the page in Origin and Sec-Fetch-Site.
+ * A browser that sends neither still cannot post JSON across origins without a preflight, to which
+ * this listener never responds. Checking Host defeats DNS rebinding.
+ * @param isOwnName reports whether a host name belongs to the listener
  * @throws AdminError CROSS_SITE, WRONG_HOST or CONTENT_TYPE
  */
 export function checkSource(
@@ -169,7 +172,8 @@ export function checkSource(
 }
 
 function parseHost(header: string | undefined): URL | undefined {
-  // A name or an address and a port, without a path or a user.
+  // The header must be a host name or address with an optional port, without user information or a
+  // path.
   if (header === undefined || !/^[A-Za-z0-9._:[\]-]{1,255}$/.test(header)) return undefined
   return URL.canParse(`https://${header}`) ? new URL(`https://${header}`) : undefined
 }
@@ -185,7 +189,7 @@ function isOwnOrigin(origin: string | undefined, host: URL, isTls: boolean): boo
   return hostname === host.hostname && isSamePort
 }
 
-/** Accepts addresses, localhost, the names of the listener's certificate, and those in the configuration. */
+/** Accepts addresses, localhost, names in the listener's certificate, and configured names. */
 export function createIsOwnName(
   { host, names = [] }: Pick<AdminConfig, 'host' | 'names'>,
   tls: SecureContextOptions | undefined,

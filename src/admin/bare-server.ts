@@ -1,6 +1,4 @@
-/**
- * The HTTP server under the admin listener: the limits of its connections, and what closes them.
- */
+/** The HTTP server under the admin listener, with its connection limits. */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import https from 'node:https'
@@ -15,14 +13,17 @@ const KEEP_ALIVE_MS = 60_000
 const HANDSHAKE_TIMEOUT_MS = 10_000
 const MAX_CONNECTIONS = 256
 /**
- * A connection older than this closes after the answer to its next request; idle connections close
- * sooner anyway.
+ * A connection older than this closes after its next response; idle connections close sooner
+ * anyway.
  */
 const MAX_AGE_MS = 3_600_000
 
 export interface BareServer {
   readonly server: http.Server
-  /** Call when a request on the connection was authenticated. */
+  /**
+   * Protects a connection from eviction. Call after a request on the connection has been
+   * authenticated.
+   */
   prove(socket: Socket): void
 }
 
@@ -33,7 +34,7 @@ export interface BareServerDeps {
   readonly clock: Clock
   readonly handler: http.RequestListener
   readonly onRefused: (reason: string, remoteAddress: string | undefined) => void
-  /** For tests. */
+  /** Maximum number of connections. Only tests set it. */
   readonly maxConnections?: number
 }
 
@@ -74,7 +75,7 @@ export function createBareServer(deps: BareServerDeps): BareServer {
   server.on('connection', (socket: Socket) => {
     endsAt.set(socket, clock.monotonic() + MAX_AGE_MS)
   })
-  // Node would close the connection without an answer.
+  // Without this handler, Node would close the connection without a response.
   server.on('connect', ({ socket }: http.IncomingMessage) => {
     deps.onRefused('CONNECT', socket.remoteAddress)
     const error = { code: 'INPUT_INVALID', message: 'CONNECT is not supported' }

@@ -1,18 +1,18 @@
-/** Admin API errors: each refusal has a code, a message and a status. */
+/** Errors of the admin API. Each refusal has a code, a message and a status. */
 // SPDX-License-Identifier: Apache-2.0
 import { LatchkeyError, type ErrorOptionsWithHint } from '../core/errors.ts'
 
 export type AdminErrorCode =
   | 'UNAUTHENTICATED' // neither a known certificate nor a known token
   | 'FORBIDDEN' // the role does not allow it
-  | 'CROSS_SITE' // a page of another site made a browser send it
-  | 'WRONG_HOST' // the Host header has a name that is not this listener's
-  | 'CONTENT_TYPE' // a POST without application/json
+  | 'CROSS_SITE' // a browser sent the request on behalf of another site's page
+  | 'WRONG_HOST' // the Host header does not name this listener
+  | 'CONTENT_TYPE' // the content type of a POST is not application/json
   | 'INPUT_INVALID' // the body does not match openapi.yaml
   | 'NOT_FOUND' // there is no such path, switch or receipt
-  | 'CONFLICT' // the action was already taken, or needs the approval of a second person first
-  | 'UNAVAILABLE' // the control store does not answer
-  | 'INTERNAL' // an internal fault; see the log
+  | 'CONFLICT' // the action was already taken, or a second person must approve it first
+  | 'UNAVAILABLE' // the control store does not respond
+  | 'INTERNAL' // internal error; see the log
 
 export const ADMIN_STATUS: Readonly<Record<AdminErrorCode, number>> = {
   UNAUTHENTICATED: 401,
@@ -35,10 +35,12 @@ interface AdminFault {
 export class AdminError extends LatchkeyError<AdminErrorCode> {
   override readonly name = 'AdminError'
 
-  /** Code of the service's own error, more precise than `code`. */
+  /** The service's own error code, more precise than `code`. */
   readonly reason: string | undefined
-  /** Every fault of a document, if the service lists them. */
+  /** All errors in a document, if the service lists them. */
   readonly faults: readonly AdminFault[] | undefined
+  /** Time after which the caller may try again. */
+  readonly retryAfterSeconds: number | undefined
 
   constructor(
     code: AdminErrorCode,
@@ -46,14 +48,24 @@ export class AdminError extends LatchkeyError<AdminErrorCode> {
     options: ErrorOptionsWithHint & {
       readonly reason?: string
       readonly faults?: readonly AdminFault[]
+      readonly retryAfterSeconds?: number
     } = {},
   ) {
     super(code, message, options)
     this.reason = options.reason
     this.faults = options.faults
+    this.retryAfterSeconds = options.retryAfterSeconds
   }
 
   get status(): number {
     return ADMIN_STATUS[this.code]
+  }
+
+  get headers(): Readonly<Record<string, string>> {
+    const { code, retryAfterSeconds } = this
+    return {
+      ...(code === 'UNAUTHENTICATED' && { 'www-authenticate': 'Bearer' }),
+      ...(retryAfterSeconds !== undefined && { 'retry-after': String(retryAfterSeconds) }),
+    }
   }
 }

@@ -1,4 +1,4 @@
-/** Limits status and restores to the key stores that the caller's roles cover. */
+/** Limits the status and the restore calls to the key stores that the caller's roles cover. */
 // SPDX-License-Identifier: Apache-2.0
 import { checkPermitted, isPermitted, type AdminPrincipal, type Permission } from './principal.ts'
 import type { Scope } from '../core/scope.ts'
@@ -12,12 +12,34 @@ export function isWithin(principal: AdminPrincipal, permission: Permission, scop
 }
 
 /**
- * Returns what concerns the caller's key stores, including switches for everything. Events may name
- * other key stores, so a limited caller sees none.
+ * Number of events examined for a limited caller, who may see only some of them. The console
+ * requests the status every two seconds.
  */
-export function narrowStatus(principal: AdminPrincipal, status: ControlStatus): ControlStatus {
-  if (isPermitted(principal, 'read')) return status
-  const isOwn = (keyStore: string | undefined) => isPermitted(principal, 'read', keyStore)
+const EXAMINED_EVENTS = 500
+
+/**
+ * Returns the status with the newest events that the caller may see.
+ * @param count maximum number of events to return
+ */
+export async function loadNarrowStatus(
+  killSwitch: Pick<KillSwitch, 'status'>,
+  principal: AdminPrincipal,
+  count: number,
+): Promise<ControlStatus> {
+  if (isPermitted(principal, 'read')) return killSwitch.status(count)
+  const isOwn = (keyStore: string) => isPermitted(principal, 'read', keyStore)
+  const status = await killSwitch.status(count, {
+    isVisible: ({ detail }) => isAboutOwn(detail, isOwn),
+    examined: EXAMINED_EVENTS,
+  })
+  return narrowStatus(status, isOwn)
+}
+
+/**
+ * Returns the part of the status that concerns the caller's key stores, including switches that
+ * apply to all key stores.
+ */
+function narrowStatus(status: ControlStatus, isOwn: (keyStore: string) => boolean): ControlStatus {
   const switches = status.switches.filter(({ scope }) => {
     const keyStore = keyStoreOf(scope)
     return keyStore === undefined || isOwn(keyStore)
@@ -31,8 +53,24 @@ export function narrowStatus(principal: AdminPrincipal, status: ControlStatus): 
         ? target.switchIds.every((id) => switches.some((one) => one.id === id))
         : isOwn(target.keyStore),
     ),
-    events: [],
+    events: status.events.filter(({ detail }) => isAboutOwn(detail, isOwn)),
   }
+}
+
+/**
+ * Reports whether an event is about one of the caller's key stores or about all key stores. Events
+ * without a key store, such as operator changes, are visible only to unlimited callers.
+ */
+function isAboutOwn(
+  { keyStore, scope }: ControlStatus['events'][number]['detail'],
+  isOwn: (keyStore: string) => boolean,
+): boolean {
+  if (typeof keyStore === 'string') return isOwn(keyStore)
+  if (typeof scope !== 'string') return false
+  // The pattern matches the text of describeScope. It does not match criteria, which may name
+  // callers of other key stores.
+  const [, named] = /^(?:key store |key )([a-z0-9-]+)(?:\/[A-Za-z0-9._-]+)?$/.exec(scope) ?? []
+  return scope === 'all' || (named !== undefined && isOwn(named))
 }
 
 /** @throws AdminError FORBIDDEN */
@@ -51,7 +89,11 @@ export async function checkRestoreTarget(
   checkSwitches(principal, 'restore', switches, [target.id])
 }
 
-/** Does nothing for a request that does not exist. @throws AdminError FORBIDDEN */
+/**
+ * Refuses an action on a restore request that concerns other key stores. Ignores an id that does
+ * not exist.
+ * @throws AdminError FORBIDDEN
+ */
 export async function checkRestoreRequest(
   killSwitch: KillSwitch,
   principal: AdminPrincipal,

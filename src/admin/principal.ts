@@ -1,23 +1,29 @@
-/** Callers of the admin listener, their roles, and the calls that a role allows. */
+/** Callers of the admin listener, their roles, and the calls that each role allows. */
 // SPDX-License-Identifier: Apache-2.0
 import type { AdminRole, Grant } from '../core/role.ts'
+import type { Actor } from '../killswitch/model.ts'
 import { AdminError } from './errors.ts'
 
 export interface AdminPrincipal {
   /** Recorded as the operator of every change. */
   readonly name: string
-  /** Roles of the caller, each for all key stores or for some. */
+  /** The caller's roles, each limited to some key stores or valid for all. */
   readonly grants: readonly Grant[]
-  /** The roles of the grants, as text for display. */
+  /** Display text for the granted roles. */
   readonly role: string
-  /** Person who holds the token or certificate. One person may hold several. */
+  /** The person who holds the token or certificate. One person may hold several. */
   readonly person: string
+  /**
+   * False if another caller created the token through a listener. The creator may have kept a copy,
+   * so the token does not prove who is calling.
+   */
+  readonly isPersonal: boolean
   readonly by: 'certificate' | 'token' | 'oidc'
 }
 
 export type Permission =
   | 'read' // read status, switches, receipts and metrics
-  | 'stop' // use the kill switch: everyone above a viewer may stop things at once
+  | 'stop' // stop access with the kill switch, or withdraw a restore
   | 'deadman' // renew or close a dead man's switch
   | 'drill' // kill and restore a test key
   | 'restore' // restore access, or approve a restore
@@ -27,7 +33,7 @@ export type Permission =
   | 'operators' // add and remove operators, create and revoke their tokens
   | 'audit' // read the files of the audit logs
 
-/** Permissions of each role. A test compares this table with docs/admin.md. */
+/** Each role's permissions. A test compares this table with docs/admin.md. */
 export const PERMISSIONS: Readonly<Record<AdminRole, readonly Permission[]>> = {
   viewer: ['read'],
   auditor: ['read', 'audit'],
@@ -38,6 +44,10 @@ export const PERMISSIONS: Readonly<Record<AdminRole, readonly Permission[]>> = {
     ...['keys', 'credentials', 'policy', 'operators', 'audit'],
   ] as const,
 }
+
+export const ALL_PERMISSIONS: readonly Permission[] = [
+  ...new Set(Object.values(PERMISSIONS).flat()),
+]
 
 /** @param keyStore absent if the call concerns all key stores */
 export function isPermitted(
@@ -60,6 +70,19 @@ export function isPermittedSomewhere(
   return grants.some(({ role }) => PERMISSIONS[role].includes(permission))
 }
 
+/**
+ * Returns the key stores for which the caller has this permission; undefined means all key stores.
+ */
+export function keyStoresFor(
+  { grants }: { readonly grants: readonly Grant[] },
+  permission: Permission,
+): readonly string[] | undefined {
+  if (isPermitted({ grants }, permission)) return undefined
+  return grants.flatMap(({ role, keyStores = [] }) =>
+    PERMISSIONS[role].includes(permission) ? keyStores : [],
+  )
+}
+
 /** @throws AdminError FORBIDDEN */
 export function checkPermitted(
   principal: AdminPrincipal,
@@ -71,6 +94,20 @@ export function checkPermitted(
   throw new AdminError('FORBIDDEN', `the role ${principal.role} does not allow this for ${where}`)
 }
 
+/**
+ * Refuses a token that does not prove who is calling. Without this rule, a caller who may create
+ * tokens could both request and approve a retirement.
+ * @throws AdminError FORBIDDEN
+ */
+export function checkPersonal({ isPersonal }: AdminPrincipal): void {
+  if (isPersonal) return
+  throw new AdminError(
+    'FORBIDDEN',
+    'a retirement needs two people, and another caller created this token through a listener',
+    { hint: 'create a token on a host with the master key: latchkey admin tokens create' },
+  )
+}
+
 /** Returns roles with the key stores that they are limited to, such as `operator of payroll`. */
 export function describeGrants(grants: readonly Grant[]): string {
   return grants
@@ -78,4 +115,9 @@ export function describeGrants(grants: readonly Grant[]): string {
       keyStores === undefined ? role : `${role} of ${keyStores.join(', ')}`,
     )
     .join('; ')
+}
+
+/** The identity comes from the token or the certificate, so a caller cannot choose another. */
+export function toActor({ name, person, by }: AdminPrincipal): Actor {
+  return { operator: name, identity: `${by}:${person}` }
 }

@@ -1,4 +1,4 @@
-/** Admin API routes are data, so that a test can check all of them. */
+/** Types of the admin API routes. Routes are data, so that a test can check all of them. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Criteria, Scope } from '../core/scope.ts'
 import type { AdminRequestSchemaName } from '../openapi/schemas.ts'
@@ -11,8 +11,12 @@ export interface AdminCallInput {
   /** Parameters of the path, as in `/admin/v1/switches/:id`. */
   readonly parameters: Readonly<Record<string, string>>
   readonly query: URLSearchParams
-  /** Valid against the route's `body` schema. */
+  /** Matches the route's `body` schema. */
   readonly body: unknown
+  /**
+   * Reports whether the caller has closed the connection, in which case no response can reach it.
+   */
+  readonly isGone: () => boolean
 }
 
 export interface AdminAnswer {
@@ -26,16 +30,25 @@ export interface AdminAnswer {
 interface Common {
   readonly method: 'GET' | 'POST'
   /**
-   * Path in Fastify's syntax: `:name` is a parameter, and a trailing `*` is one that may contain
-   * slashes.
+   * Path in Fastify's syntax: `:name` is a parameter, and a trailing `*` is a parameter that may
+   * contain slashes.
    */
   readonly path: string
 }
 
-/** A route for load balancers and orchestrators, which reveals nothing but up or down. */
+/** A route for load balancers and orchestrators, which reveals only whether the service is up. */
 export interface OpenRoute extends Common {
   readonly permission: 'none'
   handle(): Promise<AdminAnswer>
+}
+
+/** A route for callers who have no identity yet. Pages of other sites may not call it. */
+export interface PublicRoute extends Common {
+  readonly permission: 'anyone'
+  /** Schema in openapi.yaml that the body must match; if absent, the body is ignored. */
+  readonly body?: AdminRequestSchemaName
+  /** @throws AdminError */
+  answer(call: Pick<AdminCallInput, 'body'>): Promise<AdminAnswer>
 }
 
 export interface GuardedRoute extends Common {
@@ -48,13 +61,35 @@ export interface GuardedRoute extends Common {
   handle(call: AdminCallInput): Promise<AdminAnswer>
 }
 
-export type AdminRoute = OpenRoute | GuardedRoute
+export type AdminRoute = OpenRoute | PublicRoute | GuardedRoute
 
 export function ok(body: unknown): AdminAnswer {
   return { status: 200, body }
 }
 
-/** Returns the key store that a scope is limited to, or undefined if it covers everything. */
+/**
+ * Refuses parameters that a route does not have. Ignoring a misspelt parameter would show more than
+ * the caller asked for.
+ * @throws AdminError INPUT_INVALID
+ */
+export function checkParameters(query: URLSearchParams, known: readonly string[]): void {
+  for (const name of query.keys()) {
+    if (known.includes(name)) continue
+    // Quotes only enough of the caller's input to identify it.
+    const shown = name.replaceAll(/[^A-Za-z0-9_-]/g, '?').slice(0, 40)
+    throw new AdminError('INPUT_INVALID', `unknown parameter ${shown}`)
+  }
+}
+
+/** Returns undefined if the parameter is absent. @throws AdminError INPUT_INVALID */
+export function toWholeNumber(query: URLSearchParams, name: string): number | undefined {
+  const text = query.get(name)
+  if (text === null) return undefined
+  if (/^\d{1,15}$/.test(text)) return Number(text)
+  throw new AdminError('INPUT_INVALID', `${name} must be a whole number`)
+}
+
+/** Returns the key store that a scope is limited to, or undefined if it covers all key stores. */
 export function keyStoreOf(scope: Scope): string | undefined {
   return scope.kind === 'all' ? undefined : scope.keyStore
 }
@@ -62,8 +97,8 @@ export function keyStoreOf(scope: Scope): string | undefined {
 type RawScope = components['schemas']['SwitchScope']
 
 /**
- * @param knownKeyStores a key store that does not exist is refused: it would be a dangerous typo in
- * a kill
+ * @param knownKeyStores names of the existing key stores; any other name is refused, because a typo
+ * in a kill would be dangerous
  * @throws AdminError
  */
 export function toScope(raw: RawScope, knownKeyStores: readonly string[]): Scope {
@@ -87,7 +122,10 @@ export function toScope(raw: RawScope, knownKeyStores: readonly string[]): Scope
   if (kind === 'key' && keyStore !== undefined && keyId !== undefined) {
     return { kind, keyStore, keyId }
   }
-  throw new AdminError('INPUT_INVALID', `a scope of this kind needs ${NEEDS[kind].join(' and ')}`)
+  throw new AdminError(
+    'INPUT_INVALID',
+    `a scope of the kind ${kind} requires ${NEEDS[kind].join(' and ')}`,
+  )
 }
 
 const NEEDS: Readonly<Record<RawScope['kind'], readonly string[]>> = {
@@ -102,12 +140,12 @@ const ALLOWS: Readonly<Record<RawScope['kind'], readonly string[]>> = {
   match: ['criteria', 'keyStore'],
 }
 
-/** Refuses a field that the kind does not use: the caller probably meant another kind. */
+/** Refuses a field that this kind of scope does not use: the caller probably meant another kind. */
 function checkFields(raw: RawScope): void {
   const extra = (['keyStore', 'keyId', 'criteria'] as const).find(
     (name) => raw[name] !== undefined && !ALLOWS[raw.kind].includes(name),
   )
   if (extra !== undefined) {
-    throw new AdminError('INPUT_INVALID', `a scope of the kind ${raw.kind} has no ${extra}`)
+    throw new AdminError('INPUT_INVALID', `a scope of the kind ${raw.kind} does not allow ${extra}`)
   }
 }

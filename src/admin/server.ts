@@ -1,4 +1,4 @@
-/** The admin listener: authenticates, checks the role, validates, and calls one route. */
+/** Authenticates admin requests, checks the role, validates the body, and calls one route. */
 // SPDX-License-Identifier: Apache-2.0
 import { isPermittedSomewhere, type AdminPrincipal } from './principal.ts'
 import https from 'node:https'
@@ -21,7 +21,7 @@ import { type BareServer, createBareServer } from './bare-server.ts'
 import { AdminError } from './errors.ts'
 import { type AdminAnswer, type AdminRoute, type GuardedRoute } from './route.ts'
 
-/** A log event: who did what, and with which result. Never holds a token or a body. */
+/** A log event that records who did what, and the result. It never contains a token or a body. */
 export interface AdminEvent {
   readonly name?: string
   readonly role?: string
@@ -30,7 +30,7 @@ export interface AdminEvent {
   readonly status: number
   readonly code?: string
   readonly remoteAddress: string
-  /** The thrown value, if the fault is Latchkey's own. */
+  /** The thrown value, if Latchkey itself caused the failure. */
   readonly fault?: unknown
 }
 
@@ -45,23 +45,23 @@ export interface AdminServerDeps {
   readonly toAdminError: (error: unknown) => AdminError
   readonly callers: OtherCallers
   readonly onEvent: (event: AdminEvent) => void
-  /** Called when a connection was closed for a reason other than a request. */
+  /** Called when a connection is refused without reaching a route. */
   readonly onRefused: (reason: string, remoteAddress: string | undefined) => void
 }
 
 const MAX_BODY_BYTES = 16_384
 
 export interface AdminServer {
-  /** Not listening yet: call `listen` on `app.server`. */
+  /** The app does not listen yet. Call `listen` on `app.server`. */
   readonly app: FastifyInstance
-  /** Applies renewed files. Existing connections no longer identify their callers. */
+  /** Applies renewed files. Client certificates on open connections stop being accepted. */
   setTls(tls: SecureContextOptions): void
-  /** Replaces the known tokens and subjects with those of this configuration. */
+  /** Replaces the known tokens and subjects with the ones in this configuration. */
   setCallers(config: AdminConfig): void
 }
 
 export async function createAdminServer(deps: AdminServerDeps): Promise<AdminServer> {
-  /** Connections whose certificate was verified against the authority in use. */
+  /** Connections whose certificate was verified against the authority now in use. */
   let verified = new WeakSet<Socket>()
   let bare: BareServer | undefined
   const app = fastify({
@@ -78,7 +78,7 @@ export async function createAdminServer(deps: AdminServerDeps): Promise<AdminSer
       return bare.server
     },
   })
-  // The body is read whatever its content type, so that checkSource decides on the refusal.
+  // The body is read regardless of its content type, so that checkSource decides on the refusal.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => {
     done(null, body)
@@ -120,7 +120,7 @@ export async function createAdminServer(deps: AdminServerDeps): Promise<AdminSer
   app.setNotFoundHandler((request, reply) => {
     refuse(deps, reply, {
       ...describe(request, 'unknown'),
-      error: new AdminError('NOT_FOUND', 'there is no such path'),
+      error: new AdminError('NOT_FOUND', 'this listener has no such path'),
     })
   })
   app.setErrorHandler((error, request, reply) => {
@@ -167,6 +167,12 @@ async function serve(
     const { method, headers } = request
     // This check comes first, so that a page of another site learns nothing.
     deps.checkSource({ method, headers, isTls: deps.tls !== undefined })
+    if (route.permission === 'anyone') {
+      const answer = await route.answer({ body: bodyOf(deps, route, request) })
+      send(reply, answer)
+      deps.onEvent({ ...about, status: answer.status })
+      return
+    }
     principal = await deps.authenticate({
       socket: request.raw.socket,
       authorization: headers.authorization,
@@ -197,8 +203,18 @@ async function callGuarded(
     principal,
     parameters: request.params as Record<string, string>,
     query: new URLSearchParams((request.raw.url ?? '').split('?', 2)[1] ?? ''),
-    body: route.body === undefined ? undefined : parseBody(deps.schemas, route.body, request.body),
+    body: bodyOf(deps, route, request),
+    isGone: () => request.raw.socket.destroyed,
   })
+}
+
+/** @throws AdminError INPUT_INVALID */
+function bodyOf(
+  { schemas }: AdminServerDeps,
+  { body }: Pick<GuardedRoute, 'body'>,
+  request: FastifyRequest,
+): unknown {
+  return body === undefined ? undefined : parseBody(schemas, body, request.body)
 }
 
 function parseBody(
@@ -208,7 +224,7 @@ function parseBody(
 ): unknown {
   let value: unknown
   try {
-    // An absent body is an empty object, which suits requests whose fields are all optional.
+    // Treats an absent body as an empty object, which is valid if all fields are optional.
     value = JSON.parse(typeof text === 'string' && text !== '' ? text : '{}')
   } catch {
     throw new AdminError('INPUT_INVALID', 'the body is not JSON')
@@ -220,7 +236,7 @@ function parseBody(
   return value
 }
 
-/** Headers that stop pages of other sites from framing, loading or misreading an answer. */
+/** Headers that keep other sites from framing or loading responses, and fix the content type. */
 const NO_OTHER_SITE = {
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
   'cross-origin-resource-policy': 'same-origin',
@@ -245,9 +261,8 @@ interface Refusal extends Omit<AdminEvent, 'status' | 'code' | 'fault'> {
 function refuse(deps: AdminServerDeps, reply: FastifyReply, { error, ...about }: Refusal): void {
   const refusal = error instanceof AdminError ? error : deps.toAdminError(error)
   const { code, message, hint, reason, faults, status } = refusal
-  if (code === 'UNAUTHENTICATED') void reply.header('www-authenticate', 'Bearer')
   send(reply, {
-    status,
+    ...{ status, headers: refusal.headers },
     body: {
       error: {
         ...{ code, message },

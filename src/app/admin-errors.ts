@@ -1,11 +1,13 @@
-/** Converts errors of every service behind the admin listener to errors that its callers may see. */
+/** Converts the errors of all services behind the admin listener to errors that callers may see. */
 // SPDX-License-Identifier: Apache-2.0
 import { AdminError, type AdminErrorCode } from '../admin/errors.ts'
+import { AuditError, type AuditErrorCode } from '../audit/errors.ts'
 import { LatchkeyError } from '../core/errors.ts'
 import { BackendError, type BackendErrorCode } from '../keys/errors.ts'
 import { ControlError, type ControlErrorCode } from '../killswitch/model.ts'
 import { OperatorError, type OperatorErrorCode } from '../admin/operators/directory.ts'
 import { PolicyError, type PolicyErrorCode } from '../policy/cedar.ts'
+import { RetirementError, type RetirementErrorCode } from '../retirement/errors.ts'
 import { CredentialError, type CredentialErrorCode } from '../sigv4/credential-table.ts'
 import { StorageError } from '../store/database.ts'
 
@@ -26,6 +28,9 @@ const BACKEND_ERRORS: Readonly<Record<BackendErrorCode, AdminErrorCode>> = {
   VERSION_NOT_FOUND: 'NOT_FOUND',
   KEY_EXISTS: 'CONFLICT',
   KEY_DISABLED: 'CONFLICT',
+  KEY_NOT_ACTIVE: 'CONFLICT',
+  KEY_DEACTIVATED: 'CONFLICT',
+  KEY_DATES_INVALID: 'INPUT_INVALID',
   KEY_USAGE: 'CONFLICT',
   KEY_EXHAUSTED: 'CONFLICT',
   KEY_REPLACED: 'CONFLICT',
@@ -63,7 +68,25 @@ const OPERATOR_ERRORS: Readonly<Record<OperatorErrorCode, AdminErrorCode>> = {
   TOKEN_NOT_FOUND: 'NOT_FOUND',
 }
 
-/** Our own messages are sent to the caller; any other error is reported only as internal. */
+const AUDIT_ERRORS: Readonly<Record<AuditErrorCode, AdminErrorCode>> = {
+  AUDIT_NOT_FOUND: 'NOT_FOUND',
+  AUDIT_INVALID: 'UNAVAILABLE',
+  AUDIT_UNWRITABLE: 'UNAVAILABLE',
+  AUDIT_UNKNOWN: 'CONFLICT',
+  AUDIT_DIFFERS: 'CONFLICT',
+}
+
+const RETIREMENT_ERRORS: Readonly<Record<RetirementErrorCode, AdminErrorCode>> = {
+  NOT_QUIET: 'CONFLICT',
+  ALREADY_RETIRED: 'CONFLICT',
+  NO_RETIREMENT: 'NOT_FOUND',
+  NOT_APPROVED: 'CONFLICT',
+}
+
+/**
+ * Messages of our own errors are sent to the caller; any other error is reported only as an
+ * internal error.
+ */
 export function toAdminError(error: unknown): AdminError {
   if (error instanceof StorageError) {
     return convert(error, 'UNAVAILABLE', `the control store failed: ${error.code}`)
@@ -71,14 +94,22 @@ export function toAdminError(error: unknown): AdminError {
   if (error instanceof ControlError) return convert(error, CONTROL_ERRORS[error.code])
   if (error instanceof BackendError) return convert(error, BACKEND_ERRORS[error.code])
   if (error instanceof CredentialError) return convert(error, CREDENTIAL_ERRORS[error.code])
-  if (error instanceof PolicyError) return convert(error, POLICY_ERRORS[error.code])
+  if (error instanceof RetirementError) return convert(error, RETIREMENT_ERRORS[error.code])
+  if (error instanceof PolicyError) {
+    // Replace the service's own message, because it names the folder.
+    const message = error.code === 'POLICY_IN_FILES' ? 'policies come from files' : undefined
+    return convert(error, POLICY_ERRORS[error.code], message)
+  }
   if (error instanceof OperatorError) return convert(error, OPERATOR_ERRORS[error.code])
+  if (error instanceof AuditError) {
+    return convert(error, AUDIT_ERRORS[error.code], error.remoteMessage)
+  }
   return convert(error, 'INTERNAL')
 }
 
 function convert(error: unknown, code: AdminErrorCode, message?: string): AdminError {
   if (code === 'INTERNAL' || !isOurs(error)) {
-    return new AdminError('INTERNAL', 'an internal fault; see the log', { cause: error })
+    return new AdminError('INTERNAL', 'internal error; see the log', { cause: error })
   }
   return new AdminError(code, message ?? error.message, {
     ...{ cause: error, reason: error.code },

@@ -1,4 +1,6 @@
-/** Connects the admin listener to the kill switch and the metrics: once per `latchkey serve`. */
+/**
+ * Connects the admin listener to the kill switch and the metrics. Runs once per `latchkey serve`.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { auditRoutes } from '../admin/routes/audit.ts'
@@ -6,14 +8,15 @@ import { consoleRoutes } from '../admin/routes/console.ts'
 import { keyRoutes } from '../admin/routes/keys.ts'
 import { operatorRoutes } from '../admin/routes/operators.ts'
 import { policyRoutes } from '../admin/routes/policies.ts'
+import { retirementRoutes } from '../admin/routes/retirements.ts'
 import { reportRoutes } from '../admin/routes/reports.ts'
 import { aboutRoutes, loginRoutes, serviceRoutes } from '../admin/routes/service.ts'
 import { switchRoutes } from '../admin/routes/switches.ts'
 import { type AdminEvent, createAdminServer } from '../admin/server.ts'
 import { readLatest } from '../audit/reader/latest.ts'
 import { readLogFile } from '../audit/reader/log-file.ts'
-import { listLogs } from '../audit/writer/log-folder.ts'
 import type { AdminConfig, Config, OidcConfig } from '../config/config.ts'
+import { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import { createKillSwitch } from '../killswitch/operator/service.ts'
@@ -26,26 +29,32 @@ import { type Address, listen } from '../server/listen.ts'
 import type { TlsFiles, TlsMaterial } from '../server/tls/material.ts'
 import { createCertificateReload, loadForReload } from '../server/tls/reload.ts'
 import { type Store, openStore } from '../store/store.ts'
+import { createRetirements } from '../retirement/service.ts'
 import { createAdministration } from './administration.ts'
 import { toAdminError } from './admin-errors.ts'
+import { openHostReader } from './audit-logs.ts'
 import { createPolicies } from './policy.ts'
+import { RETIREMENT_OPERATOR } from './retirement.ts'
 import { toStoreOptions } from './store.ts'
 import { createTokenAdministrations } from './token-administrations.ts'
 
 export interface AdminDeps {
-  /** Reports whether this process, with its workers, serves KMS. */
+  /** Reports whether this process and its workers serve KMS. */
   readonly isReady: () => boolean | Promise<boolean>
   /** Returns the metrics in Prometheus's text format. Absent if there is no /metrics. */
   readonly metrics?: () => Promise<string>
   readonly log: Pick<Log, 'logger'>
 }
 
-/** Limits of the console's audit page. */
+/** Limits for the console's audit page. */
 const LATEST_AUDIT = { logs: 20, entries: 100 }
 
 export interface RunningAdmin {
   readonly address: Address
-  /** Reads the certificate files now. @throws TlsError; the old ones stay in use */
+  /**
+   * Rereads the certificate files now.
+   * @throws TlsError, in which case the old certificates stay in use
+   */
   reloadCertificates(): Promise<void>
   /** Applies new tokens, certificate subjects and key store names. */
   setCallers(config: Config): void
@@ -53,7 +62,7 @@ export interface RunningAdmin {
 }
 
 /**
- * Starts the configured admin listener. Undefined if there is none.
+ * Starts the configured admin listener. Returns undefined if there is none.
  * @throws StorageError, TlsError or a system error
  */
 export async function startAdminOf(
@@ -65,15 +74,15 @@ export async function startAdminOf(
   const files = toTlsFiles(admin)
   const loaded = files && (await loadForReload(files, clock.now()))
   const tls = loaded?.material.context
-  // Uses its own handle, so that operators do not wait behind requests. Its connection is always
-  // open, so that a kill can be written even when the server has no free connection.
+  // Open a separate store handle, so that operators do not wait behind requests. Its connection is
+  // always open, so that a kill can be written even when the server has no free connection.
   const open = async (connections: 'kept' | 'one') =>
     openStore(await toStoreOptions(config, { connections }))
   const store = await open('kept')
   const killSwitch = createKillSwitch(store, config, () => open('one'))
   const callers = createCallerTable(store, clock)
-  // Keys, credentials and policies share another handle, opened at their first use, so that a kill
-  // does not wait behind them.
+  // Calls for keys, credentials and policies share another handle, opened on first use, so that a
+  // kill does not wait behind such calls.
   let opened: Promise<Store> | undefined
   const shared = () =>
     (opened ??= open('one').catch((error: unknown) => {
@@ -89,7 +98,13 @@ export async function startAdminOf(
     const latest = await readLatest(folder, await killSwitch.publicKey(), LATEST_AUDIT)
     return { mode, logs: [...latest.logs], entries: [...latest.entries] }
   }
+  const cleanup = new Cleanup()
+  cleanup.add(() => killSwitch.close())
+  cleanup.add(async () => (await opened?.catch(() => undefined))?.close())
+  cleanup.add(tokens.close)
+  cleanup.add(callers.flush)
   try {
+    const codeFlow = await openCodeFlow(admin)
     const { app, setTls, setCallers } = await createAdminServer({
       config: admin,
       ...(tls === undefined ? {} : { tls }),
@@ -101,10 +116,10 @@ export async function startAdminOf(
           ...(deps.metrics === undefined ? {} : { metrics: deps.metrics }),
         }),
         ...switchRoutes({ killSwitch, keyStores, now: clock.now }),
-        ...consoleRoutes(),
+        ...consoleRoutes(admin.oidc !== undefined),
         ...auditRoutes({
           readAudit,
-          listLogs: () => listLogs(config.audit.folder),
+          reader: openHostReader(config.audit.folder, store, killSwitch.publicKey),
           readLogFile: (log, path) => readLogFile(config.audit.folder, log, path),
         }),
         ...aboutRoutes({ keyStores: () => current.keyStores, version: schemas.version }),
@@ -116,7 +131,16 @@ export async function startAdminOf(
               work(createAdministration({ config: current, store: open, operator, tokens })),
             ),
         }),
-        ...loginRoutes({ login: () => toLogin(admin) }),
+        ...retirementRoutes({
+          keyStores,
+          async withRetirements(keyStore, work) {
+            const open = await shared()
+            const place = { config: current, store: open, operator: RETIREMENT_OPERATOR, tokens }
+            const keys = createAdministration(place).keys(keyStore)
+            return work(createRetirements({ store: open, clock, keys }))
+          },
+        }),
+        ...loginRoutes({ login: () => toLogin(admin), codeFlow }),
         ...operatorRoutes({
           directory: createDirectory(store, clock),
           needsTwoPeople: () => current.control.restore.people === 2,
@@ -140,6 +164,8 @@ export async function startAdminOf(
         deps.log.logger.info('connection refused', { reason, remoteAddress, listener })
       },
     })
+    cleanup.add(() => app.close())
+    cleanup.add(() => closeServer(app.server))
     const certificates =
       files &&
       loaded &&
@@ -151,6 +177,7 @@ export async function startAdminOf(
         ...logReloads(deps.log.logger, 'admin'),
       })
     certificates?.start()
+    cleanup.add(() => certificates?.stop())
     const address = await listen(app.server, admin)
     deps.log.logger.info('admin listener', { ...address, tls: tls !== undefined })
     return {
@@ -161,31 +188,39 @@ export async function startAdminOf(
         tokens.setPins(next.backends)
         if (next.admin !== undefined) setCallers(next.admin)
       },
-      async stop() {
-        await certificates?.stop()
-        // Fastify closes only the servers that it opened itself.
-        await new Promise((resolve) => {
-          app.server.close(resolve)
-          app.server.closeAllConnections()
-        })
-        await app.close()
-        await callers.flush()
-        await tokens.close()
-        await (await opened?.catch(() => undefined))?.close()
-        await killSwitch.close()
-      },
+      stop: () => cleanup.run(),
     }
   } catch (error) {
-    await killSwitch.close()
+    await cleanup.run().catch(() => undefined)
     throw error
   }
 }
 
+/** Fastify closes only the servers that it opened itself. */
+function closeServer(server: { close(done: () => void): void; closeAllConnections(): void }) {
+  return new Promise<void>((resolve) => {
+    server.close(() => {
+      resolve()
+    })
+    server.closeAllConnections()
+  })
+}
+
 async function openVerifier(oidc: OidcConfig, { findByName }: CallerTable) {
-  // Loaded only here, because most listeners have no identity provider.
+  // This module is loaded only here, because most listeners have no identity provider.
   const { createIdTokenVerifier } = await import('../admin/oidc/verify.ts')
-  const ca = oidc.caFile === undefined ? undefined : await readFile(oidc.caFile, 'utf8')
-  return createIdTokenVerifier(oidc, ca, findByName)
+  return createIdTokenVerifier(oidc, await readIssuerCa(oidc), findByName)
+}
+
+async function openCodeFlow(admin: AdminConfig) {
+  const login = toLogin(admin)
+  if (login === undefined) return undefined
+  const { createCodeFlow } = await import('../admin/oidc/code-flow.ts')
+  return createCodeFlow(login, await readIssuerCa(admin.oidc), clock)
+}
+
+async function readIssuerCa(oidc: OidcConfig | undefined): Promise<string | undefined> {
+  return oidc?.caFile === undefined ? undefined : readFile(oidc.caFile, 'utf8')
 }
 
 function toLogin({ oidc }: AdminConfig) {

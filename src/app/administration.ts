@@ -1,16 +1,20 @@
-/** The resources that commands use: the server's store, without a listener. */
+/** Gives commands direct access to the server's store. Does not require a listener. */
 // SPDX-License-Identifier: Apache-2.0
 import { access } from 'node:fs/promises'
 import type { KeyStoreAdministration, OperatorAdministration } from '../admin/administration.ts'
 import type { Config, Pkcs11BackendConfig } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
+import { LatchkeyError } from '../core/errors.ts'
 import { silentLogger } from '../core/logger.ts'
 import { probeModule } from '../keys/pkcs11/pkcs11-keys.ts'
 import type { ProbeReport } from '../keys/pkcs11/wire/calls.ts'
+import type { KeySummary } from '../keys/administration.ts'
 import { createKeyAdministration } from '../keys/software/administration.ts'
 import { ensureHealthKey } from '../keys/software/health-key.ts'
 import { openHighWater } from '../killswitch/instance/high-water.ts'
 import { createDirectory } from '../admin/operators/directory.ts'
+import { type KeyLabels, LABELS, parseLabels } from '../policy/labels.ts'
+import { protectRetiring } from '../retirement/service.ts'
 import { type CredentialTable, createCredentialTable } from '../sigv4/credential-table.ts'
 import { type RotationRecords, createRotationRecords } from '../sigv4/rotation-record.ts'
 import { StorageError } from '../store/database.ts'
@@ -20,6 +24,7 @@ import { readState } from '../store/sealed-state.ts'
 import { type Store, createStore, openStore } from '../store/store.ts'
 import type { CredentialUse } from '../usage/recorder.ts'
 import { loadCredentialUses } from '../usage/usage-table.ts'
+import { createPolicies } from './policy.ts'
 import { toStoreOptions } from './store.ts'
 import {
   createTokenAdministrations,
@@ -35,7 +40,7 @@ export interface Administration extends KeyStoreAdministration {
 
 /**
  * Changes made here reach running servers through the store's epoch.
- * @param operator who is recorded with each change (default: Latchkey itself)
+ * @param operator operator recorded with each change (default: Latchkey itself)
  * @throws StorageError
  */
 export async function openAdministration(
@@ -49,8 +54,7 @@ export async function openAdministration(
     return {
       ...createAdministration({ config, store, operator, tokens }),
       async close() {
-        await tokens.close()
-        await store.close()
+        await tokens.close().finally(() => store.close())
       },
     }
   } catch (error) {
@@ -61,20 +65,61 @@ export async function openAdministration(
 
 export interface AdministrationParts extends TokenPlace {
   readonly tokens: TokenAdministrations
+  /** Set for `latchkey keys shred`, which destroys versions at the end of their retirement. */
+  readonly forRetirement?: true
 }
 
 /** Uses an open store and tokens, which the caller closes. */
 export function createAdministration({
   tokens,
+  forRetirement,
   ...place
 }: AdministrationParts): Omit<Administration, 'close'> {
   const { store, operator } = place
+  const warnings: string[] = []
+  /** Keys are shown even if their labels cannot be read. */
+  const loadLabels = async () => {
+    try {
+      const { enforced } = await createPolicies(place.config, store).state()
+      return parseLabels(enforced.get(LABELS) ?? '{}')
+    } catch (error) {
+      warnings.push(`the labels of the keys cannot be read: ${describeError(error)}`)
+      return undefined
+    }
+  }
   return {
-    keys: (keyStore) =>
-      tokens.of(keyStore, place) ?? createKeyAdministration(store, keyStore, clock, operator),
+    warnings: () => warnings,
+    keys(keyStore) {
+      const all =
+        tokens.of(keyStore, place) ?? createKeyAdministration(store, keyStore, clock, operator)
+      const keys = forRetirement === true ? all : protectRetiring(all, { store, keyStore })
+      return {
+        ...keys,
+        async listKeys() {
+          const labels = await loadLabels()
+          const listed = await keys.listKeys()
+          if (labels === undefined) return listed
+          return listed.map((key) => addLabels(key, labels.of(keyStore, key.keyId)))
+        },
+      }
+    },
     credentials: createCredentialTable(store, clock, operator),
     credentialUses: () => store.database.snapshot(loadCredentialUses),
     rotations: createRotationRecords(store),
+  }
+}
+
+function describeError(error: unknown): string {
+  if (error instanceof LatchkeyError) return error.message
+  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
+  return typeof code === 'string' ? code : 'they have an unknown format'
+}
+
+function addLabels(key: KeySummary, { groups, tags }: KeyLabels): KeySummary {
+  return {
+    ...key,
+    ...(groups.length > 0 && { groups }),
+    ...(Object.keys(tags).length > 0 && { tags }),
   }
 }
 
@@ -95,7 +140,8 @@ export async function initializeStore(
 ): Promise<void> {
   const { masterKey } = config.store
   const owned = toOwned(config, owner)
-  // Checked before the master key is created: a new key next to an old store would only confuse.
+  // Check this before the master key is created, because a new key next to an old store would only
+  // cause confusion.
   if (await createEngine({ ...config.store, ...owned }).exists()) {
     const where = config.store.path ?? config.store.postgres?.host ?? ''
     throw new StorageError('STORE_EXISTS', `${where}: a store already exists`)
@@ -113,7 +159,7 @@ export async function initializeStore(
 }
 
 /**
- * Writes the high-water mark of this host, which has known the store from its beginning. An
+ * Writes this host's high-water mark; the host has known the store since it was created. An
  * unattended init does not overwrite the mark of another store: an attacker may have removed that
  * store.
  */
@@ -126,7 +172,7 @@ async function writeFirstMark(store: Store, path: string, isUnattended: boolean)
     )
     await highWater.raise({ epoch, tag })
   } catch {
-    // Other hosts may serve. An instance without a mark asks the other instances.
+    // Other hosts may already be serving. An instance without a mark consults the other instances.
   }
 }
 
@@ -150,13 +196,13 @@ export async function ensureStore(config: Config, owner?: Owner): Promise<boolea
   return false
 }
 
-/** The role that owns the tables in PostgreSQL, if it is not the role of the configuration. */
+/** The role that owns the tables in PostgreSQL, if it differs from the configured role. */
 export interface Owner {
   readonly user: string
   readonly passwordFile?: string
 }
 
-/** Returns the address with which the owner connects to the store, instead of the role that serves. */
+/** Returns the address and role with which the owner of the tables connects to the store. */
 function toOwned(
   { store: { postgres } }: Config,
   owner: Owner | undefined,
@@ -167,7 +213,7 @@ function toOwned(
   return { postgres: address, servingRole: user }
 }
 
-/** @throws StorageError when the server that holds the store does not answer */
+/** @throws StorageError when the server that holds the store does not respond */
 export function storeExists(config: Config): Promise<boolean> {
   return createEngine(config.store).exists()
 }

@@ -1,24 +1,31 @@
 /** Opens the audit logs of a configuration or of a folder, for commands. */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { AuditError } from '../audit/errors.ts'
+import { type AuditReader, createAuditReader } from '../audit/reader/audit-reader.ts'
 import { createPrincipalHash, type HashPrincipal, PRINCIPALS } from '../audit/principal-hash.ts'
 import { readControlEvents, toKnownLogs } from '../audit/reader/known-logs.ts'
 import type { Problem } from '../audit/reader/problem.ts'
+import { type OpenedLog, openLog } from '../audit/reader/log-reader.ts'
+import { findUnknownLogs, type LogRecord, type UnknownLogs } from '../audit/reader/unknown-logs.ts'
 import type { KnownLog, LogReport } from '../audit/reader/verify-log.ts'
-import { CERTIFICATE, CONTROL_LOG, listLogs } from '../audit/writer/log-folder.ts'
+import { CERTIFICATE, CONTROL_LOG, isLog, listLogs } from '../audit/writer/log-folder.ts'
 import type { Config } from '../config/config.ts'
+import { systemClock } from '../core/clock.ts'
+import { forEachInSlices } from '../core/slices.ts'
+import { EMPTY_ROOT, hashLeaf, hashTree, rootOf } from '../core/tlog/merkle.ts'
 import { openSigner } from '../killswitch/receipt/signing-key.ts'
-import { EMPTY_ROOT, hashLeaf, nodesOf, rootOf } from '../core/tlog/merkle.ts'
 import { type ControlEvent, encodeEvent, readEvents } from '../store/event-log.ts'
-import { openStore } from '../store/store.ts'
+import { openStore, type Store } from '../store/store.ts'
 import { toStoreOptions } from './store.ts'
 
 export interface AuditLogs {
-  /** Folders of the logs: that of the control log first, then those of the processes, oldest first. */
+  /**
+   * Folders of the logs. The control log comes first, then the logs of the processes, oldest first.
+   */
   readonly folders: readonly string[]
-  /** Public key of the store, which certifies their keys. */
+  /** Public key of the store, which certifies the keys of the logs. */
   readonly publicKey: string
   /**
    * True if the store itself was read; otherwise the information comes from the published control
@@ -27,14 +34,20 @@ export interface AuditLogs {
   readonly isFromStore: boolean
   /** Process logs that were opened, by origin. */
   readonly known: ReadonlyMap<string, KnownLog>
-  /** Hashes ARNs as the logs of this store do; undefined if the store was not read. */
+  /** Hashes ARNs in the same way as the logs of this store; undefined if the store was not read. */
   readonly hashPrincipal: HashPrincipal | undefined
   /** Events of the store; empty if it was not read. */
   readonly events: readonly ControlEvent[]
+  /** Record of the logs in the store or the control log; undefined if neither was read. */
+  readonly record: LogRecord | undefined
+  /** Reads the record again. The new record includes logs that were opened in the meantime. */
+  reread(): Promise<LogRecord | undefined>
 }
 
 export interface AuditPlace {
-  /** A folder of logs, or of one log (default: that of the configuration). */
+  /**
+   * A folder that contains logs, or the folder of a single log (default: the configured folder).
+   */
   readonly folder: string | undefined
   /** Public key of the store; if absent, the store is opened to read it. */
   readonly publicKey: string | undefined
@@ -42,28 +55,110 @@ export interface AuditPlace {
 }
 
 /**
- * Needs no store if a folder and a public key are given. What is known about the logs then comes from the
- * control log in that folder.
+ * If a folder and a public key are given, no store is needed: the information about the logs then
+ * comes from the control log in that folder.
  * @throws AuditError AUDIT_NOT_FOUND, StorageError
  */
 export async function openAuditLogs(place: AuditPlace): Promise<AuditLogs> {
-  const stored =
-    place.publicKey === undefined ? await readStore(await place.loadConfig()) : undefined
-  const folder = place.folder ?? stored?.folder ?? (await place.loadConfig()).audit.folder
+  const { stored, folder } = await resolvePlace(place)
   const folders = await findLogs(folder)
   const publicKey = place.publicKey ?? stored?.publicKey ?? ''
   const isFromStore = stored !== undefined
-  const known = isFromStore
-    ? toKnownLogs(stored.events, 'the store')
-    : toKnownLogs(await readControlEvents(folder, publicKey), 'the control log')
+  const readRecord = () => readLogRecord({ stored, folder, publicKey })
+  const record = await readRecord()
   return {
-    folders,
-    publicKey,
-    isFromStore,
-    known,
+    ...{ folders, publicKey, isFromStore, record, known: record?.known ?? new Map() },
     events: stored?.events ?? [],
     hashPrincipal: stored?.hashPrincipal,
+    reread: async () =>
+      isFromStore
+        ? toRecord((await readStore(await place.loadConfig())).events)
+        : await readRecord(),
   }
+}
+
+interface RecordSource {
+  /** Undefined if the store was not read. */
+  readonly stored: { readonly events: readonly ControlEvent[] } | undefined
+  readonly folder: string
+  readonly publicKey: string
+}
+
+/** Reads the record from the store or, without it, from the published control log. */
+async function readLogRecord(from: RecordSource): Promise<LogRecord | undefined> {
+  if (from.stored !== undefined) return toRecord(from.stored.events)
+  const published = await readControlEvents(from.folder, from.publicKey)
+  const source = 'the control log'
+  return published && { ...published, source, known: toKnownLogs(published.events, source) }
+}
+
+function toRecord(events: readonly ControlEvent[]): LogRecord {
+  const source = 'the store'
+  return { known: toKnownLogs(events, source), source, lastAt: undefined }
+}
+
+async function resolvePlace(place: AuditPlace) {
+  const stored =
+    place.publicKey === undefined ? await readStore(await place.loadConfig()) : undefined
+  const folder = place.folder ?? stored?.folder ?? (await place.loadConfig()).audit.folder
+  return { stored, folder }
+}
+
+export interface OpenedReader {
+  readonly reader: AuditReader
+  /** Finds logs that the reader reads, but that the control log does not record. */
+  findUnknown(): Promise<UnknownLogs>
+}
+
+/**
+ * Opens the logs of a place for reading in pages.
+ * @throws StorageError
+ */
+export async function openAuditReader(place: AuditPlace): Promise<OpenedReader> {
+  const { stored, folder } = await resolvePlace(place)
+  const publicKey = place.publicKey ?? stored?.publicKey ?? ''
+  const folders = () => findLogs(folder)
+  const reader = createAuditReader({
+    ...{ folders, hashPrincipal: stored?.hashPrincipal },
+    find: async (log) => (await folders()).find((one) => basename(one) === log),
+    publicKey: () => Promise.resolve(publicKey),
+  })
+  return {
+    reader,
+    async findUnknown() {
+      // The command that reads a log reports it if it cannot be opened.
+      const logs = await Promise.all(
+        (await folders()).map((one) => openLog(one, publicKey).catch(() => undefined)),
+      )
+      const reports = logs.filter((one) => one !== undefined).map(toLogSummary)
+      const readRecord = async () =>
+        readLogRecord({
+          stored: stored && (await readStore(await place.loadConfig())),
+          ...{ folder, publicKey },
+        })
+      const record = await readLogRecord({ stored, folder, publicKey })
+      return findUnknownLogs(reports, { record, reread: readRecord, now: systemClock.now() })
+    },
+  }
+}
+
+function toLogSummary({ folder, certificate }: OpenedLog) {
+  const { origin, kind } = certificate
+  const startedAt = 'startedAt' in certificate ? String(certificate.startedAt) : undefined
+  return { folder, origin, isControl: kind === 'control log', startedAt }
+}
+
+/** Opens a reader of the logs in a folder, for a server whose callers supply the log names. */
+export function openHostReader(
+  root: string,
+  { sealing }: Pick<Store, 'sealing'>,
+  publicKey: () => Promise<string>,
+): AuditReader {
+  return createAuditReader({
+    folders: () => listLogs(root),
+    find: async (log) => ((await isLog(root, log)) ? join(root, log) : undefined),
+    ...{ publicKey, hashPrincipal: createPrincipalHash(sealing.derive(PRINCIPALS)) },
+  })
 }
 
 /** @throws AuditError AUDIT_NOT_FOUND */
@@ -97,28 +192,39 @@ async function readStore(config: Config) {
  * Returns what is known about a log of this size. The store knows the control log completely,
  * because that log consists of the store's own events.
  */
-export function findKnown({ known, events }: AuditLogs, origin: string, size: number): KnownLog {
+export async function findKnown(
+  { known, events }: AuditLogs,
+  origin: string,
+  size: number,
+): Promise<KnownLog> {
   const found = known.get(origin)
   if (found !== undefined || !origin.endsWith('/control')) return found ?? { heads: [] }
   if (events.length === 0) return { heads: [] }
   // The published log may lag the store by a few seconds.
   const length = Math.min(size, events.length)
-  const node = nodesOf(events.slice(0, length).map((event) => hashLeaf(encodeEvent(event))))
-  const isLonger = size > events.length
-  const root = isLonger ? EMPTY_ROOT : rootOf(node, length)
+  const root = size > events.length ? EMPTY_ROOT : await hashEvents(events.slice(0, length))
   return { heads: [{ size: length, root, source: 'the store' }] }
 }
 
+/** Number of events that are hashed in one turn of the event loop. */
+const SLICE = 100
+
+async function hashEvents(events: readonly ControlEvent[]): Promise<Buffer> {
+  const leaves: Buffer[] = []
+  await forEachInSlices(events, SLICE, (event) => leaves.push(hashLeaf(encodeEvent(event))))
+  return rootOf(await hashTree(leaves), leaves.length)
+}
+
 export interface MissingLogs {
-  /** One problem for each known log of these hosts that is missing. */
+  /** One problem for each known log of a checked host that is missing. */
   readonly problems: readonly Problem[]
-  /** Hosts whose logs were not expected here, each with the number of its logs. */
+  /** Hosts whose logs were not expected in this folder, each with the number of its logs. */
   readonly elsewhere: ReadonlyMap<string, number>
 }
 
 /**
- * Finds known logs that have no report. Each host has its own folder, so the logs of a host are
- * expected only on that host, or in a folder that contains another of its logs.
+ * Finds known logs for which there is no report. Each host has its own folder, so the logs of a
+ * host are expected only on that host, or in a folder that contains another of its logs.
  */
 export function findMissing(
   { known, isFromStore }: AuditLogs,
@@ -140,7 +246,7 @@ export function findMissing(
     const entries = size === undefined ? '' : ` of ${String(size)} entries`
     problems.push({
       kind: 'missing',
-      message: `${source} knows the log ${origin}${entries}, which is not in this folder`,
+      message: `${source} lists the log ${origin}${entries}, but this folder does not contain it`,
     })
   }
   return { problems, elsewhere }

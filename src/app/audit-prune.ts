@@ -1,4 +1,4 @@
-/** Opens the store for a pruning of the audit logs. */
+/** Opens the store to prune the audit logs. */
 // SPDX-License-Identifier: Apache-2.0
 import {
   type PruneDeps,
@@ -15,7 +15,7 @@ import { toStoreOptions } from './store.ts'
 
 /**
  * Prunes the logs of this host.
- * @throws AuditError AUDIT_INVALID for a log that does not open, StorageError
+ * @throws AuditError AUDIT_INVALID if a log cannot be opened, StorageError
  */
 export async function pruneLogsOf(
   config: Config,

@@ -5,12 +5,8 @@ import { hostname } from 'node:os'
 import { createPrincipalHash, PRINCIPALS } from '../audit/principal-hash.ts'
 import { hashSealed } from '../audit/record.ts'
 import { type AuditLog, type AuditStats, startAuditLog } from '../audit/writer/audit-log.ts'
-import {
-  closeLogFolder,
-  createLogFolder,
-  deriveLogSeed,
-  recoverLogs,
-} from '../audit/writer/log-folder.ts'
+import { closeLogFolder, createLogFolder, deriveLogSeed } from '../audit/writer/log-folder.ts'
+import { recoverLogs } from '../audit/writer/log-recovery.ts'
 import type { Config } from '../config/config.ts'
 import type { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
@@ -18,6 +14,7 @@ import type { Logger } from '../core/logger.ts'
 import { periodic } from '../core/periodic.ts'
 import type { RequestRecord } from '../core/request.ts'
 import { openSigner } from '../killswitch/receipt/signing-key.ts'
+import type { WitnessState } from '../observability/metrics/audit-states.ts'
 import { appendEvent } from '../store/event-log.ts'
 import type { Store } from '../store/store.ts'
 import { XksError } from '../xks/errors.ts'
@@ -28,20 +25,22 @@ export interface ServerAudit {
   readonly requests: RequestAudit
   record(record: RequestRecord): void
   stats(): AuditStats
+  /** Returns each witness's most recent response; undefined if this process does not ask any. */
+  readonly witnesses: () => WitnessState | undefined
 }
 
 export interface AuditDeps {
   readonly config: Config
   readonly store: Store
   readonly version: string
-  /** Number of the worker process, from 1; 0 without worker processes. */
+  /** Number of the worker process (1-based); 0 without worker processes. */
   readonly worker: number
   readonly logger: Logger
 }
 
 /**
- * Completes the logs of processes that are gone and starts one for this process. Undefined if the
- * audit log is off.
+ * Completes the logs of processes that have exited, and starts a log for this process. Returns
+ * undefined if the audit log is off.
  * @throws AuditError AUDIT_UNWRITABLE
  */
 export async function createServerAudit(
@@ -51,8 +50,9 @@ export async function createServerAudit(
   const { config, store, logger } = deps
   const { mode, folder: root, checkpointIntervalMs, headIntervalMs, principals } = config.audit
   if (mode === 'off') return undefined
-  // Workers share one publisher, in their primary. It stops after the audit log, whose end it publishes.
-  if (deps.worker === 0) await startControlLog(config, logger, cleanup)
+  // Workers share one publisher, which runs in their primary. It stops after the audit log, because
+  // it publishes the log's end.
+  const witnesses = deps.worker === 0 ? await startControlLog(config, logger, cleanup) : undefined
   const { derive } = store.sealing
   const host = hostname()
   const toTime = () => new Date(clock.now()).toISOString()
@@ -103,7 +103,7 @@ export async function createServerAudit(
       noted = head.size
     },
     onError: (err) => {
-      logger.warn('the head of the audit log could not be recorded', { folder, err })
+      logger.warn("the audit log's head could not be recorded", { folder, err })
     },
   })
   cleanup.add(async () => {
@@ -122,6 +122,7 @@ export async function createServerAudit(
     },
     record: log.record.bind(log),
     stats: () => log.stats(),
+    witnesses: () => witnesses?.(),
   }
 }
 

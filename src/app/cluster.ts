@@ -1,4 +1,6 @@
-/** `latchkey serve` as a whole: one process, or a primary with workers that share its ports. */
+/**
+ * Runs `latchkey serve` as a whole: one process, or a primary with workers that share its ports.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -14,8 +16,9 @@ import type { Config } from '../config/config.ts'
 import { packConfig } from '../config/transfer.ts'
 import { VERSION } from '../openapi/document.gen.ts'
 import { createLog } from '../observability/log.ts'
-import { toText, type MetricsSnapshot } from '../observability/metrics/registry.ts'
-import { createSupervisor } from './workers/supervisor.ts'
+import { takeSnapshot, toText, type MetricsSnapshot } from '../observability/metrics/registry.ts'
+import { ofWitnesses } from '../observability/metrics/audit-states.ts'
+import { createSupervisor, type Supervisor } from './workers/supervisor.ts'
 import { setUpWorkers } from './workers/worker-process.ts'
 
 /** The whole of `latchkey serve`; each of its processes is a `RunningServer` of app/server.ts. */
@@ -24,11 +27,13 @@ export type RunningService = Pick<
   'xks' | 'ping' | 'admin' | 'metrics' | 'reloadCertificates' | 'apply' | 'logger' | 'stop'
 >
 
-/** Milliseconds after the drain for closing the store and writing the last log lines. */
+/** Time in milliseconds, after the drain, to close the store and write the last log lines. */
 const STOP_GRACE_MS = 5000
 const CGROUP_LIMIT = '/sys/fs/cgroup/cpu.max'
 
-/** @throws like startServer: an error from a worker has its code, its message and its fields */
+/**
+ * @throws the same errors as startServer; an error from a worker keeps its code, message and fields
+ */
 export function startService(config: Config, options: ServerOptions = {}): Promise<RunningService> {
   const count = config.workers === 'auto' ? countCores() : config.workers
   return count === 1 ? startServer(config, options) : startWorkers(config, count, options)
@@ -40,9 +45,9 @@ async function startWorkers(
   options: ServerOptions,
 ): Promise<RunningService> {
   const { drain, maxConnections } = config.listener
-  // The log lines of all workers go through this process. If each wrote to a shared pipe, a line of
-  // more than PIPE_BUF = 4,096 bytes could be interrupted by another, and three ARNs make such a
-  // line.
+  // The log lines of all workers go through this process. If each worker wrote to a shared pipe, a
+  // line longer than PIPE_BUF = 4,096 bytes could be interrupted by another line, and a line with
+  // three ARNs can be that long.
   const group = randomUUID()
   const log = createLog(config.logging, options.logFile ?? 1, {
     instanceId: group,
@@ -81,8 +86,7 @@ async function startWorkers(
     process.off('SIGUSR2', supervisor.passOn)
     return log.close()
   }
-  const metrics = async () => toText((await supervisor.askAll('metrics')) as MetricsSnapshot[])
-  // A worker that does not answer in time is left out, as in the metrics.
+  // Ignores a worker that does not respond in time, as the metrics do.
   const isReady = async () => {
     const answers = await supervisor.askAll('ready')
     return answers.length > 0 && answers.every((one) => one === true)
@@ -90,11 +94,15 @@ async function startWorkers(
   const cleanup = new Cleanup()
   cleanup.add(end)
   let admin: RunningAdmin | undefined
-  await startControlLog(config, logger, cleanup).catch(async (error: unknown) => {
+  const witnesses = await startControlLog(config, logger, cleanup).catch(async (error: unknown) => {
     await cleanup.run()
     throw error
   })
-  // Stopped almost last, so that operators can watch the drain.
+  const metrics = async () => {
+    const snapshots = (await supervisor.askAll('metrics')) as MetricsSnapshot[]
+    return toText([...snapshots, await takeSnapshot(ofWitnesses(() => witnesses?.()))])
+  }
+  // The admin listener stops almost last, so that operators can watch the drain.
   cleanup.add(() => admin?.stop())
   cleanup.add(supervisor.stop)
   let facts: WorkerFacts
@@ -115,12 +123,15 @@ async function startWorkers(
       await Promise.all([supervisor.callAll('reload'), admin?.reloadCertificates()])
     },
     async apply(next) {
-      // Set before the workers apply it, so that a worker that starts meanwhile gets it too.
-      packed = pack(next)
+      const skipped = await applyToAll(supervisor, {
+        ...{ next: pack(next), before: packed },
+        use(config) {
+          packed = config
+        },
+      })
       log.setLevel(next.logging.level)
       admin?.setCallers(next)
-      const skipped = (await supervisor.callAll('apply', packed)) as readonly (readonly string[])[]
-      return [...new Set(skipped.flat())]
+      return skipped
     },
     logger,
     metrics,
@@ -129,8 +140,39 @@ async function startWorkers(
 }
 
 /**
- * Returns the number of cores that this process may use, by its affinity and by the limit of its
- * container (cgroup 2).
+ * Applies a configuration in every worker or in none: if a worker fails, all workers return to the
+ * previous configuration. `use` sets the configuration for workers that start during the calls.
+ * @returns the key stores that need a restart
+ * @throws the first error, or an AggregateError if a worker cannot return to the previous
+ * configuration
+ */
+export async function applyToAll<Packed>(
+  supervisor: Pick<Supervisor, 'callAll'>,
+  {
+    next,
+    before,
+    use,
+  }: { readonly next: Packed; readonly before: Packed; readonly use: (config: Packed) => void },
+): Promise<readonly string[]> {
+  use(next)
+  try {
+    const skipped = (await supervisor.callAll('apply', next)) as readonly (readonly string[])[]
+    return [...new Set(skipped.flat())]
+  } catch (error) {
+    use(before)
+    await supervisor.callAll('apply', before).catch((cause: unknown) => {
+      throw new AggregateError(
+        [error, cause],
+        'some workers have the new configuration and could not go back; restart the server',
+      )
+    })
+    throw error
+  }
+}
+
+/**
+ * Returns the number of cores that this process may use, given its CPU affinity and the limit of
+ * its container (cgroup 2).
  */
 function countCores(): number {
   const cores = availableParallelism()

@@ -1,6 +1,6 @@
 /**
- * Checks what a configuration depends on, with the code that serves: files, keys, folders, ports.
- * Changes nothing, uses no PIN and does not open the store.
+ * Checks what a configuration depends on: files, keys, folders and ports. It uses the same code as
+ * `serve`, changes nothing, uses no PIN and does not open the store.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes, X509Certificate } from 'node:crypto'
@@ -12,7 +12,6 @@ import type { Config } from '../config/config.ts'
 import type { Fault } from '../config/faults.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import { openHighWater } from '../killswitch/instance/high-water.ts'
-import { createReceiver } from '../observability/webhooks/receiver.ts'
 import { checkPolicyState, loadPolicyFolder } from '../policy/policy-files.ts'
 import { listen } from '../server/listen.ts'
 import { checkClientFiles, loadTlsMaterial } from '../server/tls/material.ts'
@@ -20,9 +19,11 @@ import { StorageError } from '../store/database.ts'
 import { createMasterKey } from '../store/master-key.ts'
 import { inspectSqlite } from '../store/sqlite/inspect.ts'
 import { toTlsFiles } from './admin.ts'
+import { loadWitnessPolicy } from './control-log.ts'
+import { checkWebhook } from './webhooks.ts'
 
 export interface ConfigurationCheck {
-  /** Faults that would stop `serve`, or make it refuse everything. */
+  /** Errors that would stop `serve`, or make it refuse every request. */
   readonly faults: readonly Fault[]
   /** Settings that work but are probably wrong. */
   readonly warnings: readonly Fault[]
@@ -77,7 +78,10 @@ async function checkCertificates(config: Config, fault: Report, warn: Report): P
   }
 }
 
-/** KMS has only the root certificates, and expects every intermediate from the server. */
+/**
+ * Warns if the file does not contain a complete chain. KMS has only the root certificates, and
+ * expects every intermediate from the server.
+ */
 async function checkChain(
   file: string,
   leaf: X509Certificate,
@@ -110,7 +114,7 @@ async function checkPolicies({ policy: { folder } }: Config, fault: Report): Pro
 /** Checks the settings of each webhook without sending anything. */
 async function checkWebhooks({ webhooks }: Config, fault: Report): Promise<void> {
   for (const [i, webhook] of webhooks.entries())
-    await attempt(`webhooks[${String(i)}].to`, fault, () => createReceiver(webhook))
+    await attempt(`webhooks[${String(i)}].to`, fault, () => checkWebhook(webhook))
 }
 
 async function checkStore({ store }: Config, fault: Report, warn: Report): Promise<void> {
@@ -138,14 +142,14 @@ async function checkStore({ store }: Config, fault: Report, warn: Report): Promi
     await attempt('store.postgres.tls', fault, () => checkClientFiles(tls))
     const { certificateFile, privateKeyFile } = tls
     if ((certificateFile === undefined) !== (privateKeyFile === undefined))
-      fault('store.postgres.tls', 'expected both of certificate and privateKey, or neither')
+      fault('store.postgres.tls', 'expected both certificate and privateKey, or neither')
   }
   const isLocal = /^(localhost|127\.[\d.]+|::1|\[::1\]|\/.*)$/.test(postgres.host)
   if (tls === undefined && !isLocal)
     warn('store.postgres.tls.mode', `the connection to ${postgres.host} is not encrypted`)
 }
 
-/** A master key on a token is not tried, because that needs a PIN. */
+/** A master key on a token is not tested, because that needs a PIN. */
 async function checkStoreFile(
   path: string,
   masterKey: Config['store']['masterKey'],
@@ -161,13 +165,17 @@ async function checkStoreFile(
     // Another check reports files that cannot be read.
     if (!isWrong) return
     if (!hasWal) throw error
-    warn('store.masterKey', `${error.message}, as the store was at its last checkpoint`)
+    warn('store.masterKey', `${error.message} (checked against the last checkpoint of the store)`)
   }
 }
 
-/** The server creates the folder, with its parents. */
-async function checkAudit({ audit: { mode, folder } }: Config, fault: Report): Promise<void> {
+/** The server creates the folder and its parents. */
+async function checkAudit({ audit }: Config, fault: Report): Promise<void> {
+  const { mode, folder, witnesses } = audit
   if (mode === 'off') return
+  if (witnesses !== undefined) {
+    await attempt('audit.witnesses.policy', fault, () => loadWitnessPolicy(witnesses.policy))
+  }
   await attempt('audit.folder', fault, async () => {
     const place = await nearestFolder(folder)
     if (!(await stat(place)).isDirectory()) throw new Error(`${place} is not a folder`)
@@ -186,13 +194,13 @@ async function nearestFolder(path: string): Promise<string> {
   }
 }
 
-/** @param file a file whose folder must take new files */
+/** @param file path of a file; the server must be able to create files in the same folder */
 async function checkFolder(path: string, file: string, fault: Report, warn: Report): Promise<void> {
   const folder = dirname(file)
   await attempt(path, fault, async () => {
     await access(folder, constants.W_OK | constants.X_OK)
     const { mode } = await stat(folder)
-    // Without the sticky bit, others could replace the file.
+    // Without the sticky bit, any user could replace the file.
     if ((mode & 0o002) !== 0 && (mode & 0o1000) === 0)
       warn(path, `anyone can write to ${folder}; chmod 750`)
   })
@@ -200,7 +208,7 @@ async function checkFolder(path: string, file: string, fault: Report, warn: Repo
 
 async function checkState({ control }: Config, fault: Report, warn: Report): Promise<void> {
   const { highWaterFile, sentinelFile } = control
-  // Writes a draft beside the file and removes it, as at the start of a server.
+  // Opening writes a draft beside the file and removes it, as a server does at startup.
   await attempt('control.highWaterFile', fault, () => openHighWater(highWaterFile, ''))
   const found = await lstat(sentinelFile).catch((error: unknown) => error)
   if (!(found instanceof Error))

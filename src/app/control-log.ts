@@ -1,4 +1,7 @@
-/** Publishes the control log beside the audit logs, and asks witnesses to cosign it: once per `latchkey serve`. */
+/**
+ * Publishes the control log beside the audit logs, and asks witnesses to cosign it. Runs once per
+ * `latchkey serve`.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -14,29 +17,34 @@ import type { Logger } from '../core/logger.ts'
 import { periodic } from '../core/periodic.ts'
 import { type LogPolicy, parseLogPolicy } from '../core/tlog/policy.ts'
 import { openControlLogKey } from '../killswitch/receipt/control-log.ts'
-import { encodeEvent, readEvents, readEventsHead } from '../store/event-log.ts'
+import type { WitnessState } from '../observability/metrics/audit-states.ts'
+import { encodeEvent, readEventsHead } from '../store/event-log.ts'
+import { readEventsAfter } from '../store/recent-events.ts'
 import { openStore, type Store } from '../store/store.ts'
 import { toStoreOptions } from './store.ts'
 
 /**
- * Minimum interval between checkpoints, in milliseconds, because each check is a query. It applies
- * without witnesses, which have their own interval.
+ * Minimum interval in milliseconds between attempts to publish, each of which queries the store.
+ * With witnesses, their own interval applies instead.
  */
 const LEAST_MS = 1000
 
 /**
  * Does nothing if the audit log is off.
- * @throws AuditError AUDIT_INVALID for the policy about witnesses, StorageError
+ * @returns a function that returns each witness's most recent response; undefined if there are no
+ * witnesses
+ * @throws AuditError AUDIT_INVALID for the witness policy, StorageError
  */
 export async function startControlLog(
   config: Config,
   logger: Logger,
   cleanup: Cleanup,
-): Promise<void> {
+): Promise<WitnessSource | undefined> {
   const { mode, folder: root, checkpointIntervalMs, witnesses } = config.audit
-  if (mode === 'off') return
-  const policy = witnesses && (await loadLogPolicy(witnesses.policy))
-  // Uses its own handle, so that nothing waits behind it.
+  if (mode === 'off') return undefined
+  const policy = witnesses && (await loadWitnessPolicy(witnesses.policy))
+  const state = policy && createWitnessState(logger)
+  // Open a separate store handle, so that no other component waits for the control log.
   const store = await openStore(await toStoreOptions(config, { connections: 'one' }))
   cleanup.add(() => store.close())
   const publisher = createControlLogPublisher({
@@ -49,10 +57,10 @@ export async function startControlLog(
       createWitnessClient({
         ...{ policy, timeoutMs: witnesses.timeoutMs, clock },
         openNodes: (size) => openNodes(join(root, CONTROL_LOG), size),
-        onAsked: createWitnessLog(logger),
+        onAsked: state?.onAsked ?? (() => undefined),
       }),
     onForked: (folder) => {
-      logger.error('the published control log has another history than the store', { folder })
+      logger.error('the published control log has a different history from the store', { folder })
     },
   })
   let isFailing = false
@@ -73,17 +81,33 @@ export async function startControlLog(
     await publishing.runNow()
     await publishing.stop()
   })
+  return state?.current
 }
 
 /** @throws AuditError AUDIT_INVALID */
 export async function loadLogPolicy(path: string): Promise<LogPolicy> {
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-    throw new AuditError('AUDIT_INVALID', `${path}: the policy cannot be read`, { cause })
+    throw new AuditError('AUDIT_INVALID', `${path}: the witness policy cannot be read`, { cause })
   })
   const policy = parseLogPolicy(text)
   if (typeof policy !== 'string') return policy
   throw new AuditError('AUDIT_INVALID', `${path}: ${policy}`, {
-    hint: 'the form is that of https://c2sp.org/tlog-policy',
+    hint: 'the file must have the format of https://c2sp.org/tlog-policy',
+  })
+}
+
+/**
+ * Loads the policy for the witnesses that a server asks. Those with a URL must be enough for a
+ * quorum.
+ * @throws AuditError AUDIT_INVALID
+ */
+export async function loadWitnessPolicy(path: string): Promise<LogPolicy> {
+  const policy = await loadLogPolicy(path)
+  const asked = policy.witnesses.filter(({ url }) => url !== undefined)
+  if (policy.isQuorum(asked.map(({ key }) => key))) return policy
+  const fault = 'too few witnesses have a URL to reach the quorum'
+  throw new AuditError('AUDIT_INVALID', `${path}: ${fault}`, {
+    hint: 'expected lines such as: witness NAME KEY https://witness.example.com',
   })
 }
 
@@ -91,15 +115,19 @@ function readControlLog(store: Store, after: number) {
   const { database, sealing } = store
   return database.snapshot(async (reader) => {
     const head = await readEventsHead(reader, sealing)
-    const events = head.size > after ? await readEvents(reader, sealing, after) : []
+    const events = head.size > after ? await readEventsAfter(reader, sealing, after) : []
     return { head, entries: events.map(encodeEvent) }
   })
 }
 
-/** Logs changes only: a witness that fails, one that works again, and each conflict. */
-function createWitnessLog(logger: Logger) {
+type WitnessSource = () => WitnessState | undefined
+
+/** Logs only changes: when a witness fails or works again, and each conflict. */
+function createWitnessState(logger: Logger) {
   const failing = new Map<string, string>()
-  return (outcomes: readonly WitnessOutcome[], isQuorum: boolean) => {
+  let state: WitnessState | undefined
+  const onAsked = (outcomes: readonly WitnessOutcome[], isQuorum: boolean) => {
+    state = { isQuorum, witnesses: outcomes.map(toWitness) }
     for (const { witness, failure, isConflict } of outcomes) {
       const before = failing.get(witness)
       if (failure === undefined) {
@@ -114,4 +142,10 @@ function createWitnessLog(logger: Logger) {
       else logger.warn('witness does not cosign', event)
     }
   }
+  return { onAsked, current: () => state }
+}
+
+function toWitness({ witness, failure, isConflict }: WitnessOutcome) {
+  if (failure === undefined) return { name: witness, state: 'cosigns' } as const
+  return { name: witness, state: isConflict === true ? 'refuses' : 'fails' } as const
 }

@@ -1,6 +1,6 @@
 /**
- * The kill switch of a serving process: gate, lease, poller, sentinel file, and the other running
- * instances.
+ * The kill switch of a serving process, which consists of the gate, the lease, the poller, the
+ * sentinel file, and the watch on the other running instances.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
@@ -16,7 +16,8 @@ import { openLeaseGuard, type LeaseGuard } from '../killswitch/gate/guard/lease-
 import { openHighWater } from '../killswitch/instance/high-water.ts'
 import { type ControlFigures, createControlWatch } from '../killswitch/instance/control-watch.ts'
 import { createLocalBlock } from '../killswitch/instance/local-block.ts'
-import { type EpochFollower, createPoller, isLoss } from '../killswitch/instance/poller.ts'
+import { isLoss } from '../killswitch/instance/outage-log.ts'
+import { type EpochFollower, createPoller } from '../killswitch/instance/poller.ts'
 import { createHousekeeping } from '../killswitch/instance/housekeeping.ts'
 import { createFleetSize, type Fleet } from '../killswitch/instance/fleet-size.ts'
 import { type ControlState, loadControlState } from '../killswitch/switch-table.ts'
@@ -34,7 +35,7 @@ export interface ControlledGate {
   /** Call `protect` with the port before the listener accepts its first connection. */
   readonly guard: Pick<LeaseGuard, 'missing' | 'protect' | 'stats'>
   readonly fleet: () => Fleet
-  /** Undefined in all worker processes but the first. */
+  /** Returns undefined in all worker processes except the first. */
   readonly figures: () => ControlFigures | undefined
   /** Runs the first poll and the sentinel check, and then continues in the background. */
   start(): Promise<void>
@@ -49,12 +50,12 @@ export interface GateDeps {
   readonly store: Store
   readonly clock: Clock
   readonly version: string
-  /** Absent if this process is the whole of `latchkey serve`. */
+  /** Absent if `latchkey serve` runs as a single process. */
   readonly worker: { readonly number: number; readonly group: string } | undefined
   readonly logger: Logger
   readonly follower: EpochFollower | undefined
   readonly onChange: () => Promise<void>
-  /** Forwards to the listener, once there is one. */
+  /** Forwards calls to the listener once the listener exists. */
   readonly cutRevoked: () => Promise<void>
 }
 
@@ -94,7 +95,7 @@ export async function createControlledGate(
   // A primary passes the signal on to its workers.
   const onSignal = () => void block.block()
   const fleetSize = createFleetSize(store, clock, id)
-  /** Result of the last read by the expiry. */
+  /** The control state that the expiry job last read. */
   let loaded: ControlState | undefined
   const expiry = createExpiry({
     ...{ store, clock, operator: `instance ${id}` },
@@ -102,7 +103,7 @@ export async function createControlledGate(
       loaded = state
       const { switches, epoch } = state
       if (gate.enforces(switches, epoch)) return
-      logger.error('the gate does not enforce the switches of the store; loading them again', {
+      logger.error("the gate does not enforce the store's switches; loading them again", {
         epoch,
       })
       poller.lookAgain()
@@ -141,12 +142,14 @@ export async function createControlledGate(
       cleanup.add(
         housekeeping.often(() =>
           expiry.run().catch((error: unknown) => {
-            // Expiry follows all switches, so it can find damage that raised no epoch.
+            // The expiry job reads all switches, so it can find damage that did not raise the
+            // epoch.
             if (isLoss(error)) poller.lookAgain()
           }),
         ),
       )
-      // A failed audit becomes the store's fault, and the next poll refuses everything.
+      // A failed audit sets the store's `fault`, so after the next poll, the gate refuses every
+      // request.
       cleanup.add(housekeeping.audits(() => store.audit()))
       // Only one process per host logs these warnings.
       if ((deps.worker?.number ?? 0) <= 1) {

@@ -16,7 +16,10 @@ import { type Store, openStore } from '../store/store.ts'
 import { toStoreOptions } from './store.ts'
 
 export interface Backends {
-  /** Whether key stores can use the backend of this name; the embedded one always. */
+  /**
+   * Reports whether key stores can use the backend with this name. The embedded backend is always
+   * available.
+   */
   isOpen(name: string): boolean
   of(keyStore: KeyStoreConfig): {
     readonly backend: KeyBackend
@@ -31,7 +34,7 @@ export interface Backends {
   close(): Promise<void>
 }
 
-/** Bytes added to KMS's AAD: lengths and our metadata. */
+/** Number of bytes that Latchkey adds to KMS's AAD, for lengths and its own metadata. */
 const AAD_FRAME_BYTES = 2 + 1 + 5
 
 /** Opens only the backends that a key store uses. @throws BackendError MISCONFIGURED */
@@ -71,7 +74,8 @@ export async function openBackends(
   return {
     isOpen,
     of(keyStore) {
-      if (!isOpen(keyStore.backend)) throw new TypeError(`${keyStore.backend} is not open`)
+      if (!isOpen(keyStore.backend))
+        throw new TypeError(`the backend ${keyStore.backend} is not open`)
       const keys = opened.get(keyStore.backend)
       if (keys === undefined || records === undefined) {
         return { backend: parts.keystore.backend(keyStore.name), verifyEveryEncrypt: false }
@@ -95,7 +99,7 @@ export async function openBackends(
   }
 }
 
-/** @throws BackendError MISCONFIGURED, also if pkcs11js is not built */
+/** @throws BackendError MISCONFIGURED, including when pkcs11js is not built */
 export async function openBackend(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> {
   const { openPkcs11Keys } = await import('../keys/pkcs11/pkcs11-keys.ts')
   return openPkcs11Keys(deps)

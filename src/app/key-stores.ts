@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { KeyStoreConfig } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import { enforceContract } from '../keys/contract.ts'
+import type { ServedKeyDates } from '../keys/key-dates.ts'
 import type { Fleet } from '../killswitch/instance/fleet-size.ts'
 import type { Log } from '../observability/log.ts'
 import type { RetiredVersions } from '../retirement/retired-versions.ts'
@@ -18,6 +19,7 @@ export interface KeyStoreDeps {
   readonly backends: Backends
   readonly credentials: CredentialSnapshot
   readonly retired: RetiredVersions
+  readonly dates: ServedKeyDates
   readonly log: Log
   readonly fleet: () => Fleet
   readonly healthIntervalMs: number
@@ -28,10 +30,10 @@ export interface ServedKeyStores {
   find(uriPath: string): KeyStore | undefined
   configs(): readonly KeyStoreConfig[]
   /**
-   * Serves these key stores from now on. Unchanged ones keep their state; requests in progress
-   * finish with the key store that they began with.
-   * @returns names of key stores that need a restart because their key manager is not open. If
-   * there is an old key store of that name, it stays.
+   * Serves these key stores from now on. Unchanged ones keep their state. Requests in progress
+   * finish with the key store that they started with.
+   * @returns names of key stores that need a restart because their key manager is not open; the old
+   * key store of that name stays in use
    */
   apply(next: readonly KeyStoreConfig[]): Promise<readonly string[]>
   stop(): Promise<void>
@@ -67,7 +69,8 @@ export async function serveKeyStores(
           result.push(one)
         }
       }
-      // All key stores are checked at the same time, so that those of one backend share a check.
+      // All key stores are checked concurrently, so that key stores with the same backend share a
+      // check.
       await Promise.all(fresh.map(({ keyStore }) => keyStore.health.start()))
     } catch (error) {
       await stopAll(fresh)
@@ -94,15 +97,12 @@ async function stopAll(served: readonly Served[]): Promise<void> {
   await Promise.all(served.map(({ keyStore }) => keyStore.health.stop()))
 }
 
-/**
- * A slower health check counts as failed. The limit is longer than a statement of the store may
- * take.
- */
+/** Timeout for a health check. It is longer than the timeout of a store statement. */
 const HEALTH_TIMEOUT_MS = 6000
 
 function createKeyStore(one: KeyStoreConfig, deps: KeyStoreDeps): KeyStore {
   const { backend: own, verifyEveryEncrypt } = deps.backends.of(one)
-  const backend = enforceContract(own)
+  const backend = enforceContract(own, (keyId) => deps.dates.stateOf(one.name, keyId))
   const { logger } = deps.log
   return {
     name: one.name,

@@ -8,20 +8,20 @@ import { readHighWater } from '../killswitch/instance/high-water.ts'
 import type { LatchkeyError } from '../core/errors.ts'
 import type { StorageError } from '../store/database.ts'
 import { continues } from '../store/epochs.ts'
-import { readFact } from '../store/facts.ts'
+import { readState } from '../store/sealed-state.ts'
 import { type Store, openStore } from '../store/store.ts'
 import { toStoreOptions } from './store.ts'
 
 export interface OpenOptions {
   /**
-   * For a kill: milliseconds for which to retry a store that does not answer. A store that was
-   * changed from outside is opened too. Default: one attempt, and such a store is refused.
+   * Milliseconds for which a kill retries a store that does not respond (default: one attempt).
+   * With a value above 0, a store that was changed from outside is opened instead of refused.
    */
   readonly patienceMs?: number
   readonly onRetry?: (error: LatchkeyError) => void
   /** Returns true for an error that is thrown at once instead of being retried. */
   readonly endsEarly?: (error: StorageError) => boolean
-  /** Called before any work when the store is older than what this host has seen. */
+  /** Called before any work when the store is older than the state that this host has seen. */
   readonly onOldStore?: (warning: string) => void
 }
 
@@ -65,15 +65,15 @@ async function warnOfOldStore(
       return
     }
     const { epoch, goesOn } = await store.database.snapshot(async (reader) => {
-      const epoch = Number(await readFact(reader, 'epoch'))
-      return { epoch, goesOn: await continues(reader, store.sealing, epoch, seen) }
+      const { epoch, tag } = await readState(reader, store.sealing)
+      return { epoch, goesOn: await continues(reader, store.sealing, { epoch, tag }, seen) }
     })
     if (goesOn) return
     warn(
       `warning: the store is at epoch ${String(epoch)}, which does not continue the history that this host has seen up to epoch ${String(seen.epoch)}: later kills and revocations may be missing from it`,
     )
   } catch {
-    // There is no readable mark, or no answer. The command itself reports what is wrong with the
-    // store.
+    // Either the mark cannot be read, or the store does not respond. The command itself reports
+    // what is wrong with the store.
   }
 }

@@ -1,4 +1,7 @@
-/** The metrics of one process: those of its requests, and the states of its components. */
+/**
+ * Collects the metrics of one process: the metrics of its requests, and the states of its
+ * components.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { X509Certificate } from 'node:crypto'
 import type { Cleanup } from '../core/cleanup.ts'
@@ -17,8 +20,8 @@ import { createCertificateReload, loadForReload } from '../server/tls/reload.ts'
 import { toTlsFiles } from './admin.ts'
 import { createRequestMetrics, measureBaseline } from '../observability/metrics/request-metrics.ts'
 import { createMetricsRegistry, type MetricsSnapshot } from '../observability/metrics/registry.ts'
+import type { AuditState, WitnessState } from '../observability/metrics/audit-states.ts'
 import {
-  type AuditState,
   createStateCollectors,
   type TokenState,
   type TripwireState,
@@ -32,11 +35,14 @@ import type { RequestRecord } from '../core/request.ts'
 export interface ServerMetrics {
   onFinish(record: RequestRecord): void
   onHandshake(handshake: Handshake): void
-  /** Counts what a client presented, and reports changes. */
+  /** Counts the certificate that a client presented, and reports changes. */
   onCertificate(seen: SeenCertificate): void
   onRefused(reason: string): void
   onShed(): void
-  /** Sets the certificates now in use. @param prefix of their names in the metric */
+  /**
+   * Sets the certificates now in use.
+   * @param prefix prefix for their names in the metric
+   */
   setMaterial(material: TlsMaterial, prefix?: 'admin_'): void
   /** Call once, when all components exist. */
   watch(parts: WatchedParts): void
@@ -54,6 +60,7 @@ export interface WatchedParts {
   readonly keyUses: () => ReadonlyMap<string, number>
   readonly policies: () => PolicyStats
   readonly audit: () => AuditState | undefined
+  readonly witnesses: () => WitnessState | undefined
   readonly tripwire: () => TripwireState | undefined
   readonly leaseGuard: () => LeaseGuardStats
   readonly tokens: () => ReadonlyMap<
@@ -147,7 +154,7 @@ export async function createServerMetrics(
   }
 }
 
-/** Starts the separate metrics port if one is configured; `cleanup` closes it. */
+/** Starts the server on the separate metrics port if one is configured; `cleanup` closes it. */
 export async function serveMetrics(
   { metrics }: Config,
   text: () => Promise<string>,
@@ -160,8 +167,8 @@ export async function serveMetrics(
 }
 
 /**
- * Only the metric needs it, which every process has, while the admin listener itself runs in one of
- * them.
+ * Watches the admin certificate only for the metric: every process has this metric, but only one
+ * process runs the admin listener.
  */
 export async function watchAdminCertificate(
   config: Config,
@@ -184,8 +191,8 @@ export async function watchAdminCertificate(
 }
 
 /**
- * Returns the expiry of the server's certificate, and the earliest expiry among the authorities for
- * clients and for terminators.
+ * Returns the expiry of the server certificate, of the first client authority to expire, and of the
+ * first terminator authority to expire.
  */
 function toEnds(material: TlsMaterial): Readonly<Record<string, number>> {
   const { certificate, context, terminatorContext } = material

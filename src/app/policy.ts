@@ -62,7 +62,7 @@ export async function createServerPolicies(
   return { authorizer, follower: undefined }
 }
 
-/** Applies the store's policies with each epoch. */
+/** Applies the store's policies at each new epoch. */
 export function createPolicyFollower(
   authorizer: Authorizer,
   { sealing }: Pick<Store, 'sealing'>,
@@ -76,7 +76,7 @@ export function createPolicyFollower(
         const next = JSON.stringify([state.revision, ...state.enforced, ...(state.shadow ?? [])])
         if (next === current) return () => undefined
         const prepared = await preparePolicies(state).catch((err: unknown) => {
-          logger.error('the policies of the store cannot be used: everything is denied', { err })
+          logger.error("the store's policies cannot be used: everything is denied", { err })
           return { state, sets: undefined }
         })
         return () => {
@@ -139,7 +139,7 @@ export function createPolicies(config: Config, store: Store): PolicyAdministrati
         if (!(cause instanceof ControlError)) throw cause
         throw new PolicyError(
           'POLICY_NOT_EVERYWHERE',
-          'the policies are written, but not every instance has acknowledged them in time',
+          'the policies were stored, but not every instance acknowledged them in time',
           { cause, hint: 'latchkey status shows what each instance has acknowledged' },
         )
       }

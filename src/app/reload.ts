@@ -4,10 +4,11 @@ import { compareConfigs, withReloadable } from '../config/changes.ts'
 import { ConfigError } from '../config/faults.ts'
 import type { LoadedConfig } from '../config/load.ts'
 import type { RunningService } from './cluster.ts'
+import { checkWebhook } from './webhooks.ts'
 
 /**
- * Returns the function to call at SIGHUP. A file with faults changes nothing. It never rejects:
- * the log has the outcome.
+ * Returns the function to call on SIGHUP, which never rejects: it logs the outcome. An invalid
+ * configuration changes nothing.
  */
 export function createConfigReload(
   service: Pick<RunningService, 'apply' | 'logger'>,
@@ -26,10 +27,12 @@ export function createConfigReload(
         return
       }
       const after = withReloadable(running, next)
+      // Check the webhooks before any worker applies the configuration.
+      for (const webhook of after.config.webhooks) await checkWebhook(webhook)
       const skipped = reloadable.length === 0 ? [] : await service.apply(after.config)
       const waiting = [
         ...needsRestart,
-        ...skipped.map((name) => `keyStores: ${name}, whose key manager is not open`),
+        ...skipped.map((name) => `keyStores: the key manager of ${name} is not open`),
       ]
       // Each later reload again reports the settings that need a restart.
       running = after
@@ -46,8 +49,8 @@ export function createConfigReload(
     }
   }
 
-  // Reloads run one after another, because each compares with the configuration that the previous
-  // one left.
+  // Reloads run sequentially, because each one compares its configuration with the one that the
+  // previous reload put in force.
   let last = Promise.resolve()
   return () => (last = last.then(reload))
 }

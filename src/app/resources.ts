@@ -1,11 +1,12 @@
 /**
- * Provides everything that serves requests: store, keys, key managers and credentials, and the
- * reloading of changes.
+ * Provides everything that serves requests: the store, keys, key managers and credentials. It also
+ * reloads them after changes.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Config } from '../config/config.ts'
 import type { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
+import { followKeyDates, type ServedKeyDates } from '../keys/key-dates.ts'
 import { loadHighestUses } from '../keys/software/use-reservations.ts'
 import { MAX_USES } from '../keys/software/use-counter.ts'
 import { periodic } from '../core/periodic.ts'
@@ -13,17 +14,16 @@ import { type SoftwareKeystore, openSoftwareKeystore } from '../keys/software/so
 import type { Log } from '../observability/log.ts'
 import type { ApiSchemas } from '../openapi/schemas.ts'
 import { type RetiredVersions, createRetiredVersions } from '../retirement/retired-versions.ts'
-import { createCredentialTable } from '../sigv4/credential-table.ts'
+import { followCredentials } from '../sigv4/credential-table.ts'
 import { type CredentialSnapshot, createCredentialSnapshot } from '../sigv4/credential.ts'
-import { StorageError } from '../store/database.ts'
+import { isTampered } from '../store/database.ts'
 import { type Store, openStore } from '../store/store.ts'
 import { loadLatestKeys } from '../usage/usage-table.ts'
 import { type Backends, openBackends } from './key-backends.ts'
 import { toStoreOptions } from './store.ts'
 
 /**
- * Number of keys prepared first, in the order of their last use, before all others that were ever
- * used.
+ * Number of most recently used keys to prepare first, before all other keys that were ever used.
  */
 const LATEST_KEYS = 10_000
 
@@ -34,6 +34,7 @@ export interface Resources {
   readonly backends: Backends
   readonly credentials: CredentialSnapshot
   readonly retired: RetiredVersions
+  readonly dates: ServedKeyDates
 }
 
 /** `cleanup` closes the resources. @throws StorageError or a system error */
@@ -54,25 +55,29 @@ export async function openResources(
   cleanup.add(() => keystore.close())
   const backends = await openBackends(config, { store, keystore, log })
   cleanup.add(backends.close)
-  const table = createCredentialTable(store, clock)
-  const credentials = createCredentialSnapshot(() => table.loadActive())
+  const credentials = createCredentialSnapshot(followCredentials(store))
   await credentials.reload()
   const retired = createRetiredVersions(store)
   await retired.reload()
-  // Runs in the background: a request whose key is not ready yet takes precedence.
+  const dates = followKeyDates(store, clock)
+  await dates.reload()
+  // This runs in the background, and a request whose key is not ready yet takes precedence.
   void store.database
     .snapshot((reader) => loadLatestKeys(reader, LATEST_KEYS))
     .then((latest) => keystore.warm(latest))
     .catch((error: unknown) => {
-      log.logger.warn('uses of keys could not be reserved in advance', { err: error })
+      log.logger.warn('key uses could not be reserved in advance', { err: error })
     })
-  return { store, keystore, backends, credentials, retired }
+  return { store, keystore, backends, credentials, retired, dates }
 }
 
-/** Interval for counting uses of keys. */
+/** Interval in milliseconds for counting key uses. */
 const KEY_USES_MS = 300_000
 
-/** Returns the share of the limit that the most used key of each key store has reached. */
+/**
+ * Returns a function that returns, for each key store, the share of the limit that its most used
+ * key has reached.
+ */
 export function watchKeyUses(
   { database }: Pick<Store, 'database'>,
   cleanup: Cleanup,
@@ -88,26 +93,36 @@ export function watchKeyUses(
   return () => shares
 }
 
+/** The resources that follow changes in the store. */
+export type Reloaded = {
+  readonly [Name in 'keystore' | 'backends' | 'retired' | 'dates']: Pick<Resources[Name], 'reload'>
+} & { readonly credentials: Pick<CredentialSnapshot, 'reload' | 'forget'> }
+
 /**
- * A row without its authentication code ends all trust in the store's earlier contents. Keys are
- * reloaded even if credentials could not be, so that health reports that neither is served.
+ * Dates and retirements are reloaded before the keys: a key must never be served before its
+ * activation date. If a row lacks its authentication code, nothing read from the store earlier is
+ * trusted any more. Keys are reloaded even then, so that health reports that nothing is served.
  */
-export async function reloadResources({
-  keystore,
-  backends,
-  credentials,
-  retired,
-}: Resources): Promise<void> {
-  const outcomes = await Promise.allSettled([
-    credentials.reload(),
-    keystore.reload(),
-    backends.reload(),
-    retired.reload(),
+export async function reloadResources(resources: Reloaded): Promise<void> {
+  const { keystore, backends, credentials, retired, dates } = resources
+  const [failures, limits] = await Promise.all([
+    settle([credentials.reload()]),
+    settle([retired.reload(), dates.reload()]),
   ])
-  for (const outcome of outcomes) {
-    if (outcome.status === 'fulfilled') continue
-    const error: unknown = outcome.reason
-    if (error instanceof StorageError && error.code === 'STORE_TAMPERED') credentials.forget()
-    throw error
+  failures.push(...limits)
+  if (failures.some(isTampered)) credentials.forget()
+  if (limits.length === 0 || failures.some(isTampered)) {
+    // The keystore comes last, because it reads the most.
+    failures.push(...(await settle([backends.reload(), keystore.reload()])))
   }
+  if (failures.length === 0) return
+  if (failures.some(isTampered)) credentials.forget()
+  const error = failures.find(isTampered) ?? failures[0]
+  throw error
+}
+
+/** Waits until all promises settle, and returns the reasons of the rejections. */
+async function settle(work: readonly Promise<unknown>[]): Promise<unknown[]> {
+  const outcomes = await Promise.allSettled(work)
+  return outcomes.flatMap((one) => (one.status === 'rejected' ? [one.reason as unknown] : []))
 }

@@ -1,4 +1,4 @@
-/** Opens the retirement of key versions on the control store, for commands. */
+/** Opens the control store for commands that retire key versions. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Config } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
@@ -10,6 +10,9 @@ import { createAdministration } from './administration.ts'
 import { toStoreOptions } from './store.ts'
 import { createTokenAdministrations } from './token-administrations.ts'
 
+/** Operator recorded for changes to keys. The retirement's own events name the people involved. */
+export const RETIREMENT_OPERATOR = 'latchkey keys retire'
+
 /** Opens the store, runs `work`, and closes the store even if `work` throws. @throws StorageError */
 export async function withRetirement<T>(
   config: Config,
@@ -17,14 +20,12 @@ export async function withRetirement<T>(
   work: (deps: RetirementDeps) => Promise<T>,
 ): Promise<T> {
   const store = await openStore(await toStoreOptions(config, { connections: 'one' }))
-  // Retirement events name the people involved themselves.
-  const operator = 'latchkey keys retire'
   const tokens = createTokenAdministrations(silentLogger)
-  const administration = createAdministration({ config, store, operator, tokens })
   try {
+    const place = { config, store, operator: RETIREMENT_OPERATOR, tokens }
+    const administration = createAdministration({ ...place, forRetirement: true })
     return await work({ store, clock, keys: administration.keys(keyStore) })
   } finally {
-    await tokens.close()
-    await store.close()
+    await tokens.close().finally(() => store.close())
   }
 }

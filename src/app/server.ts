@@ -44,18 +44,18 @@ export interface RunningServer {
   readonly admin?: Address
   /** Fields of the `listening` log line. */
   readonly facts: Readonly<Record<string, unknown>>
-  /** Metrics of this process in Prometheus's text format. */
+  /** Returns the metrics of this process in Prometheus's text format. */
   metrics(): Promise<string>
-  /** The same metrics as data, for a primary process to combine. */
+  /** Returns the same metrics as data, which a primary process combines. */
   metricsSnapshot(): Promise<MetricsSnapshot>
-  /** From now on /ping answers 200. A worker calls this only once all its siblings listen. */
+  /** Makes /ping return 200 from now on. A worker calls this only once all its siblings listen. */
   startServing(): void
-  /** Reports whether /ping answers 200 now. */
+  /** Reports whether /ping returns 200 now. */
   isReady(): boolean
   gateStats(): GateStats
-  /** Handles SIGUSR2: refuses everything from now on, on the whole host. */
+  /** Handles SIGUSR2: refuses every request from now on, on the entire host. */
   block(): Promise<void>
-  /** @throws TlsError; the old certificate stays in use */
+  /** @throws TlsError, in which case the old certificate stays in use */
   reloadCertificates(): Promise<void>
   /**
    * Applies new key stores, callers of the admin listener, PINs of tokens, and the log level.
@@ -63,26 +63,26 @@ export interface RunningServer {
    */
   apply(config: Config): Promise<readonly string[]>
   readonly logger: Logger
-  /** Drains, then closes everything. */
+  /** Drains the server, then closes all components. */
   stop(): Promise<void>
 }
 
 export interface ServerOptions {
   /** File that the log is appended to (default: standard output). */
   readonly logFile?: string
-  /** Set in a worker process: its number, from 1, and the id of its `serve`. */
+  /** Absent outside workers. `number` is 1-based, and `group` is the id of the `latchkey serve`. */
   readonly worker?: { readonly number: number; readonly group: string }
 }
 
-/** Share of its deadline that a request may have waited before it starts, during a queue. */
+/** Share of its deadline that a request may wait in a queue before it starts. */
 const WAIT_SHARE = 0.4
 /**
- * Room in a body for requestMetadata and names, in addition to the two Base64 fields at their
- * limits.
+ * Bytes that a body may contain beyond the two Base64 fields at their maximum sizes: room for
+ * requestMetadata and the names of the fields.
  */
 const BODY_ROOM_BYTES = 32 * 1024
 
-/** @throws ConfigError, StorageError, TlsError or a system error; nothing is then left running */
+/** @throws ConfigError, StorageError, TlsError or a system error, with nothing left running */
 export async function startServer(
   config: Config,
   options: ServerOptions = {},
@@ -155,7 +155,7 @@ async function start(
   })
   cleanup.add(keyStores.stop)
   const usage = await startUsage({ config, store, logger, control }, cleanup)
-  if (control.isFirst) startKeyRotation({ config, store, logger }, cleanup)
+  const rotation = startKeyRotation({ config, store, logger, control }, cleanup)
   await control.start()
   const tripwire = await createServerTripwire({ config, store, logger, control }, cleanup)
   webhooks.start(control.gate)
@@ -222,6 +222,7 @@ async function start(
     ...{ control: control.figures, keyUses: watchKeyUses(store, cleanup) },
     policies: authorizer.stats,
     audit: () => audit?.stats(),
+    witnesses: () => audit?.witnesses(),
     tripwire: () => tripwire?.stats(),
     webhooks: webhooks.stats,
     leaseGuard: control.guard.stats,
@@ -248,10 +249,7 @@ async function start(
   // Workers share one admin listener, in their primary.
   const admin =
     options.worker === undefined
-      ? await startAdminOf(config, {
-          ...{ log, metrics: metrics.text },
-          isReady,
-        })
+      ? await startAdminOf(config, { log, metrics: metrics.text, isReady })
       : undefined
   cleanup.add(() => admin?.stop())
   const pingServer = config.listener.ping && (await startPingServer(ping, config.listener.ping))
@@ -281,9 +279,12 @@ async function start(
       await Promise.all([certificates.reload(), admin?.reloadCertificates()])
     },
     async apply(next) {
+      // Apply the webhooks first, because this is the only step that can fail.
+      await webhooks.apply(next.webhooks)
       log.setLevel(next.logging.level)
       admin?.setCallers(next)
       resources.backends.setPins(next.backends)
+      rotation.apply(next.keyStores)
       return keyStores.apply(next.keyStores)
     },
     logger,
@@ -291,7 +292,7 @@ async function start(
   }
 }
 
-/** Computes the body limit: Base64 takes four characters for three bytes. */
+/** Computes the body limit. Base64 takes four characters for three bytes. */
 function toBodyLimit(limits: Config['limits']): number {
   const base64 = (bytes: number) => Math.ceil(bytes / 3) * 4
   return base64(limits.maxPlaintextBytes) + base64(limits.maxAadBytes) + BODY_ROOM_BYTES

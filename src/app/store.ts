@@ -1,11 +1,11 @@
-/** Converts the configuration of the store to the options that open it. */
+/** Converts the configuration of the store to the options for opening it. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock as clock } from '../core/clock.ts'
 import type { Config, Pkcs11BackendConfig } from '../config/config.ts'
 import type { MasterKeySource } from '../store/master-key.ts'
 import type { StoreOptions } from '../store/store.ts'
 
-/** @param how number of connections to use if a server holds the store */
+/** @param how options that matter only if the store is in PostgreSQL */
 export async function toStoreOptions(
   config: Config,
   how: Pick<StoreOptions, 'connections' | 'requiresUtf8'> = {},
@@ -19,11 +19,11 @@ async function toMasterKeySource(config: Config): Promise<MasterKeySource> {
   if (masterKey.kind !== 'pkcs11') return masterKey
   const backend = config.backends.find(({ name }) => name === masterKey.backend)
   if (backend === undefined)
-    throw new TypeError('a master key without its backend passes the checks')
+    throw new TypeError('store.masterKey names a backend that is not configured')
   return toTokenSource(backend, masterKey.label)
 }
 
-/** Returns a master key that is a key on a token. */
+/** Returns the source for a master key that is a key on a token. */
 export async function toTokenSource(
   backend: Pkcs11BackendConfig,
   label: string,

@@ -1,4 +1,7 @@
-/** Tokens as operators manage their keys: at most one login for each backend, however many calls use it. */
+/**
+ * Opens tokens for operators who manage keys, with at most one login per backend, regardless of the
+ * number of calls.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Config, Pkcs11BackendConfig } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
@@ -10,7 +13,7 @@ import type { Pkcs11Keys } from '../keys/pkcs11/pkcs11-keys.ts'
 import type { Store } from '../store/store.ts'
 import { openBackend } from './key-backends.ts'
 
-/** The store and the configuration that manage the keys of a key store. */
+/** The configuration and the store that are used to manage a key store's keys. */
 export interface TokenPlace {
   readonly config: Config
   readonly store: Store
@@ -19,7 +22,10 @@ export interface TokenPlace {
 }
 
 export interface TokenAdministrations {
-  /** Returns undefined for a key store whose keys are not on tokens. Its first call logs in. */
+  /**
+   * Returns undefined for a key store whose keys are not on tokens. The first call to the returned
+   * object logs in.
+   */
   of(keyStore: KeyStoreName, place: TokenPlace): KeyAdministration | undefined
   /** Applies PINs that have changed. */
   setPins(backends: Config['backends']): void
@@ -27,14 +33,14 @@ export interface TokenAdministrations {
 }
 
 interface OpenedTokens {
-  /** The configuration with the PINs that were tried. */
+  /** The configuration with the PINs that were tried last. */
   readonly backend: Pkcs11BackendConfig
   readonly keys: Promise<Pkcs11Keys>
   /** Set once `keys` has rejected. */
   isRefused: boolean
 }
 
-/** Sessions are opened at the first use, and stay open. */
+/** Sessions are opened on first use, and stay open. */
 export function createTokenAdministrations(logger: Logger): TokenAdministrations {
   const opened = new Map<string, OpenedTokens>()
   let isClosed = false
@@ -71,7 +77,9 @@ export function createTokenAdministrations(logger: Logger): TokenAdministrations
         listKeys: async () => (await inner()).listKeys(),
         rotateKey: async (keyId) => (await inner()).rotateKey(keyId),
         setKeyStatus: async (keyId, status) => (await inner()).setKeyStatus(keyId, status),
+        setKeyDates: async (keyId, change) => (await inner()).setKeyDates(keyId, change),
         destroyVersion: async (keyId, version) => (await inner()).destroyVersion(keyId, version),
+        checkDestroyable: async () => (await inner()).checkDestroyable(),
         async trustKey(keyId, order) {
           const { trustKey } = await inner()
           return trustKey(keyId, order)
@@ -81,7 +89,7 @@ export function createTokenAdministrations(logger: Logger): TokenAdministrations
     setPins(backends) {
       for (const { name, tokens } of backends) {
         const pins = tokens.map(({ pin }) => pin)
-        // Where opening was refused, the next call tries the new PINs.
+        // If opening was refused, the next call tries the new PINs.
         opened.get(name)?.keys.then(
           (keys) => {
             keys.setPins(pins)

@@ -49,7 +49,7 @@ export interface KeyStoreOnToken {
 }
 
 export interface TokenWorkplace {
-  /** @param settings replace those of the configuration @throws BackendError */
+  /** @param settings settings that override the configuration @throws BackendError */
   open(settings?: Partial<Pkcs11BackendConfig>, name?: string): Promise<OpenToken>
   /**
    * Destroys the keys created here.
@@ -64,8 +64,8 @@ const SELF_TEST = { plaintextBytes: 4300, aadBytes: 8200 }
 const DEADLINE_MS = 60_000
 
 /**
- * @param config configuration with the one token to use; keys are found by label, and the health
- * key is created here
+ * @param config configuration with exactly one token; keys are found by label, and a health key is
+ * created
  */
 export async function openTokenWorkplace(config: Pkcs11BackendConfig): Promise<TokenWorkplace> {
   const prefix = `${CERTIFY_PREFIX}${randomBytes(4).toString('hex')}-`
@@ -87,7 +87,7 @@ export async function openTokenWorkplace(config: Pkcs11BackendConfig): Promise<T
             ...{ keys: { ...config.keys, by: 'label' }, healthKey: `${prefix}health` },
             ...settings,
           },
-          // Other keys of the token are not read.
+          // Other keys on the token are not read.
           ...{ clock, logger: silentLogger, selfTest: SELF_TEST, readsKeys: false },
         })
         const records = await openTokenKeyRecords({ store, clock, logger: silentLogger })
@@ -96,7 +96,7 @@ export async function openTokenWorkplace(config: Pkcs11BackendConfig): Promise<T
         return {
           keyStore(own) {
             const keyStore = parseKeyStoreName(`${name}-${own}`)
-            if (keyStore === undefined) throw new TypeError(`no name of a key store: ${own}`)
+            if (keyStore === undefined) throw new TypeError(`not a key store name: ${own}`)
             const keyPrefix = `${prefix}${keyStore}-`
             return {
               backend: enforceContract(

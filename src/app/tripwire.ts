@@ -6,7 +6,8 @@ import type { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import { createKillSwitch, type KillSwitch } from '../killswitch/operator/service.ts'
-import { appendEvent, readEventsSince } from '../store/event-log.ts'
+import { appendEvent } from '../store/event-log.ts'
+import { readEventsSince } from '../store/recent-events.ts'
 import { type Store, openStore } from '../store/store.ts'
 import { loadRecalledUsage, recall, recallTrips, toLearnUntil } from '../tripwire/recorded-usage.ts'
 import type { TripwireEvent, TripwireRule } from '../tripwire/rule.ts'
@@ -24,13 +25,16 @@ export interface ServerTripwireDeps {
   readonly onEvent?: (event: TripwireEvent) => void
 }
 
-/** Kind of the event that a trip leaves in the store. */
+/** Kind of the event that the store keeps for each trip. */
 const TRIPPED = 'tripwire'
 /** The event log is permanent, so trips beyond this number go only to the log and the metrics. */
 const MAX_EVENTS_AN_HOUR = 60
 const HOUR_MS = 3_600_000
 
-/** Undefined if there are no rules. @throws StorageError */
+/**
+ * Returns undefined if there are no rules.
+ * @throws StorageError
+ */
 export async function createServerTripwire(
   deps: ServerTripwireDeps,
   cleanup: Cleanup,
@@ -53,7 +57,10 @@ export async function createServerTripwire(
     ...{ host: hostname(), shares: instances },
     learnUntil: (keyStore) => toTime(learnUntil(keyStore)),
     async kill(order) {
-      if (killSwitch === undefined) throw new TypeError('no rule of this process kills')
+      if (killSwitch === undefined)
+        throw new TypeError(
+          'a rule with the action kill was broken, but this process has no kill switch',
+        )
       return killWithReceipt(killSwitch, order)
     },
     onEvent(event) {
@@ -69,7 +76,9 @@ export async function createServerTripwire(
   return tripwire
 }
 
-/** Opens its own handle, so that a kill does not wait behind requests or for a connection. */
+/**
+ * Opens a separate store handle, so that a kill does not wait behind requests or for a connection.
+ */
 async function openOwnKillSwitch(config: Config, cleanup: Cleanup): Promise<KillSwitch> {
   const own = await openStore(await toStoreOptions(config, { connections: 'kept' }))
   const killSwitch = createKillSwitch(own, config)
@@ -82,7 +91,10 @@ async function killWithReceipt(killSwitch: KillSwitch, order: AutomaticKill) {
   return kill.switch?.id
 }
 
-/** Returns the trips within the longest window: the event log is permanent, and can be long. */
+/**
+ * Returns only the trips within the longest window, because the event log is permanent and can be
+ * long.
+ */
 async function loadTrips(
   store: Store,
   rules: readonly TripwireRule[],
@@ -108,7 +120,7 @@ function createNotes(store: Store): (event: TripwireEvent) => void {
     hour = thisHour
     if (++written > MAX_EVENTS_AN_HOUR) return
     const operator = `automatic: tripwire on ${hostname()}`
-    // The log line and the metric record the trip even if the store does not answer.
+    // The log line and the metric record the trip even if the store does not respond.
     store
       .change((transaction, epoch) =>
         appendEvent(transaction, store.sealing, { at, epoch, kind: TRIPPED, operator, detail }),
@@ -117,7 +129,10 @@ function createNotes(store: Store): (event: TripwireEvent) => void {
   }
 }
 
-/** Returns recorded usage by hour, oldest first, without a server. @throws StorageError */
+/**
+ * Returns recorded usage by hour, oldest first. Does not require a running server.
+ * @throws StorageError
+ */
 export async function loadHourlyUsage(
   config: Config,
   since: number,

@@ -22,7 +22,7 @@ export interface UsageDeps {
 
 /**
  * Starts the usage recorder and the version ledger. The ledger records its start before the process
- * can serve; `cleanup` writes the rest after the last request.
+ * can serve; `cleanup` writes what is still in memory after the last request.
  * @throws StorageError
  */
 export async function startUsage(

@@ -1,31 +1,32 @@
 /** Connects the webhooks of a serving process to its store and its gate. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Config } from '../config/config.ts'
+import type { Config, WebhookConfig } from '../config/config.ts'
+import { loadProxy } from '../config/load.ts'
 import type { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Gate } from '../killswitch/gate/gate.ts'
 import type { GateErrorCode } from '../killswitch/model.ts'
 import { DRILL_KEY } from '../killswitch/operator/drill.ts'
-import { post } from '../observability/webhooks/post.ts'
-import { createReceiver } from '../observability/webhooks/receiver.ts'
+import { createReceiver, deliver } from '../observability/webhooks/receiver.ts'
 import { createWebhooks, type Webhooks } from '../observability/webhooks/webhooks.ts'
 import type { Store } from '../store/store.ts'
 
 /**
- * Refusals that webhooks do not report: a kill of everything has its own event, and a shutdown is
- * intended.
+ * Refusals that webhooks do not report, because a kill of every key has its own event, and a
+ * shutdown is intended.
  */
 const DELIBERATE: ReadonlySet<GateErrorCode> = new Set(['KILLED_ALL', 'STOPPED'])
 
-export interface ServerWebhooks extends Pick<Webhooks, 'onChange' | 'stats'> {
+export interface ServerWebhooks extends Pick<Webhooks, 'onChange' | 'stats' | 'apply'> {
   /** Call once the gate has its first lease, or has failed to get it. */
   start(gate: Pick<Gate, 'stats'>): void
 }
 
 /**
- * Creates the webhooks; of several workers, only the first has any. `cleanup` stops them.
- * @throws WebhookError
+ * Creates the webhooks; if there are several workers, only the first has webhooks. `cleanup` stops
+ * them.
+ * @throws WebhookError or ProxyError
  */
 export async function createServerWebhooks(
   deps: {
@@ -40,12 +41,14 @@ export async function createServerWebhooks(
   const { config, store, logger, instanceId, worker } = deps
   const isFirst = (worker?.number ?? 1) === 1
   const configs = isFirst ? config.webhooks : []
-  const about = { configs, store, clock, logger, instanceId, drillKey: DRILL_KEY }
+  const proxy = isFirst ? loadProxy() : undefined
+  const about = { configs, store, clock, logger, instanceId, drillKey: DRILL_KEY, proxy }
   const webhooks = await createWebhooks(about)
   cleanup.add(webhooks.stop)
   return {
     onChange: webhooks.onChange,
     stats: webhooks.stats,
+    apply: (next) => webhooks.apply(isFirst ? next : []),
     start(gate) {
       webhooks.start(() => {
         const { reason } = gate.stats()
@@ -62,17 +65,28 @@ export interface WebhookTest {
   readonly reason?: string
 }
 
-/** Sends one message of the type `test` to each webhook, or to the named one. @throws WebhookError */
+/**
+ * Checks the settings of a webhook without sending anything.
+ * @throws WebhookError or ProxyError
+ */
+export async function checkWebhook(config: WebhookConfig): Promise<void> {
+  await createReceiver(config, loadProxy())
+}
+
+/**
+ * Sends one message of type `test` to each webhook, or to the named one.
+ * @throws WebhookError or ProxyError
+ */
 export async function testWebhooks(
   { webhooks }: Config,
   { id, operator }: { readonly id: string; readonly operator: string },
 ): Promise<readonly WebhookTest[]> {
   return Promise.all(
     webhooks.map(async (config) => {
-      const receiver = await createReceiver(config)
+      const receiver = await createReceiver(config, loadProxy())
       const now = clock.now()
       const { name, timeoutMs } = config
-      const title = 'A test of this webhook; nothing happened'
+      const title = 'Test of this webhook; nothing was stopped or restored'
       const about = {
         id,
         event: 'drill',
@@ -81,10 +95,10 @@ export async function testWebhooks(
         title,
         data: { operator },
       } as const
-      const outcome = await receiver.toRequest(about, now).then(
-        (request) => post(request, AbortSignal.timeout(timeoutMs)),
-        (error: unknown) => ({ result: 'failed' as const, reason: String(error) }),
-      )
+      const outcome = await deliver(receiver, about, {
+        now,
+        signal: AbortSignal.timeout(timeoutMs),
+      })
       const done = { name, kind: receiver.kind, delivered: outcome.result === 'delivered' }
       return outcome.result === 'delivered' ? done : { ...done, reason: outcome.reason }
     }),

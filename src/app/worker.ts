@@ -1,4 +1,7 @@
-/** One worker process: runs the server of app/server.ts, started and stopped by its primary. */
+/**
+ * Runs one worker process, which contains the server of app/server.ts. Its primary starts and stops
+ * it.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import cluster from 'node:cluster'
 import { unpackConfig } from '../config/transfer.ts'
@@ -7,11 +10,12 @@ import { type CallName, type FromWorker, packError, type ToWorker } from './work
 
 type CallHandlers = Readonly<Record<CallName, (input: unknown) => unknown>>
 
-/** Answers the primary's calls. Forwarded signals reach the handlers of `process`. */
+/** Handles the primary's calls. Forwarded signals reach the handlers of `process`. */
 function answerCalls(handlers: CallHandlers): void {
   process.on('message', (message) => {
     const said = message as ToWorker
-    // Emitted rather than sent with kill, because a signal without a handler would end the process.
+    // The signal is emitted rather than sent with kill, because a signal without a handler would
+    // end the process.
     if (said.kind === 'signal') process.emit(said.signal, said.signal)
     else void answer(said, handlers[said.name])
   })
@@ -39,8 +43,9 @@ function say(message: FromWorker, done: () => void = () => undefined): void {
 }
 
 /**
- * Calls `end` when the primary is gone for any reason: the kernel then closes the channel. Node
- * itself would end the process immediately, in the middle of its answers.
+ * Calls `end` when the primary has exited for any reason: the kernel then closes the channel.
+ * Without this handler, Node would terminate the process immediately, in the middle of its
+ * responses.
  */
 function onPrimaryGone(end: () => void): void {
   const { worker } = cluster
@@ -57,16 +62,16 @@ export interface WorkerStart {
   readonly group: string
 }
 
-/** The worker's answer to `start`. */
+/** The worker's response to `start`. */
 export type WorkerFacts = Pick<RunningServer, 'xks' | 'ping' | 'facts'>
 
-/** When the primary dies, answers in progress have this long to end. */
+/** Milliseconds that responses in progress have to finish after the primary dies. */
 const ORPHAN_GRACE_MS = 1000
 
 let server: Promise<RunningServer> | undefined
 let stopped: Promise<void> | undefined
 
-/** Stops the server once, however often it is called. */
+/** Stops the server only once, even if it is called again. */
 function stop(): Promise<void> {
   stopped ??= (async () => {
     await (await server)?.stop()
@@ -88,7 +93,7 @@ process.on('SIGHUP', () => {
   // The primary gets the same signal, and reloads all workers.
 })
 onPrimaryGone(() => {
-  // The last resort of this process, which nothing may cancel.
+  // The last resort for ending this process. Nothing may cancel it.
   setTimeout(() => process.exit(1), ORPHAN_GRACE_MS)
   stopAndExit()
 })

@@ -1,13 +1,41 @@
 /** Audit log errors. */
 // SPDX-License-Identifier: Apache-2.0
-import { LatchkeyError } from '../core/errors.ts'
+import { basename } from 'node:path'
+import { type ErrorOptionsWithHint, LatchkeyError } from '../core/errors.ts'
 
 export type AuditErrorCode =
-  | 'AUDIT_UNWRITABLE' // the log cannot be written: folder, permissions, a full disk
+  | 'AUDIT_UNWRITABLE' // the log cannot be written (permissions, full disk)
   | 'AUDIT_INVALID' // a log, a proof or an export is not valid
-  | 'AUDIT_DIFFERS' // the logs and CloudTrail disagree
-  | 'AUDIT_NOT_FOUND' // there is no log or entry of this name
+  | 'AUDIT_UNKNOWN' // a log is valid in itself, but the control log has no record of it
+  | 'AUDIT_DIFFERS' // the logs disagree with CloudTrail or with GetKeyLastUsage
+  | 'AUDIT_NOT_FOUND' // no log or entry has this name
 
 export class AuditError extends LatchkeyError<AuditErrorCode> {
   override readonly name = 'AuditError'
+  /** Message for callers on other hosts, who learn the log's name but not its path. */
+  readonly remoteMessage: string
+
+  /** @param options `folder` is the log's folder, if the message contains it */
+  constructor(
+    code: AuditErrorCode,
+    message: string,
+    { folder, ...options }: ErrorOptionsWithHint & { readonly folder?: string } = {},
+  ) {
+    super(code, message, options)
+    this.remoteMessage =
+      folder === undefined ? message : message.replaceAll(folder, basename(folder))
+  }
+}
+
+/** @param what the problem with the log in this folder */
+export function invalidLog(
+  folder: string,
+  what: string,
+  options: ErrorOptionsWithHint = {},
+): AuditError {
+  return new AuditError('AUDIT_INVALID', `${folder}: ${what}`, { ...options, folder })
+}
+
+export function unwritableLog(why: string): AuditError {
+  return new AuditError('AUDIT_UNWRITABLE', `the audit log cannot be written: ${why}`)
 }

@@ -1,15 +1,15 @@
 /**
- * Hashes the ARNs of callers for logs that must not name people. The hash is keyed, so guessing
- * names requires the store's key. It is the same for a caller in every log of a store.
+ * Hashes caller ARNs for logs that must not name people. The hash is keyed, so names cannot be
+ * guessed without the store key. A caller has the same hash in all of a store's logs.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createHmac } from 'node:crypto'
 
-/** Returns HMAC-SHA-256 of an ARN, in hexadecimal. */
+/** Returns the HMAC-SHA-256 of an ARN, in hex. */
 export type HashPrincipal = (arn: string) => string
 
 /**
- * Maximum number of cached hashes. Beyond it, some callers are hashed again, which takes
+ * Maximum number of cached hashes. With more callers, some are hashed again, which takes
  * microseconds.
  */
 const MAX_CACHED = 10_000

@@ -30,7 +30,8 @@ export interface CopyOptions {
 }
 
 /**
- * @param folder folder for the copies, which stay; absent: a temporary folder, which is removed
+ * @param folder folder for the copies; if absent, they go to a temporary folder that is removed
+ * afterwards
  * @throws AdminRefusal, AdminCallError
  */
 export async function withCopiedLogs(

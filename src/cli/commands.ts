@@ -6,26 +6,27 @@ import { type Entry, OBSERVATION_COMMANDS } from './observation-commands.ts'
 import { TRIPWIRE_COMMANDS } from './tripwire-commands.ts'
 import { OPERATOR_COMMANDS } from './operator-commands.ts'
 
-/** Commands by name: a word, or a group and a word. */
+/** Commands by name: one word, or a group followed by a word. */
 export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
   Object.entries<Entry>({
     quickstart: {
       summary:
-        'Set up a demo, serve it on https://localhost:8443 and test it with a signed encrypt/decrypt round trip',
+        'Set up a demo, serve it on https://localhost:8443, and test it with a signed encrypt/decrypt round trip',
       load: async () => (await import('./commands/quickstart.ts')).quickstart,
     },
     simulate: {
       summary:
-        'Simulate KMS and a vendor on AWS against a running server, with a kill and a restore',
+        'Simulate KMS and a software vendor on AWS against a running server, including a kill and a restore',
       load: async () => (await import('./commands/simulate.ts')).simulate,
     },
     kms: {
       summary:
-        'Emulate KMS for your own application: AWS SDKs and tools call it, and it calls your proxy',
+        'Emulate KMS for your own applications: AWS SDKs and tools call the emulator, and it calls your proxy',
       load: async () => (await import('./commands/kms.ts')).kms,
     },
     init: {
-      summary: 'Write a first latchkey.yaml, a master key and an empty store; never overwrites',
+      summary:
+        'Create an initial latchkey.yaml, a master key and an empty store, without overwriting existing files',
       load: async () => (await import('./commands/init.ts')).init,
     },
     serve: {
@@ -33,11 +34,12 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/serve.ts')).serve,
     },
     kill: {
-      summary: 'Stop decryption and encryption immediately, and wait until every instance refuses',
+      summary: 'Stop decryption and encryption immediately, and wait until every instance complies',
       load: async () => (await import('./commands/kill.ts')).kill,
     },
     restore: {
-      summary: 'Lift kill switches, or request it if control.restore demands that',
+      summary:
+        'Lift kill switches, or request a restore if control.restore requires a delay or an approval',
       load: async () => (await import('./commands/restore.ts')).restore,
     },
     'restore approve': {
@@ -49,23 +51,24 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/restore.ts')).restoreWithdraw,
     },
     status: {
-      summary: 'Show what is stopped, and what each instance has applied',
+      summary: 'Show what is blocked, and which changes each instance has applied',
       load: async () => (await import('./commands/status.ts')).status,
     },
     exposure: {
-      summary: 'Show who fetched data keys, what they still work for after a kill, and until when',
+      summary:
+        'Show who fetched data keys, what those keys still decrypt after a kill, and for how long',
       load: async () => (await import('./commands/exposure.ts')).exposure,
     },
     'receipt list': {
-      summary: 'List the receipts of revocations, newest first',
+      summary: 'List revocation receipts, newest first',
       load: async () => (await import('./commands/receipt.ts')).receiptList,
     },
     'receipt show': {
-      summary: 'Print the newest signed receipt of a switch',
+      summary: 'Print the most recent signed receipt for a switch',
       load: async () => (await import('./commands/receipt.ts')).receiptShow,
     },
     'receipt verify': {
-      summary: 'Check the signature of a receipt; needs no store when the public key is given',
+      summary: 'Verify the signature of a receipt; with --public-key, no store is needed',
       load: async () => (await import('./commands/receipt.ts')).receiptVerify,
     },
     'receipt key': {
@@ -77,15 +80,16 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/context.ts')).contextAdd,
     },
     'context use': {
-      summary: 'Choose the admin listener to call, or local for the control store of this host',
+      summary:
+        'Select the admin listener that commands call; local selects the control store of this host',
       load: async () => (await import('./commands/context.ts')).contextUse,
     },
     'context list': {
-      summary: 'List the named admin listeners',
+      summary: 'List the saved admin listeners',
       load: async () => (await import('./commands/context.ts')).contextList,
     },
     'context remove': {
-      summary: 'Forget a named admin listener',
+      summary: 'Remove a saved admin listener',
       load: async () => (await import('./commands/context.ts')).contextRemove,
     },
     drill: {
@@ -93,19 +97,20 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/drill.ts')).drill,
     },
     'deadman start': {
-      summary: "Start a dead man's switch: the key store closes unless it is renewed in time",
+      summary:
+        "Start a dead man's switch, which closes the key store unless you renew the switch in time",
       load: async () => (await import('./commands/deadman.ts')).deadmanStart,
     },
     'deadman renew': {
-      summary: "Renew a dead man's switch for another period from now",
+      summary: "Renew a dead man's switch for another period, starting now",
       load: async () => (await import('./commands/deadman.ts')).deadmanRenew,
     },
     'deadman close': {
-      summary: "Close a key store with a dead man's switch now, until it is reopened",
+      summary: "Immediately close a key store that has a dead man's switch, until you reopen it",
       load: async () => (await import('./commands/deadman.ts')).deadmanClose,
     },
     'deadman end': {
-      summary: "End a dead man's switch: the key store no longer needs renewals",
+      summary: "End a dead man's switch, so that the key store stays open without renewals",
       load: async () => (await import('./commands/deadman.ts')).deadmanEnd,
     },
     'control accept-epoch': {
@@ -113,7 +118,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/control.ts')).controlAcceptEpoch,
     },
     'store backup': {
-      summary: 'Write a backup of the control store while servers run, and verify it',
+      summary: 'Back up the control store while servers run, and verify the backup',
       load: async () => (await import('./commands/store.ts')).storeBackup,
     },
     'store verify': {
@@ -121,11 +126,12 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/store.ts')).storeVerify,
     },
     'store recover': {
-      summary: 'Load a backup in place of the store, show what is lost, and accept its epoch',
+      summary:
+        'Replace the store with a backup, show what is lost, and accept the epoch of the backup',
       load: async () => (await import('./commands/store.ts')).storeRecover,
     },
     'store copy': {
-      summary: 'Copy the store to another place, from SQLite to PostgreSQL or back',
+      summary: 'Copy the store to another location, such as from SQLite to PostgreSQL or back',
       load: async () => (await import('./commands/store.ts')).storeCopy,
     },
     'store rekey': {
@@ -133,15 +139,15 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/store-custody.ts')).storeRekey,
     },
     'store recovery-key': {
-      summary: 'Make a recovery key for escrows, split among several people',
+      summary: 'Create a recovery key for escrows, split among several people',
       load: async () => (await import('./commands/store-recovery-key.ts')).storeRecoveryKey,
     },
     'store escrow': {
-      summary: "Encrypt the store's key to a recovery key, in case the master key is lost",
+      summary: "Encrypt the store's key with a recovery key, in case the master key is lost",
       load: async () => (await import('./commands/store-custody.ts')).storeEscrow,
     },
     'config check': {
-      summary: 'Check a configuration file and report everything that is wrong with it',
+      summary: 'Check a configuration file and report every error in it',
       load: async () => (await import('./commands/config.ts')).configCheck,
     },
     'config schema': {
@@ -151,7 +157,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
     ...KEY_COMMANDS,
     'credentials create': {
       summary:
-        "Create a credential for KMS and print the KMS console's JSON file; its secret is shown once",
+        "Create a credential for KMS and print it as the KMS console's JSON file; the secret is shown only once",
       load: async () => (await import('./commands/credentials-create.ts')).credentialsCreate,
     },
     'credentials list': {
@@ -159,20 +165,21 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/credentials.ts')).credentialsList,
     },
     'credentials expire': {
-      summary: 'Set the time from which a credential is refused',
+      summary: 'Set the time at which a credential expires',
       load: async () => (await import('./commands/credentials.ts')).credentialsExpire,
     },
     'credentials revoke': {
-      summary: 'Refuse a credential from now on, and erase its secret permanently',
+      summary: 'Revoke a credential immediately, and erase its secret permanently',
       load: async () => (await import('./commands/credentials.ts')).credentialsRevoke,
     },
     ...OPERATOR_COMMANDS,
     doctor: {
-      summary: 'Check an XKS proxy of any vendor from outside, as KMS sees it',
+      summary: "Check any vendor's XKS proxy from the outside, as KMS sees it",
       load: async () => (await import('./commands/doctor.ts')).doctor,
     },
     bench: {
-      summary: 'Load an XKS proxy at constant rates, and find the highest rate that it sustains',
+      summary:
+        'Load-test an XKS proxy at constant rates, or find the highest rate that it sustains',
       load: async () => (await import('./commands/bench.ts')).bench,
     },
     'policy put': {
@@ -220,11 +227,11 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/policy-try.ts')).policyTest,
     },
     'policy explain': {
-      summary: 'Explain a decision: which policies decided, which almost did',
+      summary: 'Explain a decision: which policies determined it, and which almost applied',
       load: async () => (await import('./commands/policy-try.ts')).policyExplain,
     },
     'policy simulate': {
-      summary: 'Show from recorded usage who would be refused',
+      summary: 'Show which recorded callers the policies would refuse',
       load: async () => (await import('./commands/policy-usage.ts')).policySimulate,
     },
     'policy suggest': {
@@ -238,7 +245,8 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
     ...OBSERVATION_COMMANDS,
     ...TRIPWIRE_COMMANDS,
     register: {
-      summary: 'Register a key store with AWS KMS: check, create, connect, add a KMS key, test it',
+      summary:
+        'Register a key store with AWS KMS: check the proxy, create and connect the key store, add a KMS key, and test it',
       load: async () => (await import('./commands/register.ts')).register,
     },
     'rotate-credentials': {
@@ -247,16 +255,21 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/rotate-credentials.ts')).rotateCredentials,
     },
     unregister: {
-      summary: 'Disconnect a key store from KMS and delete it; refused while it has KMS keys',
+      summary: 'Disconnect a key store from KMS and delete it there; refused while it has KMS keys',
       load: async () => (await import('./commands/unregister.ts')).unregister,
     },
     report: {
-      summary: 'Measure what an external key adds, and write the result as one HTML page and JSON',
+      summary:
+        'Measure the latency that an external key adds, and write the results as an HTML page and a JSON file',
       load: async () => (await import('./commands/report.ts')).report,
     },
     completion: {
       summary: 'Print a script that completes commands and flags in bash, zsh or fish',
       load: async () => (await import('./commands/completion.ts')).createCompletion(loadAll),
+    },
+    manual: {
+      summary: 'Print or install the man pages',
+      load: async () => (await import('./commands/manual.ts')).createManual(loadAll),
     },
     version: {
       summary: 'Print the version',

@@ -4,11 +4,11 @@
 export const EXIT_CODES = {
   ok: { code: 0, meaning: 'done' },
   failed: { code: 1, meaning: 'refused or failed; the message says why' },
-  usage: { code: 64, meaning: 'unknown command or flag, or a flag is missing' },
+  usage: { code: 64, meaning: 'unknown command or flag, or a required flag is missing' },
   data: { code: 65, meaning: 'the input is not valid' },
   noInput: { code: 66, meaning: 'a file or a store does not exist, or cannot be read' },
-  unavailable: { code: 69, meaning: 'the store or an address is busy or does not answer' },
-  internal: { code: 70, meaning: 'an internal fault of Latchkey' },
+  unavailable: { code: 69, meaning: 'the store or an address is busy or does not respond' },
+  internal: { code: 70, meaning: 'an internal error in Latchkey' },
   permission: { code: 77, meaning: 'a secret file has unsafe permissions or cannot be read' },
   config: { code: 78, meaning: 'the configuration is not valid' },
 } as const
@@ -49,6 +49,7 @@ const BY_ERROR_CODE: ReadonlyMap<string, ExitName> = new Map([
   ['HIGH_WATER_UNWRITABLE', 'config'],
   ['STORE_UNSUITABLE', 'config'],
   ['AUDIT_UNWRITABLE', 'config'],
+  ['PROXY_INVALID', 'config'],
   ['WEBHOOK_KEY_INVALID', 'config'],
   ['WEBHOOK_URL_INVALID', 'config'],
   ['WEBHOOK_CA_UNREADABLE', 'config'],

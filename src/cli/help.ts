@@ -1,4 +1,4 @@
-/** Builds help texts from the commands themselves. */
+/** Builds the help output from the commands themselves. */
 // SPDX-License-Identifier: Apache-2.0
 import { allFlagsOf, type Flag, type NamedCommand } from '../terminal/command.ts'
 import { EXIT_CODES } from './exit-codes.ts'
@@ -18,7 +18,7 @@ export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   KMS: ['register', 'rotate-credentials', 'unregister', 'simulate', 'kms'],
   Webhooks: ['webhooks'],
   Measure: ['bench', 'report'],
-  Inspect: ['status', 'events', 'exposure', 'doctor', 'completion', 'version'],
+  Inspect: ['status', 'events', 'exposure', 'doctor', 'completion', 'manual', 'version'],
 }
 
 /** Commands that `latchkey` without arguments shows. */
@@ -104,7 +104,7 @@ function toRows(commands: readonly Summary[], columns: number, nameWidth = 0): r
 }
 
 /**
- * If less room than this is left, or less than the longest word needs, a description is printed
+ * If fewer columns than this are left, or too few for the longest word, a description is printed
  * below its name instead of next to it.
  */
 const LEAST_TEXT = 24

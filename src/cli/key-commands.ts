@@ -1,4 +1,4 @@
-/** Lists the commands for keys and tokens, a part of commands.ts. */
+/** Lists the commands for keys and tokens; commands.ts includes this list. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Entry } from './observation-commands.ts'
 
@@ -16,28 +16,32 @@ export const KEY_COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/keys.ts')).keysList,
   },
   'keys rotate': {
-    summary: 'Create a new key version; older ones still decrypt',
+    summary: 'Create a new key version; older versions still decrypt',
     load: async () => (await import('./commands/keys.ts')).keysRotate,
   },
   'keys disable': {
-    summary: 'Refuse Encrypt and Decrypt with a key, with InvalidStateException',
+    summary: 'Disable a key: Encrypt and Decrypt with it fail with InvalidStateException',
     load: async () => (await import('./commands/keys.ts')).keysDisable,
   },
   'keys enable': {
     summary: 'Enable a disabled key',
     load: async () => (await import('./commands/keys.ts')).keysEnable,
   },
+  'keys dates': {
+    summary: 'Show or change the activation and deactivation dates of a key',
+    load: async () => (await import('./commands/keys-dates.ts')).keysDates,
+  },
   'keys destroy-version': {
     summary: 'Shred the material of an old version permanently',
     load: async () => (await import('./commands/keys.ts')).keysDestroyVersion,
   },
   'keys trust': {
-    summary: 'Accept the key now on a token in place of the one recorded in the store',
+    summary: 'Accept the key that a token now holds in place of the one recorded in the store',
     load: async () => (await import('./commands/keys.ts')).keysTrust,
   },
   'pkcs11 probe': {
     summary:
-      'Show the slots, tokens, mechanisms and keys of a PKCS#11 module, and which iv modes work',
+      'Show the slots, tokens, mechanisms and keys of a PKCS#11 module, and which IV modes work',
     load: async () => (await import('./commands/pkcs11-probe.ts')).pkcs11Probe,
   },
   'pkcs11 certify': {
@@ -46,15 +50,20 @@ export const KEY_COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/pkcs11-certify.ts')).pkcs11Certify,
   },
   'keys versions': {
-    summary: 'Show when each version of a key was used, by whom, and until when that is known',
+    summary:
+      'Show when and by whom each version of a key was used, and up to when the record is complete',
     load: async () => (await import('./commands/keys-retire.ts')).keysVersions,
+  },
+  'keys retirements': {
+    summary: 'List key versions that are being retired or that a retirement has destroyed',
+    load: async () => (await import('./commands/keys-retire.ts')).keysRetirements,
   },
   'keys retire': {
     summary: 'Request the destruction of an old version that has decrypted nothing for a long time',
     load: async () => (await import('./commands/keys-retire.ts')).keysRetire,
   },
   'keys approve-retirement': {
-    summary: 'Approve a retirement as a second person; the version then refuses Decrypt',
+    summary: 'Approve a retirement as a second person; Decrypt with the version is then refused',
     load: async () => (await import('./commands/keys-retire.ts')).keysApproveRetirement,
   },
   'keys cancel-retirement': {
@@ -63,6 +72,6 @@ export const KEY_COMMANDS: Readonly<Record<string, Entry>> = {
   },
   'keys shred': {
     summary: 'Destroy a retired version after its waiting period, and print the signed certificate',
-    load: async () => (await import('./commands/keys-retire.ts')).keysShred,
+    load: async () => (await import('./commands/keys-shred.ts')).keysShred,
   },
 }

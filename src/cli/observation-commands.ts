@@ -1,4 +1,4 @@
-/** Lists the commands for audit logs and webhooks, a part of commands.ts. */
+/** Lists the commands for audit logs and webhooks; commands.ts includes this list. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from '../terminal/command.ts'
 
@@ -10,16 +10,20 @@ export interface Entry {
 
 export const OBSERVATION_COMMANDS: Readonly<Record<string, Entry>> = {
   'audit verify': {
-    summary: 'Verify the audit logs from their files, without trusting who wrote them',
+    summary: 'Verify the audit logs from their files, without trusting the server that wrote them',
     load: async () => (await import('./commands/audit.ts')).auditVerify,
   },
   'audit prove': {
-    summary: 'Write a proof that a log has the entry of a request, which can be checked offline',
-    load: async () => (await import('./commands/audit.ts')).auditProve,
+    summary: 'Write a proof, verifiable offline, that a log contains the entry of a request',
+    load: async () => (await import('./commands/audit-prove.ts')).auditProve,
+  },
+  'audit prove-event': {
+    summary: 'Write a proof, verifiable offline, that the control log contains an event',
+    load: async () => (await import('./commands/audit-prove.ts')).auditProveEvent,
   },
   'audit check-proof': {
     summary: "Verify an entry's inclusion proof without access to the log",
-    load: async () => (await import('./commands/audit.ts')).auditCheckProof,
+    load: async () => (await import('./commands/audit-prove.ts')).auditCheckProof,
   },
   'audit search': {
     summary: 'Search the audit logs',
@@ -30,15 +34,15 @@ export const OBSERVATION_COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/audit-read.ts')).auditTail,
   },
   'audit export': {
-    summary: 'Write entries of the audit logs as JSON lines, CSV, ECS or OCSF',
+    summary: 'Export audit log entries as JSON lines, CSV, ECS or OCSF',
     load: async () => (await import('./commands/audit-read.ts')).auditExport,
   },
   'audit principal-hash': {
-    summary: 'Print the hash that stands for a principal in logs with hashed principals',
+    summary: 'Print the hash that replaces a principal in logs with hashed principals',
     load: async () => (await import('./commands/audit-read.ts')).auditPrincipalHash,
   },
   'audit prune': {
-    summary: 'Remove old entries from the audit logs; what remains can still be verified',
+    summary: 'Remove old entries from the audit logs; the remaining entries can still be verified',
     load: async () => (await import('./commands/audit-prune.ts')).auditPrune,
   },
   'audit witness': {
@@ -46,11 +50,11 @@ export const OBSERVATION_COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/audit-witness.ts')).auditWitness,
   },
   'audit reconcile': {
-    summary: 'Compare the audit logs with CloudTrail, in both directions',
+    summary: "Compare the audit logs with CloudTrail's records, in both directions",
     load: async () => (await import('./commands/audit-reconcile.ts')).auditReconcile,
   },
   'webhooks test': {
-    summary: 'Send a test message to the webhooks, and show what the receivers answer',
+    summary: "Send a test message to the webhooks, and show the receivers' responses",
     load: async () => (await import('./commands/webhooks.ts')).webhooksTest,
   },
 }

@@ -1,4 +1,4 @@
-/** Lists the commands for operators and their tokens, a part of commands.ts. */
+/** Lists the commands for operators and their tokens; commands.ts includes this list. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Entry } from './observation-commands.ts'
 
@@ -9,15 +9,15 @@ export const OPERATOR_COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/login.ts')).login,
   },
   events: {
-    summary: 'Show the latest events of the control store, and follow new ones',
+    summary: 'Show the most recent events in the control store, and follow new ones with --follow',
     load: async () => (await import('./commands/events.ts')).events,
   },
   'operators add': {
-    summary: 'Add an operator to the store, or replace its roles',
+    summary: 'Add an operator, or replace the roles of an existing one',
     load: async () => (await import('./commands/operators.ts')).operatorsAdd,
   },
   'operators group': {
-    summary: 'Add a group that gives its members a role, or replace its role',
+    summary: 'Add a group that gives its members a role, or replace the role of an existing group',
     load: async () => (await import('./commands/operators.ts')).operatorsGroup,
   },
   'operators list': {
@@ -25,19 +25,19 @@ export const OPERATOR_COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/operators.ts')).operatorsList,
   },
   'operators remove': {
-    summary: 'Remove an operator and revoke its tokens, or remove a group',
+    summary: "Remove an operator and revoke the operator's tokens, or remove a group",
     load: async () => (await import('./commands/operators.ts')).operatorsRemove,
   },
   'admin tokens create': {
-    summary: 'Create a token of an operator for the admin listener; it is shown once',
+    summary: 'Create an admin listener token for an operator; it is shown only once',
     load: async () => (await import('./commands/admin-tokens.ts')).adminTokensCreate,
   },
   'admin tokens list': {
-    summary: 'List the tokens of operators, with their last use',
+    summary: "List operators' tokens and when each was last used",
     load: async () => (await import('./commands/admin-tokens.ts')).adminTokensList,
   },
   'admin tokens revoke': {
-    summary: 'Revoke a token on every admin listener within a second',
+    summary: 'Revoke a token; every admin listener refuses it within a second',
     load: async () => (await import('./commands/admin-tokens.ts')).adminTokensRevoke,
   },
   'admin token': {

@@ -17,18 +17,19 @@ import { type AdminTarget, findAdminTarget, findKnownTarget } from '../terminal/
 interface ListenerPlace {
   readonly kind: 'listener'
   readonly target: AdminTarget
-  readonly keyStores: AdminAbout['stores']
+  readonly keyStores: readonly Omit<AdminAbout['stores'][number], 'permissions'>[]
   readonly api: AdminApi
   readonly operator: Operator
 }
 
-/** Where a command works. */
+/** The store or listener that a command works on. */
 export type Place =
   | { readonly kind: 'store'; readonly config: Config; readonly keyStores: Config['keyStores'] }
   | ListenerPlace
 
 /**
- * @param sections `all` for commands on usage, `control` for those that work with faults in other sections
+ * @param sections `all` requires a valid configuration; with `control`, errors outside the sections
+ * for the control store are tolerated
  * @throws UsageError, ConfigError, AdminCallError, AdminRefusal
  */
 export async function findPlace(
@@ -43,13 +44,13 @@ export async function findPlace(
   if (stringFlag(context, 'operator') !== undefined) {
     throw new UsageError(
       'USAGE',
-      '--operator is for the control store: an admin listener records the name of the token or certificate',
+      '--operator applies only to the control store: an admin listener records the name in the token or certificate',
     )
   }
   return openListener(context, target)
 }
 
-async function openListener(context: Context, target: AdminTarget): Promise<ListenerPlace> {
+export async function openListener(context: Context, target: AdminTarget): Promise<ListenerPlace> {
   const { createAdminHttp } = await import('../admin/client/http.ts')
   const { createAdminApi } = await import('../admin/client/api.ts')
   const { createRemoteOperator } = await import('../admin/client/operator.ts')
@@ -65,8 +66,8 @@ async function openListener(context: Context, target: AdminTarget): Promise<List
 
 /**
  * Opens the kill switch for a kill. If the database has no connection left, the command uses the
- * admin listener that the user has named, provided that it has the same store: a listener keeps a
- * connection open.
+ * admin listener that the user has named, because a listener keeps a connection open. The listener
+ * must have the same store.
  * @throws StorageError
  */
 export async function openForKill(
@@ -86,13 +87,13 @@ export async function openForKill(
   const where = `the admin listener ${target.url} (${target.source})`
   const full = 'the database has no connection left (SQLSTATE 53300)'
   const other = await openListener(context, target).catch(() => undefined)
-  const problem = other === undefined ? 'cannot be asked' : await findDifference(other, place)
+  const problem = other === undefined ? 'cannot be reached' : await findDifference(other, place)
   if (other !== undefined && problem === undefined) {
-    context.output.note(`${full}; asking ${where} instead`)
+    context.output.note(`${full}; using ${where} instead`)
     return other.operator
   }
   await other?.operator.close()
-  context.output.note(`${full}, and ${where} ${problem ?? ''}; still trying`)
+  context.output.note(`${full}, and ${where} ${problem ?? ''}; still trying the database`)
   return openOperator(context, place, options)
 }
 
@@ -101,7 +102,7 @@ export async function openForKill(
  * without a mark, only the names of the key stores are compared.
  */
 async function findDifference(other: ListenerPlace, place: Place): Promise<string | undefined> {
-  if (namesOf(other) !== namesOf(place)) return 'has other key stores'
+  if (namesOf(other) !== namesOf(place)) return 'has different key stores'
   if (place.kind === 'listener') return undefined
   const { readMarkedStore } = await import('../killswitch/instance/high-water.ts')
   const own = await readMarkedStore(place.config.control.highWaterFile)
@@ -110,7 +111,7 @@ async function findDifference(other: ListenerPlace, place: Place): Promise<strin
     ({ storeId }) => storeId,
     () => undefined,
   )
-  return its === own ? undefined : 'has another store'
+  return its === own ? undefined : 'uses a different store'
 }
 
 const namesOf = ({ keyStores }: Place): string =>
@@ -137,7 +138,7 @@ export function tellStore({ output }: Context, place: Place): void {
   output.note(`on the control store ${path ?? postgres?.host.toString() ?? ''}`)
 }
 
-/** Runs `work` and closes the operator even if `work` throws. */
+/** Opens the kill switch, runs `work`, and closes the kill switch even if `work` throws. */
 export async function withOperator<T>(
   context: Context,
   work: (operator: Operator, place: Place) => Promise<T>,

@@ -1,8 +1,12 @@
-/** Finds the command, parses its flags, runs it, and turns what happens into output and an exit code. */
+/**
+ * Finds the command, parses its flags, runs it, and converts the result or error to output and an
+ * exit code.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { parseArgs } from 'node:util'
+import { UNPRINTABLE } from '../core/remark.ts'
 import { suggest } from '../core/suggest.ts'
-import { allFlagsOf, UsageError, type NamedCommand } from '../terminal/command.ts'
+import { allFlagsOf, type FlagValue, UsageError, type NamedCommand } from '../terminal/command.ts'
 import { COMMANDS, loadCommand } from './commands.ts'
 import { EXIT_CODES, toExitCode } from './exit-codes.ts'
 import { commandHelp, groupOverview, overview, shortOverview, usageOf } from './help.ts'
@@ -34,6 +38,7 @@ export async function run(
     }
     output = await createFormatted(streams, flags)
     await command.run({ operands, flags, output, environment })
+    output.endProgress()
     return EXIT_CODES.ok.code
   } catch (error) {
     const code = toExitCode(error)
@@ -43,19 +48,27 @@ export async function run(
   }
 }
 
-/** @throws UsageError for an unknown form */
+/** @throws UsageError for an unknown output format */
 async function createFormatted(
   streams: Streams,
-  { as: format, json, wide }: Readonly<Record<string, string | boolean>>,
+  { as: format, json, wide }: Readonly<Record<string, FlagValue>>,
 ): Promise<Output> {
   if (format === undefined) return createOutput(streams, json === true, wide === true)
   if (format === 'json') return createOutput(streams, true)
   if (format === 'wide') return createOutput(streams, json === true, true)
   if (format !== 'yaml') {
-    throw new UsageError('USAGE', `unknown form ${String(format)}: expected json, yaml or wide`)
+    throw new UsageError(
+      'USAGE',
+      `unknown output format ${String(format)}: expected json, yaml or wide`,
+    )
   }
   const { stringify } = await import('yaml')
-  return createOutput(streams, true, true, (value) => stringify(value))
+  return createOutput(streams, true, true, (value) => {
+    const text = stringify(value)
+    // In YAML, only quoted strings can contain the escapes that the output uses.
+    const isPrintable = text.replaceAll('\n', '').search(UNPRINTABLE) < 0
+    return isPrintable ? text : stringify(value, { defaultStringType: 'QUOTE_DOUBLE' })
+  })
 }
 
 interface Found {
@@ -105,7 +118,7 @@ function showOverview(argv: readonly string[], streams: Streams): number {
   throw unknownCommand(words, names)
 }
 
-/** @param group the commands that share its first word */
+/** @param group the commands that share the first word of the unknown command */
 function unknownCommand(argv: readonly string[], group: readonly string[]): UsageError {
   const names = group.length > 0 ? group : [...COMMANDS.keys()]
   const words = argv.filter((one) => !one.startsWith('-'))
@@ -132,15 +145,15 @@ function lastWord(name: string): string {
 
 function parseFlags(command: NamedCommand, rest: readonly string[]) {
   const options = Object.fromEntries(
-    Object.entries(allFlagsOf(command)).map(([name, { type, short }]) => [
+    Object.entries(allFlagsOf(command)).map(([name, { type, short, isRepeatable = false }]) => [
       name,
-      short === undefined ? { type } : { type, short },
+      short === undefined ? { type, multiple: isRepeatable } : { type, short },
     ]),
   )
   try {
     const parsed = parseArgs({ args: [...rest], options, allowPositionals: true, strict: true })
     return {
-      flags: parsed.values as Record<string, string | boolean>,
+      flags: parsed.values as Record<string, FlagValue>,
       operands: parsed.positionals,
     }
   } catch (error) {

@@ -1,4 +1,7 @@
-/** Opens keys, credentials and policies: on the control store of this host, or through an admin listener. */
+/**
+ * Opens the administration of keys, credentials and policies: on the control store of this host, or
+ * through an admin listener.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type {
   KeyStoreAdministration,
@@ -12,7 +15,10 @@ import { type Place, findPlace, tellStore } from './operator.ts'
 
 type KeyStore = Place['keyStores'][number]
 
-/** Opens keys and credentials, runs `work`, and closes them even if `work` throws. */
+/**
+ * Opens the administration of keys and credentials, runs `work`, and closes it even if `work`
+ * throws.
+ */
 export async function withDesk<T>(
   context: Context,
   work: (administration: KeyStoreAdministration, place: Place) => Promise<T>,
@@ -36,7 +42,10 @@ async function openDesk(context: Context, place: Place): Promise<KeyStoreAdminis
   return openAdministration(place.config, parseOperator(context))
 }
 
-/** Does the same for one key store: the one of --key-store, or the only one. */
+/**
+ * Works like `withDesk` for one key store: the one that --key-store names or, without the flag, the
+ * only one.
+ */
 export async function withAdministration<T>(
   context: Context,
   work: (
@@ -57,7 +66,7 @@ export async function withAdministration<T>(
   }
 }
 
-/** Opens the policies, runs `work`, and closes them even if `work` throws. */
+/** Opens the administration of policies, runs `work`, and closes it even if `work` throws. */
 export async function withPolicies<T>(
   context: Context,
   work: (policies: PolicyAdministration) => Promise<T>,
@@ -81,7 +90,10 @@ async function openDeskOfPolicies(context: Context, place: Place): Promise<Polic
   return openPolicies(place.config)
 }
 
-/** Opens operators and tokens, runs `work`, and closes them even if `work` throws. */
+/**
+ * Opens the administration of operators and tokens, runs `work`, and closes it even if `work`
+ * throws.
+ */
 export async function withOperators<T>(
   context: Context,
   work: (operators: OperatorAdministration) => Promise<T>,

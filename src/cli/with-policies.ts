@@ -1,4 +1,4 @@
-/** Loads the policies that commands work on: those of the configuration, or those of a path. */
+/** Loads the policies that commands work on, from the configuration or from a path. */
 // SPDX-License-Identifier: Apache-2.0
 import { stat } from 'node:fs/promises'
 import type { PolicyAdministration } from '../admin/administration.ts'
@@ -13,23 +13,23 @@ export const CANDIDATE_FLAGS = {
     type: 'string',
     short: 'p',
     value: 'PATH',
-    description: 'A file of policies, or a folder of them (default: the policies in force).',
+    description: 'Policy file, or a folder of policy files (default: the policies in force).',
   },
   shadow: {
     type: 'boolean',
-    description: 'The policies in shadow mode instead of those in force.',
+    description: 'Use the policies in shadow mode instead of those in force.',
   },
 } as const satisfies Record<string, Flag>
 
-/** Returns the documents of a file, or those in force in a folder. */
+/** Returns the documents in a file. For a folder, returns only the documents in force. */
 export async function loadPolicyPath(path: string): Promise<Documents> {
   const isFolder = (await stat(path)).isDirectory()
   return isFolder ? (await loadPolicyFolder(path)).enforced : loadPolicyFiles([path])
 }
 
 /**
- * Returns the policies that --policies names; otherwise those in force or, with --shadow, in
- * shadow. Opens the store only for the latter.
+ * Returns the policies that --policies names; otherwise the policies in force or, with --shadow,
+ * the shadow policies. Opens the store only without --policies.
  */
 export async function loadCandidate(context: Context): Promise<Documents> {
   const path = stringFlag(context, 'policies')
@@ -37,7 +37,7 @@ export async function loadCandidate(context: Context): Promise<Documents> {
   return withPolicies(context, async (policies) => candidateOf(context, policies))
 }
 
-/** Does the same with an open store. */
+/** Works like `loadCandidate`, for policies that the caller has opened. */
 export async function candidateOf(
   context: Context,
   policies: PolicyAdministration,

@@ -1,16 +1,24 @@
-/** Compares two loads of a configuration: which changes apply while serving, and which need a restart. */
+/**
+ * Compares two loaded versions of a configuration, and determines which changes apply while serving
+ * and which need a restart.
+ */
 // SPDX-License-Identifier: Apache-2.0
+import type { Secret } from '../core/secret.ts'
 import type { LoadedConfig } from './load.ts'
 
-/** Settings that a running server applies on reload, with everything below them. */
+/** Settings that a running server applies on reload, including everything below them. */
 const RELOADABLE = [
   'keyStores',
+  'webhooks',
   'logging.level',
   'admin.tokens',
   'admin.clientCertificates.subjects',
 ] as const
 
-/** The PIN of a token, and the settings below it that say where to read the PIN. */
+/** A reload applies the secrets of webhooks together with their section. */
+const isOfWebhook = (path: string) => path.startsWith('webhooks[')
+
+/** Matches the PIN of a token, and the settings below it that name the source of the PIN. */
 const PIN = /^backends\[\d+\]\.tokens\[\d+\]\.pin(?:\.|$)/
 
 export interface ConfigChanges {
@@ -32,23 +40,30 @@ export function compareConfigs(before: LoadedConfig, after: LoadedConfig): Confi
   }
 }
 
-/** Returns what runs after a reload: the running configuration with the reloadable settings of another. */
+/**
+ * Returns the configuration in effect after a reload: the running one, with the reloadable settings
+ * of `next`.
+ */
 export function withReloadable(running: LoadedConfig, next: LoadedConfig): LoadedConfig {
   return {
     config: mix(running.config, next.config),
     raw: mix(running.raw, next.raw),
-    secrets: new Map(
-      [...running.secrets].map(([path, secret]) => [
-        path,
-        (PIN.test(path) ? next.secrets.get(path) : undefined) ?? secret,
-      ]),
-    ),
+    secrets: new Map([
+      ...[...running.secrets]
+        .filter(([path]) => !isOfWebhook(path))
+        .map(([path, secret]): [string, Secret] => [
+          path,
+          (PIN.test(path) ? next.secrets.get(path) : undefined) ?? secret,
+        ]),
+      ...[...next.secrets].filter(([path]) => isOfWebhook(path)),
+    ]),
   }
 }
 
-/** The parts of both forms of a configuration that a reload applies. */
+/** The settings that a reload applies; both forms of a configuration have this shape. */
 interface Reloadable {
   readonly keyStores: unknown
+  readonly webhooks: unknown
   readonly backends: readonly unknown[]
   readonly logging: { readonly level: unknown }
   readonly admin?: {
@@ -62,6 +77,7 @@ function mix<T extends Reloadable>(running: T, next: T): T {
   return {
     ...running,
     keyStores: next.keyStores,
+    webhooks: next.webhooks,
     backends: running.backends.map((one, i) => mixPins(one, next.backends[i])),
     logging: { ...running.logging, level: next.logging.level },
     ...(admin === undefined || next.admin === undefined
@@ -71,8 +87,8 @@ function mix<T extends Reloadable>(running: T, next: T): T {
 }
 
 /**
- * Applies new PINs if the tokens are the same, in the same order. Other tokens need a restart; until
- * then the running list keeps its PINs.
+ * Applies new PINs if the tokens and their order are unchanged. Otherwise the running list keeps
+ * its PINs until a restart.
  */
 function mixPins(running: unknown, next: unknown): unknown {
   if (!isSettings(running) || !isSettings(next)) return running
@@ -111,7 +127,7 @@ function mixAdmin(
   }
 }
 
-/** Returns the paths of the innermost parts that differ. */
+/** Returns the paths of the innermost values that differ. */
 function compare(before: unknown, after: unknown, path: string): readonly string[] {
   if (before === after) return []
   if (isList(before) && isList(after)) {

@@ -1,6 +1,6 @@
 /**
- * The type of a complete, valid configuration. Paths are absolute, times in milliseconds, sizes in
- * bytes; the sections describe each setting.
+ * The type of a complete, valid configuration. Paths are absolute, times are in milliseconds, and
+ * sizes are in bytes. The sections describe each setting.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path'
@@ -10,7 +10,7 @@ import { STATE_NAME } from './state-folder.ts'
 
 type Written = ValueOf<typeof CONFIG>
 
-/** The files of this host have defaults that depend on the location of the store. */
+/** The default locations of this host's files depend on the location of the store. */
 export interface Config extends Omit<Written, 'control' | 'audit'> {
   readonly audit: Written['audit'] & { readonly folder: string }
   readonly control: Written['control'] & {
@@ -20,7 +20,10 @@ export interface Config extends Omit<Written, 'control' | 'audit'> {
 }
 
 export type ListenerConfig = Config['listener']
-/** mTLS: which clients may open a connection at all (XKS 1.0.3, Authentication). */
+/**
+ * The mTLS settings, which determine the clients that may open a connection at all (XKS 1.0.3,
+ * Authentication).
+ */
 export type ClientCertificateConfig = NonNullable<ListenerConfig['clientCertificate']>
 export type ForwardedByConfig = NonNullable<ClientCertificateConfig['forwardedBy']>
 export type KeyStoreConfig = Config['keyStores'][number]
@@ -29,7 +32,7 @@ export type Pkcs11BackendConfig = Config['backends'][number]
 export type TokenConfig = Pkcs11BackendConfig['tokens'][number]
 /** Selects a token by exactly one of its names. */
 export type TokenSelector = Omit<TokenConfig, 'pin'>
-/** Where the initialization vector of an encryption comes from. */
+/** The source of the initialization vector for an encryption. */
 export type IvMode = Pkcs11BackendConfig['iv']
 export type AdminConfig = NonNullable<Config['admin']>
 export type OidcConfig = NonNullable<AdminConfig['oidc']>
@@ -38,8 +41,8 @@ export type { WebhookEvent } from './sections/webhooks.ts'
 export type { MasterKeyConfig } from './sections/store.ts'
 
 /**
- * @param raw a configuration without faults
- * @param stateFolder folder of this instance's files when the store is in PostgreSQL
+ * @param raw a configuration that passed validation
+ * @param stateFolder directory for this instance's files when the store is in PostgreSQL
  */
 export function toConfig(raw: RawConfig, conversion: Conversion, stateFolder: string): Config {
   const written = CONFIG.convert(raw, '', conversion)

@@ -4,8 +4,8 @@ import { CONFIG_SCHEMA } from './schema.ts'
 import type { Schema } from './setting.ts'
 
 /**
- * Writes docs/latchkey.schema.json, which editors read from a `# yaml-language-server: $schema=`
- * line.
+ * Returns the contents of docs/latchkey.schema.json, to which a `# yaml-language-server: $schema=`
+ * line points editors.
  */
 export function describeAsJsonSchema(): string {
   const head = {
@@ -15,7 +15,7 @@ export function describeAsJsonSchema(): string {
   return `${JSON.stringify({ ...head, ...CONFIG_SCHEMA }, undefined, 2)}\n`
 }
 
-/** The generated part of docs/configuration.md: a heading and a table for each section. */
+/** Returns the generated part of docs/configuration.md: a heading and a table for each section. */
 export function describeAsMarkdown(): string {
   const sections = Object.entries(CONFIG_SCHEMA.properties ?? {}).map(([name, schema]) => {
     const isRequired = CONFIG_SCHEMA.required?.includes(name) === true
@@ -24,7 +24,7 @@ export function describeAsMarkdown(): string {
       '',
       `${schema.description ?? ''}${isRequired ? ' Required.' : ''}`,
       '',
-      '| setting | type | default | what it is |',
+      '| setting | type | default | description |',
       '|---|---|---|---|',
       ...((schema.properties ?? schema.items)
         ? toChildRows(name, schema)
@@ -53,9 +53,9 @@ function toRow(path: string, schema: Schema, isRequired: boolean): string {
 function toType(schema: Schema): string {
   if (schema.enum !== undefined) return schema.enum.map((value) => `\`${value}\``).join(', ')
   if (schema.patternErrorMessage?.startsWith('a time') === true) return 'time'
-  if (schema.items !== undefined) return schema.items.type === 'object' ? 'list' : 'list of texts'
+  if (schema.items !== undefined) return schema.items.type === 'object' ? 'list' : 'list of strings'
   if (schema.type === 'object') return schema.minProperties === 1 ? 'one of' : 'settings'
-  if (schema.type === 'string') return 'text'
+  if (schema.type === 'string') return 'string'
   const { minimum, maximum } = schema
   if (minimum === undefined || maximum === undefined) return String(schema.type ?? '')
   const range = `number, ${count(minimum)} to ${count(maximum)}`
@@ -75,7 +75,7 @@ function toMeaning({ description, examples }: Schema): string {
   const shown = examples?.map((example) =>
     typeof example === 'string' ? `\`${example}\`` : `\`[${String(example)}]\``,
   )
-  return [description ?? '', ...(shown ? [`Such as ${shown.join(', ')}.`] : [])].join(' ')
+  return [description ?? '', ...(shown ? [`Example: ${shown.join(', ')}.`] : [])].join(' ')
 }
 
 function count(value: number): string {

@@ -18,7 +18,7 @@ export interface Overridden {
   /** A copy of the file's contents with the overrides; the file's own value is not changed. */
   readonly value: unknown
   readonly faults: readonly Fault[]
-  /** Names of variables by the path of the setting that they set. */
+  /** Maps the path of each setting to the name of the environment variable that sets it. */
   readonly origins: ReadonlyMap<string, string>
 }
 
@@ -84,7 +84,7 @@ export function toSegment(name: string): string {
   return name.replace(/[A-Z]/g, '_$&').toUpperCase()
 }
 
-/** One step from a value to a part of it. */
+/** One step on the path from a value to one of its parts. */
 type Step =
   | { readonly kind: 'entry'; readonly index: number }
   | { readonly kind: 'property'; readonly name: string; readonly isChoice: boolean }
@@ -104,7 +104,7 @@ function locate(segments: readonly string[], variable: string): Place | Fault {
       if (!/^\d{1,4}$/.test(segment)) {
         return {
           path,
-          message: `${variable}: expected the number of an entry, from 0, found ${segment}`,
+          message: `${variable}: expected the index of an entry (0 or higher), found ${segment}`,
         }
       }
       steps.push({ kind: 'entry', index: Number(segment) })
@@ -134,18 +134,18 @@ function describeUnknown(
   const known = Object.keys(properties).map(toSegment)
   const full = (name: string) => `${PREFIX}${[...before, name].join(SEPARATOR)}`
   if (known.length === 0)
-    return `${variable} names no setting: ${PREFIX}${before.join(SEPARATOR)} has no parts`
+    return `${variable} is not a known setting; ${PREFIX}${before.join(SEPARATOR)} has no nested settings`
   const near = suggest(segment, known)
   return near === undefined
-    ? `${variable} names no setting; known here are ${known.join(', ')}`
-    : `${variable} names no setting; did you mean ${full(near)}?`
+    ? `${variable} is not a known setting; expected one of ${known.join(', ')}`
+    : `${variable} is not a known setting; did you mean ${full(near)}?`
 }
 
 type Read = { readonly value: unknown } | { readonly problem: string }
 
 /**
- * Strings are taken unchanged, a list of strings may be separated by commas, and everything else is
- * read as YAML, which includes JSON.
+ * Strings are used unchanged, lists of strings may be comma-separated, and everything else is read
+ * as YAML, which includes JSON.
  */
 function readValue(text: string, schema: Schema): Read {
   if (text === REMOVED) return { value: undefined }

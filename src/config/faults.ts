@@ -1,4 +1,4 @@
-/** Reports everything that is wrong with a configuration at once, in the terms of its file. */
+/** Reports all errors in a configuration at once, in the terms of its file. */
 // SPDX-License-Identifier: Apache-2.0
 import type { ErrorObject } from 'ajv'
 import { LatchkeyError, type ErrorOptionsWithHint } from '../core/errors.ts'
@@ -39,7 +39,7 @@ function toPath(pointer: string): string {
 const TYPES: ReadonlyMap<string, string> = new Map([
   ['object', 'settings, one per line'],
   ['array', 'a list'],
-  ['string', 'text'],
+  ['string', 'a string'],
   ['integer', 'a whole number'],
   ['boolean', 'true or false'],
 ])
@@ -92,7 +92,7 @@ export function toFault(error: ErrorObject, knownNames: readonly string[]): Faul
     case 'type': {
       const type = String(parameters['type'])
       const { patternErrorMessage: form } = error.parentSchema as { patternErrorMessage?: string }
-      // The schema allows several types, and the form describes the value.
+      // Several types are allowed here, so the pattern's description says what is expected.
       if (Array.isArray(parameters['type'])) {
         return { path, message: `expected ${form ?? type}, ${found}` }
       }
@@ -102,7 +102,7 @@ export function toFault(error: ErrorObject, knownNames: readonly string[]): Faul
           path,
           message:
             form === undefined
-              ? 'expected text, found a number; put it in quotes'
+              ? 'expected a string, found a number; put it in quotes'
               : `expected ${form}, ${found}`,
         }
       }

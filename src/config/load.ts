@@ -1,9 +1,10 @@
-/** Loads a file into a complete, frozen Config, or lists everything that is wrong with it. */
+/** Loads a file into a complete, frozen Config, or reports all errors in the file. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
 import { parseDocument } from 'yaml'
+import { type Proxy, readProxy } from '../core/proxy.ts'
 import type { Secret } from '../core/secret.ts'
 import { type Config, toConfig } from './config.ts'
 import { nameOrigin, overrideFromEnvironment } from './environment.ts'
@@ -23,7 +24,15 @@ export interface LoadedConfig {
   readonly secrets: ReadonlyMap<string, Secret>
 }
 
-/** @throws ConfigError with every fault of the file */
+/**
+ * Returns the proxy for outgoing HTTPS, from the usual environment variables.
+ * @throws ProxyError
+ */
+export function loadProxy(environment: NodeJS.ProcessEnv = process.env): Proxy | undefined {
+  return readProxy(environment)
+}
+
+/** @throws ConfigError listing every error in the file */
 export async function loadConfig(
   file: string,
   environment: NodeJS.ProcessEnv = process.env,
@@ -32,7 +41,7 @@ export async function loadConfig(
   return config
 }
 
-/** @throws ConfigError with every fault of the file */
+/** @throws ConfigError listing every error in the file */
 export function loadConfigWithSource(
   file: string,
   environment: NodeJS.ProcessEnv,
@@ -44,7 +53,7 @@ export function loadConfigWithSource(
 const CONTROL_SECTIONS = /^(store|control|policy)\b/
 
 /**
- * Loads only what commands on the control store need.
+ * Loads only the parts that commands on the control store need.
  * @throws ConfigError with the errors in those parts
  */
 export async function loadControlConfig(
@@ -58,7 +67,10 @@ export async function loadControlConfig(
   return config
 }
 
-/** Checks schema and semantics alone, without the files and variables that hold secrets. @throws ConfigError */
+/**
+ * Checks schema and semantics alone; ignores the files and variables that hold secrets.
+ * @throws ConfigError
+ */
 export async function checkConfigFile(
   file: string,
   environment: NodeJS.ProcessEnv,
@@ -75,7 +87,7 @@ async function load(
   environment: NodeJS.ProcessEnv,
   part: {
     readonly pick: (value: unknown) => unknown
-    /** Reports whether an invalid variable for this path affects the part. */
+    /** Reports whether an invalid variable for this path affects the part that is loaded. */
     readonly concerns: (path: string) => boolean
   },
 ): Promise<LoadedConfig> {
@@ -92,7 +104,7 @@ async function load(
   return { config, raw, secrets: loaded.secrets }
 }
 
-/** @throws ConfigError if there are faults */
+/** @throws ConfigError if there are errors */
 function throwFaults(
   file: string,
   faults: readonly Fault[],
@@ -119,7 +131,7 @@ async function readText(file: string, path: string): Promise<string> {
     throw new ConfigError(file, [{ path: '', message }], {
       cause,
       ...(code === 'ENOENT'
-        ? { hint: '--config names the configuration file; latchkey init writes a first one' }
+        ? { hint: 'pass --config FILE, or create a configuration file with latchkey init' }
         : {}),
     })
   }
@@ -127,8 +139,8 @@ async function readText(file: string, path: string): Promise<string> {
 
 /** @throws ConfigError with every syntax error, each with its line */
 function parseYaml(file: string, text: string): unknown {
-  // At this log level the package prints nothing. Its warning about a mapping used as a key would
-  // quote the file.
+  // At this log level, the YAML package prints nothing. Its warning about a mapping used as a key
+  // would quote the file.
   const document = parseDocument(text, { uniqueKeys: true, prettyErrors: true, logLevel: 'error' })
   // A warning means an unknown tag; its value would silently become plain text.
   const problems = [...document.errors, ...document.warnings]
@@ -151,7 +163,9 @@ function parseYaml(file: string, text: string): unknown {
 
 let compiled: ValidateFunction | undefined
 
-/** Compiled once per process, and only when a configuration is read. */
+/**
+ * Returns the validator, which is compiled once per process, and only when a configuration is read.
+ */
 function validator(): ValidateFunction {
   if (compiled !== undefined) return compiled
   const ajv = new Ajv({
@@ -160,8 +174,8 @@ function validator(): ValidateFunction {
     verbose: true,
     strict: true,
     allowUnionTypes: true,
-    // These steps would take most of a command's startup time: a test checks the schema, and a
-    // single file needs no optimized code.
+    // These steps would take most of a command's startup time, and are unnecessary: a test checks
+    // the schema, and a single file needs no optimized code.
     meta: false,
     validateSchema: false,
     code: { optimize: false },
@@ -173,7 +187,7 @@ function validator(): ValidateFunction {
 
 /**
  * Checks the schema and the semantics without reading other files. `raw` is complete if there are
- * no faults.
+ * no errors.
  */
 function checkConfig(value: unknown) {
   const validate = validator()
@@ -182,7 +196,8 @@ function checkConfig(value: unknown) {
   const isSound = (section: keyof RawConfig) => !faulty.has('') && !faulty.has(section)
   const raw = value as RawConfig
   const secrets = new Map<string, SecretSource>()
-  // Contains only sections that match the schema, so that their types are right.
+  // Contains only sections that match the schema: the static types of other sections cannot be
+  // relied on.
   const sound = faulty.has('')
     ? {}
     : Object.fromEntries(
@@ -216,8 +231,8 @@ type Settings = Readonly<Record<string, unknown>>
 /**
  * Returns a configuration with the given sections `store` and `control`, the names of the key
  * stores, and, if a token holds the master key, the backend of that token. Everything else is left
- * out or replaced by placeholders: no listener is opened with it, and no PIN is read that the store
- * does not need.
+ * out or replaced by placeholders: no listener is opened with this configuration, and only PINs
+ * that the store needs are read.
  */
 function pickControlSections(value: unknown): unknown {
   if (!isSettings(value)) return value

@@ -13,11 +13,11 @@ export interface LoadedSecrets {
   readonly faults: readonly Fault[]
   /** Secrets by the path of their setting. */
   readonly secrets: ReadonlyMap<string, Secret>
-  /** The environment for modules, without the variables that held secrets. */
+  /** The environment for PKCS#11 modules, without the variables that held secrets. */
   readonly environment: Readonly<Record<string, string>>
 }
 
-/** @param sources by the path of their setting */
+/** @param sources sources of the secrets, by the path of their setting */
 export async function loadSecrets(
   sources: ReadonlyMap<string, SecretSource>,
   absolute: (path: string) => string,
@@ -25,7 +25,7 @@ export async function loadSecrets(
 ): Promise<LoadedSecrets> {
   const faults: Fault[] = []
   const secrets = new Map<string, Secret>()
-  // All secrets are read at once, because a program that asks a server may be slow.
+  // All secrets are read in parallel, because a program that calls a server may be slow.
   const results = await Promise.all(
     [...sources].map(
       async ([path, source]) => [path, await load(source, absolute, environment)] as const,
@@ -76,7 +76,7 @@ async function fromFile(path: string): Promise<SecretResult> {
 
 function toSecret(contents: string, source: string): SecretResult {
   const text = contents.replace(/\r?\n$/, '')
-  // The mark would make a PIN wrong, and each wrong PIN counts towards locking the token.
+  // A byte order mark would make a PIN wrong, and each wrong PIN counts towards locking the token.
   if (/^[\ufeff\ufffd]/.test(text))
     return { problem: `${source} begins with a byte order mark; save it as plain UTF-8` }
   return text === '' ? { problem: `${source} is empty` } : { secret: new Secret(text) }

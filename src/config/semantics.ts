@@ -8,8 +8,8 @@ import { SOFTWARE } from './sections/backends.ts'
 import { checkTripwire } from './tripwire-semantics.ts'
 
 /**
- * XKS 1.0.3, API operations: the maximum length of XksProxyUriPath, and the part that follows each
- * prefix.
+ * Maximum length of XksProxyUriPath, and the part that follows each prefix (XKS 1.0.3, API
+ * operations).
  */
 const MAX_URI_PATH = 128
 const API_ROOT = '/kms/xks/v1'
@@ -24,7 +24,7 @@ const CHECKS: Partial<Record<Section, (raw: RawConfig, fault: Report) => void>> 
   admin: checkAdmin,
 }
 
-/** @param isSound reports whether a section matches the schema, so that its type is right */
+/** @param isSound reports whether a section matches the schema, so its static type can be relied on */
 export function checkSemantics(
   raw: RawConfig,
   isSound: (section: Section) => boolean,
@@ -56,7 +56,7 @@ export function checkSemantics(
 }
 
 /**
- * Two listeners cannot bind the same port on the same address, nor on one that includes the other.
+ * Two listeners cannot bind the same port if their addresses are equal or one includes the other.
  */
 function checkPorts(raw: RawConfig, isSound: (section: Section) => boolean, fault: Report): void {
   // An empty file parses to null, and a missing section does not count as unsound.
@@ -70,18 +70,18 @@ function checkPorts(raw: RawConfig, isSound: (section: Section) => boolean, faul
   bound.forEach(({ path, host, port }, i) => {
     const other = bound.slice(0, i).find((one) => one.port === port && overlap(one.host, host))
     if (other !== undefined)
-      fault(path, `expected another port than ${other.path}, found ${String(port)}`)
+      fault(path, `expected a port other than that of ${other.path}, found ${String(port)}`)
   })
 }
 
 function overlap(one: string, other: string): boolean {
   const hosts = [one, other].map((host) => (host === 'localhost' ? '127.0.0.1' : host))
-  // Node.js binds :: for both families.
+  // Node.js binds :: for both address families.
   if (hosts[0] === hosts[1] || hosts.includes('::')) return true
   return hosts.includes('0.0.0.0') && !hosts.some(isIPv6)
 }
 
-/** A single late poll must not cost the lease. */
+/** Checks that a single late poll cannot cost an instance its lease. */
 function checkLease({ control, store }: RawConfig, fault: Report): void {
   if (toMilliseconds(store.pollInterval) * 2 > toMilliseconds(control.lease)) {
     fault(
@@ -91,7 +91,7 @@ function checkLease({ control, store }: RawConfig, fault: Report): void {
   }
 }
 
-/** Runs even if the section has other faults, so that all are reported together. */
+/** Runs even if the section has other errors, so that all are reported together. */
 function checkPlace(store: unknown, fault: Report): void {
   if (typeof store !== 'object' || store === null) return
   if ('path' in store === 'postgres' in store) {
@@ -117,7 +117,7 @@ function checkListener(raw: RawConfig, fault: Report): void {
   const { listener } = raw
   const { headers, request } = listener.timeouts
   if (toMilliseconds(headers) >= toMilliseconds(request)) {
-    // Node would silently swap the two values.
+    // If the headers timeout exceeded the request timeout, Node.js would silently swap the two.
     fault(
       'listener.timeouts.headers',
       `expected less than listener.timeouts.request (${request}), found ${headers}`,
@@ -130,7 +130,7 @@ function checkListener(raw: RawConfig, fault: Report): void {
   checkPeers(raw, fault)
 }
 
-/** Addresses that never leave the host. */
+/** Matches loopback addresses. Traffic to them never leaves the host. */
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/
 
 function checkAdmin({ admin, keyStores }: RawConfig, fault: Report): void {
@@ -139,7 +139,7 @@ function checkAdmin({ admin, keyStores }: RawConfig, fault: Report): void {
   if (tls === undefined && !LOOPBACK.test(host))
     fault('admin.tls', `is required when admin.host is not loopback (${host})`)
   if (tls === undefined && clientCertificates !== undefined) {
-    fault('admin.clientCertificates', 'needs admin.tls')
+    fault('admin.clientCertificates', 'requires admin.tls')
   }
   const holders = [
     ...(clientCertificates?.subjects ?? []).map(
@@ -152,7 +152,7 @@ function checkAdmin({ admin, keyStores }: RawConfig, fault: Report): void {
     })),
   ]
   holders.forEach(({ name, limits, path }, i) => {
-    // In the records, a name stands for one person and one role.
+    // In the log and the events, a name stands for one person and one role.
     if (holders.findIndex((other) => other.name === name) < i)
       fault(path, `is already used: ${JSON.stringify(name)}`)
     for (const limit of limits.filter((one) => !keyStores.some((other) => other.name === one)))
@@ -178,7 +178,7 @@ type ForwardedBy = NonNullable<
   NonNullable<RawConfig['listener']['clientCertificate']>['forwardedBy']
 >
 
-/** Networks that never leave the host. */
+/** Matches loopback networks. Traffic from them never leaves the host. */
 const LOOPBACK_V4 = /^127\.[\d.]+(\/(8|9|[12]\d|3[0-2]))?$/
 const LOOPBACK_V6 = /^::1(\/128)?$/
 
@@ -204,7 +204,7 @@ function checkForwardedBy(forwardedBy: ForwardedBy, fault: Report): void {
     fault(`${path}.verifyHeader`, 'applies to the format subject-dn only: Envoy has no such header')
   }
   if (verifyHeader === header) {
-    fault(`${path}.verifyHeader`, `expected another header than ${header}`)
+    fault(`${path}.verifyHeader`, `expected a header other than ${header}`)
   }
 }
 
@@ -263,13 +263,13 @@ function checkKeyStoreBackends(raw: RawConfig, fault: Report): void {
       return
     }
     if (keyStore.rotateEvery !== undefined && backend !== undefined) {
-      fault(`${path}.rotateEvery`, 'needs the backend software')
+      fault(`${path}.rotateEvery`, 'requires the backend software')
     }
     if (keyStore.accept.length > 0 && backend === undefined) {
-      fault(`${path}.accept`, 'needs a backend of kind pkcs11')
+      fault(`${path}.accept`, 'requires a backend of kind pkcs11')
     }
     if (keyStore.keyPrefix !== '' && backend?.keys.by !== 'label') {
-      fault(`${path}.keyPrefix`, 'needs a backend of kind pkcs11 whose keys are found by label')
+      fault(`${path}.keyPrefix`, 'requires a backend of kind pkcs11 whose keys are found by label')
     }
   })
 }

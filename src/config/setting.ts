@@ -31,7 +31,7 @@ export interface Schema {
   readonly examples?: readonly unknown[]
 }
 
-/** Where to read a secret from; exactly one is set. */
+/** The source of a secret; exactly one property is set. */
 export interface SecretSource {
   readonly file?: string
   readonly env?: string
@@ -39,7 +39,7 @@ export interface SecretSource {
   readonly exec?: readonly string[]
 }
 
-/** Receives what a walk through a configuration finds. */
+/** Receives the errors and secrets found while traversing a configuration. */
 export interface Visitor {
   fault(path: string, message: string): void
   secret(path: string, source: SecretSource): void
@@ -51,14 +51,14 @@ export interface Conversion {
   readonly absolute: (relative: string) => string
   /** Secrets by the path of their setting. */
   readonly secrets: ReadonlyMap<string, Secret>
-  /** The environment for modules, without the variables that held secrets. */
+  /** The environment for PKCS#11 modules, without the variables that held secrets. */
   readonly environment: Readonly<Record<string, string>>
 }
 
 /**
- * `Raw` is the value in the file, after the schema and its defaults; `Value` is the value that the
- * program uses. The program's name ends in `Suffix`: `interval` in the file is `intervalMs` in the
- * program.
+ * `Raw` is the value in the file, after schema validation and with defaults; `Value` is the value
+ * that the program uses. The program's property name has `Suffix` appended: `interval` in the file
+ * is `intervalMs` in the program.
  */
 export interface Setting<
   Raw,
@@ -68,10 +68,10 @@ export interface Setting<
 > {
   readonly schema: Schema
   readonly suffix: Suffix
-  /** Whether the setting may be missing without a default. */
+  /** Whether the setting may be omitted although it has no default. */
   readonly isOptional: IsOptional
   readonly convert: (raw: Raw, path: string, conversion: Conversion) => Value
-  /** Reports faults that the schema cannot express, and every secret. */
+  /** Reports errors that the schema cannot express, and every secret. */
   readonly visit: (raw: Raw, path: string, visitor: Visitor) => void
 }
 
@@ -100,7 +100,7 @@ type ValueObject<P extends Properties> = Simplify<
 
 const nothing = () => undefined
 
-/** A value that the program uses as written. */
+/** Returns a setting whose value the program uses as written. */
 export function plain<T>(schema: Schema): Setting<T, T> {
   return { schema, suffix: '', isOptional: false, convert: (raw) => raw, visit: nothing }
 }
@@ -129,8 +129,9 @@ export function converted<Raw, Value, Suffix extends string, O extends boolean, 
 const join = (path: string, name: string) => (path === '' ? name : `${path}.${name}`)
 
 /**
- * An object whose properties are all known: an unknown one is an error, not a silent typo. An object
- * without required properties may be left out, and all its defaults then apply.
+ * Returns a setting for an object whose properties are all known: an unknown one is an error, not a
+ * silent typo. An object without required properties may be left out, and all its defaults then
+ * apply.
  */
 export function object<const P extends Properties>(
   description: string,
@@ -167,7 +168,7 @@ export function object<const P extends Properties>(
   }
 }
 
-/** An object with exactly one of its properties set. */
+/** Returns a setting for an object with exactly one of its properties set. */
 export function oneOf<const P extends Properties>(
   description: string,
   properties: P,

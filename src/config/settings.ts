@@ -21,7 +21,7 @@ export function text(description: string, rest: Partial<Schema> = {}): Setting<s
   return plain({ type: 'string', ...length, description, ...rest })
 }
 
-/** A URL: https, or http on loopback. */
+/** Returns a setting for a URL, which must use https, or http on loopback. */
 export function webAddress(
   description: string,
   form: Readonly<Record<'pattern' | 'patternErrorMessage', string>>,
@@ -61,13 +61,16 @@ export function integer(
   return plain({ type: 'integer', description, ...range })
 }
 
-/** A port to bind; 0 takes any free one. */
+/** Returns a setting for a port to bind; 0 picks any free port. */
 export function port(description: string, fallback?: number): Setting<number, number> {
   const otherwise = fallback === undefined ? {} : { default: fallback }
   return integer(description, { minimum: 0, maximum: 65_535, ...otherwise })
 }
 
-/** A whole number with a unit, such as `200ms` or `5s`. @param range in milliseconds, inclusive */
+/**
+ * Returns a setting for a whole number with a unit, such as `200ms` or `5s`.
+ * @param range in milliseconds, inclusive
+ */
 export function duration(
   description: string,
   fallback: string,
@@ -92,34 +95,38 @@ export function duration(
   }
 }
 
-/** A path, converted to an absolute one. */
+/** Returns a setting for a path, which is converted to an absolute one. */
 export function path(description: string): Setting<string, string> {
-  const sentence = `${description} Relative to the folder of the configuration file.`
+  const sentence = `${description} Relative paths are resolved against the configuration file's folder.`
   return converted(text(sentence), (value, { absolute }) => absolute(value))
 }
 
-/** The path of a file that the program reads: `ca` in the file is `caFile` in the program. */
+/**
+ * Returns a setting for the path of a file that the program reads: `ca` in the file is `caFile` in
+ * the program.
+ */
 export function file(description: string): Setting<string, string, 'File'> {
   return { ...path(description), suffix: 'File' }
 }
 
-/** The certificate of a listener. */
+/** Returns a setting for the certificate and private key of a listener. */
 export function serverCertificate(description: string) {
   return object(description, {
-    certificate: file('PEM file: the certificate first, then its intermediates.'),
-    privateKey: file('PEM file of its private key.'),
+    certificate: file('PEM file with the certificate, followed by its intermediates.'),
+    privateKey: file("PEM file with the certificate's private key."),
   })
 }
 
-const PRIVATE_FILE = 'File with mode 0600. A line break at its end is ignored.'
+const PRIVATE_FILE =
+  'File that contains the secret, with mode 0600. A trailing line break is ignored.'
 
 function secretSource(description: string, fileSentence: string) {
   return oneOf(description, {
     file: optional(path(fileSentence)),
-    env: optional(text('Name of an environment variable.')),
+    env: optional(text('Name of the environment variable that contains the secret.')),
     exec: optional(
       list(
-        'A program and its arguments, run without a shell for up to 30 s; the secret is what it prints. A line break at the end is ignored.',
+        'Program that prints the secret, and its arguments. It runs without a shell and must finish within 30 s. A trailing line break is ignored.',
         plain<string>({ type: 'string' }),
         { minItems: 1, examples: [['vault', 'kv', 'get', '-field=pin', 'secret/hsm']] },
       ),
@@ -127,7 +134,7 @@ function secretSource(description: string, fileSentence: string) {
   })
 }
 
-/** A secret that is read once; the program gets its value. */
+/** Returns a setting for a secret that is read once; the program gets its value. */
 export function secret(
   description: string,
   fileSentence = PRIVATE_FILE,
@@ -145,17 +152,17 @@ export function secret(
   }
 }
 
-/** Where a secret that may be rotated comes from. */
+/** The source of a secret that may be rotated. */
 export type RotatedSecret =
   { readonly secret: Secret } | { readonly file: string } | { readonly exec: readonly string[] }
 
 /**
- * A secret that may be rotated: if it is in a file or comes from a program, it is read again for
- * each use.
+ * Returns a setting for a secret that may be rotated: if it is in a file or comes from a program,
+ * it is read again for each use.
  */
 export function rotatedSecret(description: string): Setting<SecretSource, RotatedSecret> {
   const source = secret(
-    `${description} A file is read, and a program run, for each connection.`,
+    `${description} The file is read, or the program is run, for each connection.`,
     PRIVATE_FILE,
   )
   return {
@@ -168,7 +175,7 @@ export function rotatedSecret(description: string): Setting<SecretSource, Rotate
   }
 }
 
-/** A list of one or more texts. */
+/** Returns a setting for a list of one or more strings. */
 export function texts(
   description: string,
   example: string,
@@ -179,7 +186,7 @@ export function texts(
   })
 }
 
-/** A list of one or more AWS regions. */
+/** Returns a setting for a list of one or more AWS regions. */
 export function regionNames(description: string): Setting<readonly string[], readonly string[]> {
   const item = plain<string>({
     type: 'string',

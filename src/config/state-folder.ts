@@ -6,7 +6,7 @@
 import { accessSync, constants } from 'node:fs'
 import { join } from 'node:path'
 
-/** The folder that the systemd unit, the packages and the images give the service. */
+/** State folder that the systemd unit, the packages and the images set up for the service. */
 const SYSTEM_FOLDER = '/var/lib/latchkey'
 /** Base name of both files; each has its own extension. */
 export const STATE_NAME = 'latchkey'
@@ -15,8 +15,8 @@ export const STATE_NAME = 'latchkey'
  * Returns the first of $STATE_DIRECTORY (set by systemd), /var/lib/latchkey and the configuration's
  * folder that already holds a high-water mark; otherwise the first that is writable. A mark is
  * never abandoned for another folder that happens to be writable, because an instance without its
- * mark would trust an old store. If no folder is writable, returns the first one, and `serve`
- * refuses to start and names its path.
+ * mark would trust an old store. If no folder is writable, returns the first one, and `serve` then
+ * refuses to start and reports its path.
  */
 export function findStateFolder(
   configurationFolder: string,

@@ -12,7 +12,7 @@ interface PackedSecret {
 
 /**
  * Returns a value that structured cloning preserves. It holds secrets in plain text: pass it on and
- * then drop it.
+ * then discard it.
  */
 export function packConfig(config: Config): unknown {
   return map(config, (value) =>

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { RawConfig } from './schema.ts'
 
-/** @param known names of the key stores; undefined if that section has errors itself */
+/** @param known names of the key stores; undefined if the section that defines them has errors */
 export function checkTripwire(
   { tripwire }: Pick<RawConfig, 'tripwire'>,
   known: readonly string[] | undefined,
@@ -15,7 +15,7 @@ export function checkTripwire(
     if (keyStore !== undefined && known?.includes(keyStore) === false) {
       fault(`${path}.keyStore`, `expected one of ${known.join(', ')}, found ${keyStore}`)
     }
-    if (key !== undefined && keyStore === undefined) fault(`${path}.key`, 'needs keyStore')
+    if (key !== undefined && keyStore === undefined) fault(`${path}.key`, 'requires keyStore')
     if (measure === 'newPrincipals' && per === 'principal') {
       fault(`${path}.per`, 'expected key or key-store with newPrincipals')
     }

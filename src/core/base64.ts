@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * Returns the bytes of `text`, or undefined if it has white space, the URL-safe alphabet, missing
- * or surplus padding, or non-zero bits after the last byte. Node decodes all of those. Comparing
- * the text with the re-encoded bytes finds every such case, and proves that no two accepted texts
- * mean the same.
+ * Returns the bytes of `text`, or undefined if it contains white space or characters of the
+ * URL-safe alphabet, has missing or surplus padding, or has non-zero bits after the last byte. Node
+ * decodes all of those. Comparing `text` with the re-encoded bytes finds every such case, and
+ * proves that no two accepted strings decode to the same bytes.
  */
 export function parseBase64(text: string): Buffer | undefined {
   const bytes = Buffer.from(text, 'base64')

@@ -1,4 +1,4 @@
-/** The caller behind an ARN, as counts and limits see it. */
+/** Maps an ARN to the caller to which counts and limits apply. */
 // SPDX-License-Identifier: Apache-2.0
 
 /**

@@ -1,9 +1,9 @@
-/** The check value by which two people compare a key without showing it. */
+/** Check values let two people compare a key without revealing it. */
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv } from 'node:crypto'
 
 const BLOCK = Buffer.alloc(16)
-/** Bytes of a check value as HSMs print it. */
+/** Length in bytes of a check value as HSMs print it. */
 const CHECK_BYTES = 3
 
 /**

@@ -12,19 +12,19 @@ export interface Clock {
    */
   now(): number
   /**
-   * Fractional milliseconds from an arbitrary start; never jumps. Use it for deadlines, leases and
-   * stages.
+   * Milliseconds, with fractions, since an arbitrary point in time; the value never jumps. Use it
+   * for deadlines, leases and stages.
    */
   monotonic(): number
   /**
-   * Milliseconds since the machine started, to the hundredth of a second. Includes the time asleep,
-   * during which `monotonic` stands still. Reads /proc on Linux, so it is too slow for every
-   * request.
+   * Milliseconds since the machine started, to the hundredth of a second. The value includes time
+   * spent asleep, during which `monotonic` stands still. Reads /proc on Linux, so it is too slow
+   * for every request.
    */
   sinceBoot(): number
 }
 
-/** Returns the milliseconds for which this event loop has been idle. */
+/** Returns this event loop's total idle time in milliseconds. */
 export function loopIdleMs(): number {
   return performance.eventLoopUtilization().idle
 }

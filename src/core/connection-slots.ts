@@ -6,11 +6,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Server, Socket } from 'node:net'
 
-/** The place of one connection. */
+/** The place of one connection among the open connections of the server. */
 export interface Slot {
   /** Call for each request, which shows that the connection is not idle. */
   touch(): void
-  /** Call when the peer has identified itself: the connection no longer makes room for others. */
+  /**
+   * Call when the peer has identified itself. From then on, its connection is never closed to make
+   * room for another.
+   */
   prove(): void
 }
 
@@ -34,12 +37,12 @@ export function limitConnections(
   onEvicted: (socket: Socket) => void = () => undefined,
 ): ConnectionSlots {
   const open = new Set<Socket>()
-  /** Connections that have not identified themselves; the longest-idle comes first. */
+  /** Connections whose peers have not identified themselves, the longest-idle first. */
   const strangers = new Set<Socket>()
   const slots = new WeakMap<object, Slot>()
 
-  // Node, and the primary process of a cluster, refuse connections above this number before they
-  // become sockets. That is only acceptable while no connection can make room.
+  // Above `maxConnections`, Node and the primary process of a cluster refuse connections before
+  // they become sockets. That is acceptable only when no open connection can be evicted.
   Object.defineProperty(server, 'maxConnections', {
     get: () => (strangers.size > 0 ? Infinity : limit),
     enumerable: true,

@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { timingSafeEqual } from 'node:crypto'
 
-/** Different lengths return at once: the length of the compared values is never a secret. */
+/**
+ * Returns immediately if the lengths differ: the length of the compared values is never a secret.
+ */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && timingSafeEqual(a, b)
 }

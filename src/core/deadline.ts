@@ -1,6 +1,6 @@
 /** A time budget shared by every call on behalf of one request. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Clock } from './clock.ts'
+import { type Clock, systemClock } from './clock.ts'
 
 /** A value that may already be available. */
 export type Awaitable<T> = T | Promise<T>
@@ -10,7 +10,7 @@ export class DeadlineExceeded extends Error {
 }
 
 export interface DeadlineOptions {
-  /** Monotonic milliseconds from which the budget counts. */
+  /** Monotonic time in milliseconds at which the budget starts. */
   readonly startedAt?: number
   /** Reports whether the caller has gone away. */
   readonly isGone?: () => boolean
@@ -19,8 +19,8 @@ export interface DeadlineOptions {
 const isHere = () => false
 
 /**
- * Counts on the monotonic clock. `signal` is created on first use: most calls end well within the
- * budget and need neither the AbortController nor its timer.
+ * Uses the monotonic clock. `signal` is created on first use: most calls end well within the budget
+ * and need neither the AbortController nor its timer.
  */
 export class Deadline {
   readonly #clock: Clock
@@ -49,7 +49,7 @@ export class Deadline {
       const controller = new AbortController()
       this.#controller = controller
       const abort = () => {
-        controller.abort(new DeadlineExceeded('the time for this call has run out'))
+        controller.abort(new DeadlineExceeded('the call did not finish before its deadline'))
       }
       const left = this.remainingMs
       if (left <= 0) abort()
@@ -69,24 +69,99 @@ export class Deadline {
     if (!(work instanceof Promise)) return work
     const left = this.remainingMs
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(
-        () => {
-          reject(new DeadlineExceeded('the time for this call has run out'))
-        },
-        Math.max(0, left),
-      )
+      const race = startRace(left, reject)
       work.then(
         (value) => {
-          clearTimeout(timer)
+          endRace(race)
           resolve(value)
         },
         (error: unknown) => {
-          clearTimeout(timer)
+          endRace(race)
           reject(error instanceof Error ? error : new Error('rejected', { cause: error }))
         },
       )
     })
   }
+}
+
+interface Race {
+  /** Monotonic time of the system clock, because timers do not follow a test's clock. */
+  readonly endsAt: number
+  readonly reject: (error: Error) => void
+  /** Position in `races`; -1 once the race is over. */
+  index: number
+}
+
+/**
+ * The races in progress. One timer serves all of them, because setting and clearing a timer for
+ * each takes longer than all other work for a race. It is set to the earliest end, and races
+ * usually end before it, so it is rarely set again: a race with the usual budget ends later than
+ * the races before it.
+ */
+const races: Race[] = []
+let timer: NodeJS.Timeout | undefined
+let timerAt = Infinity
+/** The longest delay that a timer of Node.js can have. */
+const MAX_TIMER_MS = 2 ** 31 - 1
+
+function startRace(leftMs: number, reject: Race['reject']): Race {
+  const race = { endsAt: systemClock.monotonic() + leftMs, reject, index: races.length }
+  races.push(race)
+  if (race.endsAt < timerAt) setTimer(race.endsAt)
+  // The timer keeps the process alive only while there is a race.
+  else if (races.length === 1) timer?.ref()
+  return race
+}
+
+function endRace(race: Race): void {
+  const { index } = race
+  if (index < 0) return
+  race.index = -1
+  const last = races.pop()
+  if (last !== undefined && last !== race) {
+    races[index] = last
+    last.index = index
+  }
+  if (races.length === 0) timer?.unref()
+}
+
+function setTimer(at: number): void {
+  clearTimeout(timer)
+  timerAt = at
+  const ms = Math.ceil(at - systemClock.monotonic())
+  timer = setTimeout(endRacesInTime, Math.min(MAX_TIMER_MS, Math.max(0, ms)))
+}
+
+function endRacesInTime(): void {
+  const now = systemClock.monotonic()
+  let next = Infinity
+  timer = undefined
+  timerAt = Infinity
+  for (const race of [...races]) {
+    if (race.endsAt > now) next = Math.min(next, race.endsAt)
+    else {
+      endRace(race)
+      race.reject(new DeadlineExceeded('the call did not finish before its deadline'))
+    }
+  }
+  if (next < Infinity) setTimer(next)
+}
+
+/**
+ * Returns the result of `work`, or rejects with `DeadlineExceeded` once the signal aborts. The work
+ * itself continues, so use this only for work that cannot be cancelled.
+ */
+export function raceSignal<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => {
+      reject(new DeadlineExceeded('the time for this call has run out'))
+    }
+    if (signal.aborted) abort()
+    signal.addEventListener('abort', abort, { once: true })
+    void work.then(resolve, reject).finally(() => {
+      signal.removeEventListener('abort', abort)
+    })
+  })
 }
 
 /** Resolves after `ms`. */

@@ -1,6 +1,4 @@
-/**
- * Durations and dates as people write them, in the same forms in the configuration and in flags.
- */
+/** Parses durations and dates, which have the same form in the configuration and in flags. */
 // SPDX-License-Identifier: Apache-2.0
 
 const UNITS: ReadonlyMap<string, number> = new Map([
@@ -21,7 +19,8 @@ const DURATION = new RegExp(DURATION_PATTERN)
 export const DURATION_FORM = 'a time such as 200ms, 90s, 5m, 12h or 30d'
 
 /**
- * Returns the milliseconds of `200ms`, `90s`, `5m`, `12h` or `30d`; undefined for any other text.
+ * Parses `200ms`, `90s`, `5m`, `12h` or `30d` to milliseconds; returns undefined for any other
+ * string.
  */
 export function parseDuration(text: string): number | undefined {
   const unit = DURATION.exec(text)?.[1]
@@ -29,9 +28,20 @@ export function parseDuration(text: string): number | undefined {
   return factor === undefined ? undefined : Number.parseInt(text, 10) * factor
 }
 
-/** Converts a text whose form a schema has already checked. */
+/** Converts a string whose format the schema has already validated. */
 export function toMilliseconds(text: string): number {
   return parseDuration(text) ?? NaN
+}
+
+/** End of the year 9999, in milliseconds since the Unix epoch. */
+const LAST_DATE_MS = 253_402_300_799_999
+
+/** Follows "expected" in an error. */
+export const DATE_RANGE = 'a date in the years 1970 to 9999'
+
+/** Every date that `isInRange` accepts can be written as an ISO date with four digits for the year. */
+export function isInRange(atMs: number): boolean {
+  return atMs >= 0 && atMs <= LAST_DATE_MS
 }
 
 const DATE = /^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2})(?::(\d{2})(\.\d{1,3})?)?(Z|[+-]\d{2}:\d{2})?)?$/
@@ -41,9 +51,9 @@ export const DATE_FORM =
   'a date such as 2027-03-01 or 2027-03-01T12:30:00Z, in UTC unless it names another offset'
 
 /**
- * Returns milliseconds since the Unix epoch. A date without a time means its first moment; without
- * an offset both are in UTC, whatever the machine's time zone. Undefined for any other text, and
- * for a day or time that does not exist, such as 2027-02-30.
+ * Returns milliseconds since the Unix epoch. A date without a time means midnight. Without an
+ * offset, the time is in UTC, regardless of the machine's time zone. Returns undefined for any
+ * other text, and for a day or time that does not exist, such as 2027-02-30.
  */
 export function parseDate(text: string): number | undefined {
   const [, day, time = '00:00', seconds = '00', fraction = '', offset = 'Z'] = DATE.exec(text) ?? []

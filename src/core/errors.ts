@@ -1,4 +1,7 @@
-/** The base error of Latchkey: a code from a closed union, a sentence, and optionally a hint. */
+/**
+ * The base class of Latchkey's errors. Each has a code from a closed union, a message, and
+ * optionally a hint.
+ */
 // SPDX-License-Identifier: Apache-2.0
 
 export interface ErrorOptionsWithHint {
@@ -8,9 +11,9 @@ export interface ErrorOptionsWithHint {
 }
 
 /**
- * `code` comes from the closed union of the component that throws (see `keys/errors.ts` and
- * others). `message` may reach a log or a terminal, so it never contains a secret, a plaintext or a
- * PIN. Only `xks/error-map.ts` decides what KMS is told.
+ * `code` comes from the closed union of the component that throws, such as the one in
+ * `keys/errors.ts`. `message` may reach a log or a terminal, so it never contains a secret, a
+ * plaintext or a PIN. Only `xks/error-map.ts` decides what KMS receives.
  */
 export class LatchkeyError<Code extends string = string> extends Error {
   override readonly name: string = 'LatchkeyError'

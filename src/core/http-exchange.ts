@@ -1,4 +1,4 @@
-/** One exchange of an HTTP client: sends a body and reads the whole answer, up to a limit. */
+/** Sends a body in an HTTP request and reads the whole response, up to a size limit. */
 // SPDX-License-Identifier: Apache-2.0
 import type { ClientRequest } from 'node:http'
 
@@ -8,15 +8,15 @@ export interface HttpAnswer {
 }
 
 /**
- * Large enough for the exposure and events of a large fleet. A peer that sends more is not one of
- * ours.
+ * Large enough for the exposure and events of a large fleet. Only a peer that is not Latchkey sends
+ * more.
  */
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 /**
- * The caller sets the deadline through the `signal` of the request.
- * @param maxBytes limit of the answer's body
- * @throws Error of the connection or the signal, or for a body over the limit
+ * The caller sets the deadline through the request's `signal`.
+ * @param maxBytes size limit of the response body
+ * @throws the connection's or signal's error, or an Error for a body over the limit
  */
 export async function exchange(
   request: ClientRequest,
@@ -51,7 +51,7 @@ export function exchangeBytes(
 
 /**
  * Reads a body as UTF-8, and destroys its stream when the limit is exceeded.
- * @throws Error of the stream, or for a body over the limit
+ * @throws the stream's error, or an Error for a body over the limit
  */
 export async function readText(
   stream: AsyncIterable<unknown>,
@@ -66,7 +66,10 @@ async function readBytes(stream: AsyncIterable<unknown>, maxBytes: number): Prom
   for await (const chunk of stream) {
     chunks.push(chunk as Buffer)
     bytes += (chunk as Buffer).length
-    if (bytes > maxBytes) throw new Error(`the answer has more than ${String(maxBytes)} bytes`)
+    if (bytes > maxBytes)
+      throw new Error(
+        `expected a response of at most ${String(maxBytes)} bytes, found a longer one`,
+      )
   }
   return Buffer.concat(chunks)
 }

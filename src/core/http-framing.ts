@@ -1,11 +1,12 @@
-/** Checks for framing of HTTP/1 requests that Node's parser accepts although HTTP forbids it. */
+/** Detects HTTP/1 request framing that Node's parser accepts although HTTP forbids it. */
 // SPDX-License-Identifier: Apache-2.0
 import type { IncomingMessage } from 'node:http'
 
 /**
- * Returns why a body's framing cannot be trusted. RFC 9112, 6.1: a transfer coding in an HTTP/1.0
- * message is faulty framing, and chunked is the only coding that we support. The connection must
- * close after the answer, because a proxy in front may see the end of the request elsewhere.
+ * Returns why a body's framing cannot be trusted. A transfer coding in an HTTP/1.0 message is
+ * faulty framing (RFC 9112, 6.1), and chunked is the only coding that we support. The connection
+ * must close after the response, because a proxy in front may disagree about where the request
+ * ends.
  */
 export function findFramingFault({
   headers,

@@ -9,8 +9,8 @@ export type KeyStoreName = Branded<'KeyStoreName'>
 export type AccessKeyId = Branded<'AccessKeyId'>
 
 /**
- * XKS 1.0.3, API operations: 1 to 128 characters of A-Z, a-z, 0-9, hyphen, period and underscore.
- * `.` and `..` alone are refused too, because clients and intermediaries resolve them as path
+ * Accepts 1 to 128 characters of A-Z, a-z, 0-9, hyphen, period and underscore (XKS 1.0.3, API
+ * operations). Refuses `.` and `..`, because clients and intermediaries resolve them as path
  * segments.
  */
 export function parseExternalKeyId(text: string): ExternalKeyId | undefined {
@@ -23,7 +23,7 @@ export function parseKeyStoreName(text: string): KeyStoreName | undefined {
   return /^[a-z0-9][a-z0-9-]{0,63}$/.test(text) ? (text as KeyStoreName) : undefined
 }
 
-/** XKS 1.0.3, Appendix A: 20 to 30 characters of A-Z and 2-7. */
+/** Accepts 20 to 30 characters of A-Z and 2-7 (XKS 1.0.3, Appendix A). */
 export function parseAccessKeyId(text: string): AccessKeyId | undefined {
   return /^[A-Z2-7]{20,30}$/.test(text) ? (text as AccessKeyId) : undefined
 }

@@ -1,22 +1,22 @@
 /**
- * Initialization vectors for AES-GCM, and tags that must be unique, drawn from the kernel for each
+ * Draws initialization vectors for AES-GCM, and tags that must be unique, from the kernel at each
  * use. OpenSSL keeps the state of its generator in this process, so a virtual machine that is
  * resumed twice from one snapshot would draw the same bytes twice. The kernel detects a resume and
- * reseeds (docs/security.md has the conditions). A read takes 1.5 µs; drawing ahead would save 1 %
- * of a request.
+ * reseeds (docs/security.md has the conditions). A read takes 1.5 µs; drawing in advance would save
+ * 1 % of a request's time.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { openSync, readSync } from 'node:fs'
 
-/** NIST SP 800-38D, 8.2.2: 96 random bits. */
+/** Length of a random IV: 96 bits (NIST SP 800-38D, 8.2.2). */
 export const IV_BYTES = 12
 
-/** Kept open, so that a limit on open files cannot make it unavailable. */
+/** The device stays open, so that a limit on open files cannot make it unavailable. */
 let device: number | undefined
 
 /**
  * Returns 12 random bytes drawn during this call.
- * @throws a system error, after which nothing may be encrypted
+ * @throws a system error, in which case the caller must not encrypt
  */
 export function drawIv(): Buffer {
   return drawFromKernel(IV_BYTES)
@@ -24,7 +24,7 @@ export function drawIv(): Buffer {
 
 /**
  * Returns random bytes drawn during this call.
- * @throws a system error, after which nothing may depend on the bytes
+ * @throws a system error; the caller must not continue without the bytes
  */
 export function drawFromKernel(size: number): Buffer {
   device ??= openSync('/dev/urandom', 'r')

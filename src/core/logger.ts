@@ -11,7 +11,7 @@ export interface Logger {
   readonly info: LogEvent
   /** For events that need an operator's attention; the message says what to do. */
   readonly warn: LogEvent
-  /** For a fault of the program or of its environment. An Error goes into the field `err`. */
+  /** For a failure of the program or its environment. An Error is logged in the field `err`. */
   readonly error: LogEvent
 }
 

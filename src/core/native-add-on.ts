@@ -1,8 +1,8 @@
-/** Explains why a native add-on cannot be loaded, in terms of the installation. */
+/** Explains what in the installation prevents a native add-on from being loaded. */
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * Completes a sentence that begins with the add-on's name; undefined if the error is about
+ * Returns the end of a sentence that begins with the add-on's name; undefined if the error is about
  * something else.
  */
 export function describeAddOnFault(error: unknown): string | undefined {
@@ -14,7 +14,7 @@ export function describeAddOnFault(error: unknown): string | undefined {
     const { modules } = process.versions
     return built === undefined || built === modules
       ? `cannot be loaded here: ${here}`
-      : `was built for another Node.js (module version ${built}); ${here}, which needs ${modules}`
+      : `was built for a different version of Node.js (module version ${built}); ${here}, which needs ${modules}`
   }
   if (error.message.startsWith('Could not locate the bindings file')) return `is not built; ${here}`
   return code === 'MODULE_NOT_FOUND' || code === 'ERR_MODULE_NOT_FOUND'
@@ -23,7 +23,7 @@ export function describeAddOnFault(error: unknown): string | undefined {
 }
 
 /**
- * Returns the command that builds an add-on for the running Node.js, to be typed in Latchkey's
+ * Returns the command that builds an add-on for the running Node.js, to be run in Latchkey's
  * folder.
  */
 export function rebuildHint(name: string): string {

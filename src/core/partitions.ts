@@ -1,6 +1,6 @@
 /**
- * AWS partitions, which differ in names: domains, service principals, endpoint services, and the
- * client certificate of KMS. A test compares regions and domains with those of the AWS SDK.
+ * AWS partitions, which use different names for domains, service principals, endpoint services, and
+ * the client certificate of KMS. A test compares regions and domains with those of the AWS SDK.
  */
 // SPDX-License-Identifier: Apache-2.0
 
@@ -12,11 +12,11 @@ export interface Partition {
   readonly domain: string
   /** First part of the names of VPC endpoint services. */
   readonly endpointServices: string
-  /** Whether KMS offers external key stores there. */
+  /** Whether KMS offers external key stores in this partition. */
   readonly hasExternalKeyStores: boolean
 }
 
-/** Most partitions also use it for service principals, whatever their own domain. */
+/** Most partitions also use it for service principals, even if they have their own domain. */
 const COMMON_DOMAIN = 'amazonaws.com'
 
 const COMMERCIAL: Partition = {
@@ -56,24 +56,24 @@ export const PARTITIONS: readonly Partition[] = [
 export const REGION_PATTERN = '^[a-z]{2,8}(-[a-z]{2,16}){1,3}-[1-9][0-9]?$'
 
 /**
- * Returns the commercial partition for a region that no pattern covers, since a new commercial
- * region may not match.
+ * Returns the partition of a region. A region that matches no pattern counts as commercial, since a
+ * new commercial region may not match.
  */
 export function partitionOf(region: string): Partition {
   return PARTITIONS.find((one) => one.region.test(region)) ?? COMMERCIAL
 }
 
 /**
- * Common names that the client certificate of KMS may have, which are also the service principals
- * to allow on a VPC endpoint service (XKS 1.0.3, Authentication). If a partition has its own
- * domain, the specification does not say which of the two domains KMS uses. AWS owns both.
+ * Returns the common names that the client certificate of KMS may have, which are also the service
+ * principals to allow on a VPC endpoint service (XKS 1.0.3, Authentication). If a partition has its
+ * own domain, the specification does not say which of the two domains KMS uses. AWS owns both.
  */
 export function kmsNames(region: string): readonly string[] {
   const domains = new Set([partitionOf(region).domain, COMMON_DOMAIN])
   return [...domains].map((domain) => `cks.kms.${region}.${domain}`)
 }
 
-/** Reports whether a name such as `ec2.amazonaws.com.cn` is below a domain of AWS. */
+/** Reports whether a name such as `ec2.amazonaws.com.cn` is under an AWS domain. */
 export function isServicePrincipal(name: string): boolean {
   return (
     serviceOf(name) !== undefined && PARTITIONS.some(({ domain }) => name.endsWith(`.${domain}`))
@@ -82,8 +82,8 @@ export function isServicePrincipal(name: string): boolean {
 
 /** Returns the service of a principal such as `ec2.amazonaws.com`; undefined for ARNs and `AWS Internal`. */
 export function serviceOf(principal: string): string | undefined {
-  // Any domain name counts: mistaking a service for a caller would make an exposure look smaller
-  // than it is.
+  // Any domain name counts as a service: mistaking a service for a caller would make an exposure
+  // look smaller than it is.
   const isDomain = /^[a-z0-9_-]+(\.[a-z0-9-]+)+$/i.test(principal)
   return isDomain ? principal.split('.')[0]?.toLowerCase() : undefined
 }

@@ -1,7 +1,7 @@
 /** Background work that repeats for the lifetime of a process. */
 // SPDX-License-Identifier: Apache-2.0
 
-/** Calls `run` after `delayMs`, unless the returned function was called before. */
+/** Calls `run` after `delayMs`, unless the returned function is called first. */
 export type Schedule = (run: () => void, delayMs: number) => () => void
 
 export interface PeriodicOptions {

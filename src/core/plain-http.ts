@@ -1,10 +1,10 @@
-/** Where plain HTTP is acceptable: only on loopback, because elsewhere it can be read and changed in transit. */
+/** Allows plain HTTP on loopback only, because elsewhere it can be read and modified in transit. */
 // SPDX-License-Identifier: Apache-2.0
 
-/** Host names that never leave the host, in the form of `URL.hostname`. */
+/** Loopback host names, in the format of `URL.hostname`; traffic to them never leaves the host. */
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/
 
-/** Whether messages to this address could be read or changed in transit. */
+/** Reports whether messages to this address could be read or changed in transit. */
 export function isExposed({ protocol, hostname }: URL): boolean {
   return protocol !== 'https:' && !(protocol === 'http:' && LOOPBACK.test(hostname))
 }

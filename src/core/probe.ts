@@ -1,11 +1,10 @@
 /**
- * The mark of requests that Latchkey's own tools send: doctor, bench, report, simulate, quickstart.
- * Reports of usage leave them out, because no application made them. A probe has a kmsRequestId
- * that KMS never sends: a UUID of version 8 that begins with `latchk` in hex. A caller with the
- * credential of KMS could send it too, so the id alone must not hide anything that matters: a
- * successful Decrypt counts as a probe only if its AAD also begins with PROBE_AAD. AES-GCM
- * authenticates the AAD, so ciphertexts that KMS made under any other AAD cannot be decrypted under
- * this mark.
+ * Marks requests that Latchkey's own tools send: doctor, bench, report, simulate, quickstart. Usage
+ * reports leave them out, because no application made them. A probe has a kmsRequestId that KMS
+ * never sends: a version 8 UUID that begins with `latchk` in hex. A caller with KMS's credential
+ * could send it too, so the id alone must not hide anything that matters: a successful Decrypt
+ * counts as a probe only if its AAD also begins with PROBE_AAD. AES-GCM authenticates the AAD, so
+ * ciphertexts that KMS made under any other AAD cannot be decrypted under this mark.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes, randomUUID } from 'node:crypto'
@@ -32,8 +31,9 @@ export function hasProbeId({ kmsRequestId }: Pick<RequestMetadata, 'kmsRequestId
 }
 
 /**
- * Reports whether a request is a probe if it is answered; for a refused one, its id alone decides.
- * @param aad undefined for operations without one
+ * Reports whether a request that was not refused is a probe. For a refused request, the id alone
+ * decides (`hasProbeId`).
+ * @param aad undefined for operations that have no AAD
  */
 export function isProbe(
   metadata: Pick<RequestMetadata, 'kmsRequestId'>,

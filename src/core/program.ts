@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
 
-/** Milliseconds after which a program is killed. */
+/** Timeout in milliseconds, after which the program is killed. */
 const TIMEOUT_MS = 30_000
 const MAX_OUTPUT_BYTES = 65_536
-/** A program's error message is cut to this length. */
+/** Maximum length of a program's error message; the rest is cut off. */
 const MAX_COMPLAINT = 200
 
 /** The output of a program, or a sentence that says why there is none. */
@@ -35,7 +35,7 @@ export function runProgram(
       },
     )
     // A program that asks for a password would wait until the timeout, so its standard input is
-    // closed. If the program has already ended, closing it fails, which is not an error.
+    // closed. If the program has already ended, closing the input fails, which is not an error.
     child.stdin?.on('error', () => undefined)
     child.stdin?.end()
   })
@@ -44,11 +44,11 @@ export function runProgram(
 type Failure = Error & { readonly code?: string | number | null; readonly killed?: boolean }
 
 function describe(program: string, { code, killed }: Failure, complaint: string): string {
-  if (code === 'ENOENT') return `there is no program ${program}`
+  if (code === 'ENOENT') return `the program ${program} does not exist`
   if (code === 'EACCES') return `${program} may not be run`
   if (code === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER')
     return `${program} printed more than ${String(MAX_OUTPUT_BYTES)} bytes`
-  if (killed === true) return `${program} did not end within ${String(TIMEOUT_MS / 1000)} s`
+  if (killed === true) return `${program} did not finish within ${String(TIMEOUT_MS / 1000)} s`
   const line = complaint.trim().split('\n').at(-1)?.slice(0, MAX_COMPLAINT) ?? ''
   const end = `${program} ended with ${String(code ?? 'a signal')}`
   return line === '' ? end : `${end}: ${line}`

@@ -1,16 +1,28 @@
 /**
- * Normalizes reasons and names that people type. They are adjusted rather than refused, because no
- * remark may prevent a kill from being written.
+ * Normalizes reasons and names that people type. They are adjusted rather than refused, because a
+ * bad remark must not prevent a kill.
  */
 // SPDX-License-Identifier: Apache-2.0
 
 const MAX_LENGTH = 500
 
-/** Returns one line of at most 500 characters that UTF-8 can encode. */
+/**
+ * Characters that can control a terminal, or make one string look like another: C0 and C1 controls,
+ * line separators, and format characters such as bidirectional overrides, isolates and zero-width
+ * spaces.
+ */
+export const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
+
+/**
+ * Returns the text as one printable line of at most 500 characters, all of which UTF-8 can encode.
+ */
 export function toRemark(text: string): string {
   // UTF-8 cannot encode a lone surrogate: it becomes U+FFFD.
   const whole = Buffer.from(text, 'utf8').toString('utf8')
-  const line = whole.replace(/[\u0000-\u001f\u007f]+/g, ' ').trim()
+  const line = whole
+    .replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
+    .replace(UNPRINTABLE, '')
+    .trim()
   if (line.length <= MAX_LENGTH) return line
   return `${line.slice(0, MAX_LENGTH - 1).replace(/[\ud800-\udbff]$/, '')}…`
 }

@@ -1,10 +1,10 @@
 /** The parts of a request that several components share: its operation, metadata and record. */
 // SPDX-License-Identifier: Apache-2.0
 
-/** XKS 1.0.3, API operations. */
+/** The operations of the API (XKS 1.0.3, API operations). */
 export type Operation = 'GetKeyMetadata' | 'Encrypt' | 'Decrypt' | 'GetHealthStatus'
 
-/** XKS 1.0.3, requestMetadata: the known fields, with unknown ones kept apart. */
+/** The known fields of requestMetadata (XKS 1.0.3). Unknown fields are kept apart, in `other`. */
 export interface RequestMetadata {
   readonly awsPrincipalArn?: string
   readonly awsSourceVpc?: string
@@ -18,8 +18,8 @@ export interface RequestMetadata {
 }
 
 /**
- * The properties of a request that kill switches match: at the gate, or in a rehearsal of counted
- * requests.
+ * The properties of a request that kill switches match, both at the gate and in a rehearsal of
+ * counted requests.
  */
 export interface RequestSubject {
   readonly keyStore: string
@@ -47,16 +47,16 @@ export const STAGES = [
 ] as const
 export type Stage = (typeof STAGES)[number]
 
-/** Milliseconds in the order of STAGES; NaN where the request did not reach the stage. */
+/** Milliseconds in the order of STAGES; NaN if the request did not reach the stage. */
 export type StageTimes = readonly number[]
 
 /**
- * The record of one request, the source of its log line, metrics, trace and usage. The pipeline
- * fills it field by field from typed values. It works as an allow-list: plaintext, ciphertext and
- * secrets have no field here.
+ * The record of one request, from which its log line, metrics, trace and usage are made. The
+ * pipeline fills it field by field from typed values. It works as an allow-list: plaintext,
+ * ciphertext and secrets have no field here.
  */
 export interface RequestRecord {
-  /** Wall time of the first byte, milliseconds since the Unix epoch. */
+  /** Wall time at which the first byte arrived, in milliseconds since the Unix epoch. */
   readonly at: number
   readonly remoteAddress: string
   readonly httpVersion: string
@@ -71,16 +71,16 @@ export interface RequestRecord {
   region?: string | undefined
   /** Set once the body has been decoded, which happens after the signature was verified. */
   metadata?: RequestMetadata | undefined
-  /** The request came from one of Latchkey's own tools: core/probe.ts. */
+  /** The request came from one of Latchkey's own tools; see core/probe.ts. */
   isProbe?: true | undefined
   /** Computed from the metadata by policy/principal.ts; GetHealthStatus has none. */
   accessClass?: string | undefined
-  /** Ids of the policies that decided; absent when no policy was asked. */
+  /** Ids of the policies that decided the request; absent if no policy was evaluated. */
   policies?: readonly string[] | undefined
   policyRevision?: number | undefined
   /**
-   * Why the policies in shadow would have denied a request that those in force allowed, and their
-   * ids.
+   * Reason and ids of the shadow policies that would have denied a request that the policies in
+   * force allowed.
    */
   shadowDenial?: { readonly reason: string; readonly policies: readonly string[] } | undefined
   keyVersion?: number | undefined
@@ -95,13 +95,13 @@ export interface RequestRecord {
   reason?: string | undefined
   /** Hex SHA-256 of the body, set after a failed signature to help find the request again. */
   bodySha256?: string | undefined
-  /** Request id that the body claims after a failed signature; it is unverified. */
+  /** Request id in the body of a request whose signature failed; it is unverified. */
   unverifiedKmsRequestId?: string | undefined
-  /** The thrown value, if the fault is Latchkey's own. */
+  /** The thrown value, if Latchkey itself caused the failure. */
   fault?: unknown
   readonly stages: StageTimes
-  /** Milliseconds from the first byte until the answer was handed to the socket. */
+  /** Milliseconds from the first byte until the response was handed to the socket. */
   totalMs?: number | undefined
-  /** Milliseconds of the TLS handshake, on the first request of a connection. */
+  /** TLS handshake duration in milliseconds; set only on a connection's first request. */
   readonly tlsMs?: number | undefined
 }

@@ -8,6 +8,9 @@ export type AdminRole = (typeof ROLES)[number]
 /** A role, for all key stores or for some. */
 export interface Grant {
   readonly role: AdminRole
-  /** Absent for all key stores, including calls that concern none in particular. */
+  /**
+   * Absent if the role covers all key stores, including calls that do not concern a particular key
+   * store.
+   */
   readonly keyStores?: readonly string[]
 }

@@ -1,10 +1,7 @@
-/** The scope of a kill switch: which requests it stops, in which direction. */
+/** The scope of a kill switch: which requests it stops, and in which direction. */
 // SPDX-License-Identifier: Apache-2.0
 
-/**
- * Which of Encrypt and Decrypt a switch stops. `both` also stops the two operations that only
- * describe.
- */
+/** The operations that a switch stops. `both` also stops GetHealthStatus and GetKeyMetadata. */
 export type Direction = 'both' | 'decrypt' | 'encrypt'
 
 /**
@@ -27,7 +24,7 @@ export type Scope =
   | { readonly kind: 'all' }
   | { readonly kind: 'key-store'; readonly keyStore: string }
   | { readonly kind: 'key'; readonly keyStore: string; readonly keyId: string }
-  /** Applies to one key store, or without `keyStore` to all. */
+  /** Applies to one key store, or to all of them if `keyStore` is absent. */
   | { readonly kind: 'match'; readonly keyStore?: string; readonly criteria: Criteria }
 
 export function isSameScope(a: Scope, b: Scope): boolean {

@@ -3,8 +3,8 @@
 import { inspect } from 'node:util'
 
 /**
- * Third safeguard after allow-listed records and pino's redaction: a leak needs an explicit
- * `reveal()`.
+ * Third safeguard, after allow-listed records and pino's redaction: the value cannot leak without
+ * an explicit `reveal()`.
  */
 export class Secret<T extends string | Buffer = string> {
   readonly #value: T

@@ -1,4 +1,7 @@
-/** Ed25519 signatures over the canonical form of a statement, which make receipts and backups evidence. */
+/**
+ * Ed25519 signatures over the canonical form of a statement. They allow receipts and backups to
+ * serve as evidence.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import {
   type KeyObject,
@@ -8,7 +11,10 @@ import {
   verify as verifyBytes,
 } from 'node:crypto'
 
-/** Bound into every signature, so that a statement of one kind cannot pass as one of another. */
+/**
+ * Bound into every signature, so that a statement of one kind cannot pass as a statement of
+ * another.
+ */
 const DOMAINS = {
   receipt: 'latchkey receipt v1\n',
   backup: 'latchkey backup v1\n',
@@ -18,7 +24,7 @@ const DOMAINS = {
 
 export type StatementKind = keyof typeof DOMAINS
 
-/** RFC 8410: the DER prefix of the 32 bytes of a private or public key. */
+/** DER prefix (RFC 8410) that precedes the 32 bytes of a private or public key. */
 const PKCS8_HEAD = Buffer.from('302e020100300506032b657004220420', 'hex')
 const SPKI_HEAD = Buffer.from('302a300506032b6570032100', 'hex')
 
@@ -86,7 +92,10 @@ export function importPublicKey(raw: Buffer): KeyObject {
   return createPublicKey({ key: Buffer.concat([SPKI_HEAD, raw]), format: 'der', type: 'spki' })
 }
 
-/** Values that JSON cannot carry (undefined, Dates) are signed as they look after a round trip. */
+/**
+ * Values that JSON cannot represent (undefined, Dates) are signed in their form after a JSON round
+ * trip.
+ */
 function toBytes(statement: unknown, kind: StatementKind): Buffer {
   const json = JSON.parse(JSON.stringify(statement)) as Json
   return Buffer.from(DOMAINS[kind] + toCanonicalJson(json), 'utf8')
@@ -96,8 +105,9 @@ export type Json =
   string | number | boolean | null | readonly Json[] | { readonly [name: string]: Json | undefined }
 
 /**
- * RFC 8785: no white space, members sorted by the UTF-16 units of their names, numbers and strings
- * as JSON.stringify writes them. Members that are undefined are left out.
+ * Returns JSON in the canonical form of RFC 8785: without white space, with members sorted by the
+ * UTF-16 units of their names, and with numbers and strings as JSON.stringify writes them. Members
+ * that are undefined are left out.
  * @throws TypeError for a number that JSON cannot express
  */
 export function toCanonicalJson(value: Json): string {

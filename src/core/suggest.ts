@@ -4,8 +4,8 @@
 const MAX_EDITS = 3
 
 /**
- * Returns the known name with the smallest edit distance to `name`: at most three edits, and at
- * most half the length of the name.
+ * Returns the known name with the smallest edit distance to `name`. The distance may be at most
+ * three, and at most half the length of the name.
  */
 export function suggest(name: string, known: readonly string[]): string | undefined {
   const ranked = known

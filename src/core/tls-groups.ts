@@ -1,11 +1,12 @@
 /**
- * TLS key exchange groups: those that the listeners offer, and the one agreed on in a handshake.
+ * TLS key exchange groups: the groups that the listeners offer, and the group that a handshake
+ * agreed on.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createSecureContext, type TLSSocket } from 'node:tls'
 
 /**
- * Hybrid of X25519 and ML-KEM-768, which protects recorded traffic from later quantum computers.
+ * Hybrid of X25519 and ML-KEM-768, which protects recorded traffic from future quantum computers.
  */
 const HYBRID = 'X25519MLKEM768'
 const CLASSIC = 'X25519:P-256:P-384'
@@ -27,7 +28,7 @@ export function tlsGroups(): string {
   return supported
 }
 
-/** IANA, TLS Supported Groups. */
+/** Names of the groups by their code in IANA's registry TLS Supported Groups. */
 const NAMES: ReadonlyMap<number, string> = new Map([
   [0x17, 'P-256'],
   [0x18, 'P-384'],
@@ -41,26 +42,27 @@ const NAMES: ReadonlyMap<number, string> = new Map([
 
 const NAMED_SESSION = Buffer.from('\0nodejs:tls:session:1\0')
 const SEQUENCE = 0x30
-/** [19] EXPLICIT INTEGER: kex_group in OpenSSL's SSL_SESSION_ASN1. */
+/** Tag of kex_group in OpenSSL's SSL_SESSION_ASN1: [19] EXPLICIT INTEGER. */
 const KEX_GROUP = 0xb3
 
 /**
- * Returns the group of a finished handshake, on either side; `unknown` if OpenSSL does not report
- * it.
+ * Returns the group of a finished handshake, on a client or a server; `unknown` if OpenSSL does not
+ * report it.
  */
 export function groupOf(socket: Pick<TLSSocket, 'getSession'>): string {
-  // Node.js cannot report it on the server, nor for hybrid groups on the client.
+  // Node.js cannot report the group on a server, or a hybrid group on a client.
   const session = socket.getSession()
   if (session === undefined) return 'unknown'
   const group = parseGroup(session)
-  // The session contains its secret, so it is overwritten.
+  // The buffer contains the session secret, so it is overwritten.
   session.fill(0)
   return group === undefined ? 'unknown' : (NAMES.get(group) ?? `0x${group.toString(16)}`)
 }
 
 /**
  * Pure function.
- * @param session DER of a session as OpenSSL writes it, or with the name that Node.js 24 puts before it
+ * @param session a session in OpenSSL's DER form, with or without the server name that Node.js 24
+ * puts before it
  */
 export function parseGroup(session: Buffer): number | undefined {
   const outer = readElement(session, startOfDer(session))
@@ -79,9 +81,7 @@ export function parseGroup(session: Buffer): number | undefined {
   return undefined
 }
 
-/**
- * On a client, Node.js 24.18 puts a mark, a length in two bytes and the name of the server first.
- */
+/** On a client, Node.js 24.18 prepends a marker, a two-byte length and the server name. */
 function startOfDer(session: Buffer): number {
   const length = NAMED_SESSION.length
   const isNamed = session.subarray(0, length).equals(NAMED_SESSION) && session.length >= length + 2

@@ -3,27 +3,34 @@
  * serving requests.
  */
 // SPDX-License-Identifier: Apache-2.0
-import type { Secret } from '../core/secret.ts'
+import { toCheckValue } from '../core/check-value.ts'
 import type { ExternalKeyId } from '../core/ids.ts'
+import type { Secret } from '../core/secret.ts'
+import { BackendError } from './errors.ts'
+import type { DateState } from './key-backend.ts'
+import type { KeyDates, KeyDatesChange } from './key-dates.ts'
 
 export type KeyStatus = 'ENABLED' | 'DISABLED'
 
 export interface KeyVersionSummary {
   readonly version: number
-  /** CURRENT encrypts and decrypts; PREVIOUS decrypts; DESTROYED is a record without material. */
+  /**
+   * A CURRENT version encrypts and decrypts. A PREVIOUS version only decrypts. A DESTROYED version
+   * is a record without key material.
+   */
   readonly state: 'CURRENT' | 'PREVIOUS' | 'DESTROYED'
   /** Milliseconds since the Unix epoch; undefined if the key manager does not know. */
   readonly createdAt: number | undefined
   /**
-   * Encryptions reserved so far, an upper bound of those performed; undefined if they are not
+   * Encryptions reserved so far, an upper bound on those performed; undefined if they are not
    * counted.
    */
   readonly encryptions: number | undefined
-  /** Only for keys on a token: CKA_LABEL, CKA_ID in hexadecimal, CKA_EXTRACTABLE. */
+  /** CKA_LABEL, CKA_ID in hexadecimal, and CKA_EXTRACTABLE. Set only for keys on a token. */
   readonly token?: { readonly label: string; readonly id: string; readonly isExtractable: boolean }
 }
 
-/** Why a key on a token is not served, as decided by the code that serves. */
+/** Reason that a key on a token is not served, as determined by the code that serves keys. */
 export interface KeyProblem {
   /**
    * AMBIGUOUS: several keys have its name. UNUSABLE: it is not an AES-256 key that allows AES-GCM. REPLACED: it is not
@@ -33,7 +40,7 @@ export interface KeyProblem {
   readonly reason: string
 }
 
-export interface KeySummary {
+export interface KeySummary extends KeyDates {
   readonly keyId: ExternalKeyId
   readonly status: KeyStatus
   readonly canEncrypt: boolean
@@ -41,6 +48,11 @@ export interface KeySummary {
   readonly createdAt: number | undefined
   /** Only for keys on a token that are not served. */
   readonly problem?: KeyProblem
+  /** Present before the activation date, and from the deactivation date on. */
+  readonly dateState?: DateState
+  /** Groups and tags from the `labels` document in force; absent if the key has none. */
+  readonly groups?: readonly string[]
+  readonly tags?: Readonly<Record<string, string>>
   /** In ascending order of versions. */
   readonly versions: readonly KeyVersionSummary[]
 }
@@ -51,7 +63,39 @@ export interface NewKey {
   readonly canDecrypt: boolean
   /** 32 bytes to import; if absent, random material is generated. */
   readonly material?: Secret<Buffer>
+  /** Activation and deactivation dates, which take effect before the key can be used. */
+  readonly dates?: KeyDates
+  /** Recorded with the import. */
+  readonly ceremony?: Ceremony
 }
+
+/** Record of the ceremony in which the imported key was made or handed over. */
+export interface Ceremony {
+  /** SHA-256 of the record, in hex. */
+  readonly sha256: string
+  readonly bytes: number
+  /** Names of the people who were present. */
+  readonly witnesses: readonly string[]
+}
+
+/**
+ * Returns the `key-created` event's details about the key's origin. The check value is computed
+ * from the material itself, so the event proves which key was imported.
+ * @throws BackendError KEY_USAGE
+ */
+export function describeOrigin(material: NewKey['material'], ceremony: NewKey['ceremony']) {
+  const bytes = material?.reveal()
+  if (bytes === undefined) return { isImported: false }
+  if (bytes.length !== KEY_BYTES) {
+    throw new BackendError(
+      'KEY_USAGE',
+      `expected an AES-256 key of 32 bytes, found ${String(bytes.length)}`,
+    )
+  }
+  return { isImported: true, checkValue: toCheckValue(bytes), ...(ceremony && { ceremony }) }
+}
+
+const KEY_BYTES = 32
 
 export interface TrustOrder {
   readonly reason: string
@@ -61,15 +105,15 @@ export interface TrustOrder {
 /** One version whose record `trustKey` changed. */
 export interface TrustChange {
   readonly version: number
-  /** Check value recorded before; absent if there was none. */
+  /** Check value recorded before this call; absent if there was none. */
   readonly recorded?: string
-  /** Check value recorded now; absent if the token no longer has the version. */
+  /** Check value that this call recorded; absent if the token no longer has the version. */
   readonly found?: string
 }
 
 /** Every change is durable when its promise resolves, and raises the store's epoch. */
 export interface KeyAdministration {
-  /** @throws BackendError KEY_EXISTS */
+  /** @throws BackendError KEY_EXISTS, KEY_DATES_INVALID */
   createKey(key: NewKey): Promise<KeySummary>
   /** Returns keys in ascending order of key ids. */
   listKeys(): Promise<readonly KeySummary[]>
@@ -77,11 +121,19 @@ export interface KeyAdministration {
   rotateKey(keyId: ExternalKeyId): Promise<KeySummary>
   /** @throws BackendError KEY_NOT_FOUND */
   setKeyStatus(keyId: ExternalKeyId, status: KeyStatus): Promise<KeySummary>
+  /** @throws BackendError KEY_NOT_FOUND, KEY_DATES_INVALID */
+  setKeyDates(keyId: ExternalKeyId, change: KeyDatesChange): Promise<KeySummary>
   /**
    * Shreds the material of one version permanently. Refuses the current version: rotate first.
    * @throws BackendError KEY_NOT_FOUND, VERSION_NOT_FOUND, KEY_USAGE (the version is current)
    */
   destroyVersion(keyId: ExternalKeyId, version: number): Promise<KeySummary>
+  /**
+   * Checks that `destroyVersion` can destroy versions of this key store at all. Absent if it always
+   * can.
+   * @throws BackendError MISCONFIGURED
+   */
+  checkDestroyable?(): Promise<void>
   /**
    * Accepts the key that is now on a token in place of the recorded one. Absent for key stores
    * without a token.

@@ -1,6 +1,6 @@
 /**
- * Enforces the contract on any backend: a plugin's mistake becomes an error, never a bad
- * ciphertext.
+ * Enforces the contract of KeyBackend on every backend, so that a plugin's mistake becomes an error
+ * and never a bad ciphertext.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Awaitable } from '../core/deadline.ts'
@@ -8,6 +8,7 @@ import type { ExternalKeyId } from '../core/ids.ts'
 import { BackendError, toBackendError } from './errors.ts'
 import {
   type BackendKey,
+  type DateState,
   type DecryptRequest,
   type EncryptRequest,
   type KeyBackend,
@@ -24,16 +25,24 @@ import {
 const TAG_BYTES = 16
 const DIGEST_BYTES = 32
 const MAX_VERSION = 0xffff_ffff
-/** len16, 65,535 bytes of AAD, len8, 20 bytes of metadata. */
+/**
+ * The fields are a 2-byte length, up to 65,535 bytes of AAD, a 1-byte length, and up to 20 bytes of
+ * metadata.
+ */
 const MAX_AAD_BYTES = 2 + 65_535 + 1 + 20
 const STATUSES: ReadonlySet<string> = new Set<ManagerStatus>(['ACTIVE', 'DEGRADED', 'UNAVAILABLE'])
 const PRINTABLE = /^[\x20-\x7e]{1,256}$/
 
 /**
- * Refuses to use a key against its description, and checks lengths and ranges. It makes no copies
- * and sets no timers, so its cost to a request is negligible.
+ * Refuses uses that a key's description does not allow, and checks lengths and ranges. It makes no
+ * copies and sets no timers, so its cost to a request is negligible.
+ * @param dateStateOf returns the state that the dates in the control store give a key now (default:
+ * none)
  */
-export function enforceContract(backend: KeyBackend): KeyBackend {
+export function enforceContract(
+  backend: KeyBackend,
+  dateStateOf: (keyId: ExternalKeyId) => DateState | undefined = () => undefined,
+): KeyBackend {
   return {
     get vendor() {
       return backend.vendor
@@ -42,9 +51,12 @@ export function enforceContract(backend: KeyBackend): KeyBackend {
       guard(
         () => backend.find(keyId, deadline),
         (key) => {
-          check(key.keyId === keyId, 'the backend returned another key')
-          check(isVersion(key.currentVersion), 'the current version is not from 1 to 2^32 - 1')
-          return canVerify(key) ? new CheckedVerifyingKey(key, key) : new CheckedKey(key)
+          check(key.keyId === keyId, 'the backend returned a different key')
+          checkVersion(key.currentVersion)
+          const dateState = dateStateOf(keyId)
+          return canVerify(key)
+            ? new CheckedVerifyingKey(key, dateState, key)
+            : new CheckedKey(key, dateState)
         },
       ),
     async health(deadline) {
@@ -68,9 +80,11 @@ class CheckedKey implements BackendKey {
   readonly canDecrypt: boolean
   readonly currentVersion: number
   readonly createdAt: number | undefined
+  readonly dateState: DateState | undefined
   readonly #key: BackendKey
 
-  constructor(key: BackendKey) {
+  constructor(key: BackendKey, dateState: DateState | undefined) {
+    this.dateState = dateState
     this.keyId = key.keyId
     this.enabled = key.enabled
     this.canEncrypt = key.canEncrypt
@@ -96,8 +110,8 @@ class CheckedKey implements BackendKey {
       () => {
         checkUsable(this, 'canDecrypt')
         checkInput(request)
-        const { iv, tag } = request
-        check(isIv(iv) && tag.length === TAG_BYTES, 'IV or tag has the wrong length')
+        checkIv(request.iv)
+        checkLength(request.tag, TAG_BYTES, 'a tag')
         return this.#key.decrypt(request)
       },
       (plaintext) => checkPlaintext(plaintext, request),
@@ -108,8 +122,8 @@ class CheckedKey implements BackendKey {
 class CheckedVerifyingKey extends CheckedKey implements VerifiedEncryption {
   readonly #verifying: VerifiedEncryption
 
-  constructor(key: BackendKey, verifying: VerifiedEncryption) {
-    super(key)
+  constructor(key: BackendKey, dateState: DateState | undefined, verifying: VerifiedEncryption) {
+    super(key, dateState)
     this.#verifying = verifying
   }
 
@@ -122,8 +136,7 @@ class CheckedVerifyingKey extends CheckedKey implements VerifiedEncryption {
         return this.#verifying.encryptVerified(request)
       },
       (sealed) => {
-        const hasDigest = sealed.digest?.length === DIGEST_BYTES
-        check(hasDigest || request.digestPrefix === undefined, 'the digest does not have 32 bytes')
+        if (request.digestPrefix !== undefined) checkLength(sealed.digest, DIGEST_BYTES, 'a digest')
         return checkSealed(sealed, request)
       },
     )
@@ -149,29 +162,50 @@ async function guardLater<T, U>(result: Promise<T>, toChecked: (result: T) => U)
 }
 
 /**
- * The only place that decides whether a key may be used.
- * @throws BackendError KEY_DISABLED, KEY_USAGE
+ * This is the only place that decides whether a key may be used.
+ * @throws BackendError KEY_DISABLED, KEY_NOT_ACTIVE, KEY_DEACTIVATED, KEY_USAGE
  */
 export function checkUsable(key: KeyDescription, direction: 'canEncrypt' | 'canDecrypt'): void {
   if (!key.enabled) throw new BackendError('KEY_DISABLED', 'the key is disabled')
-  if (!key[direction]) throw new BackendError('KEY_USAGE', `the key lacks ${direction}`)
+  if (key.dateState === 'PRE_ACTIVE') {
+    throw new BackendError('KEY_NOT_ACTIVE', 'the activation date of the key has not been reached')
+  }
+  if (key.dateState === 'DEACTIVATED' && direction === 'canEncrypt') {
+    throw new BackendError('KEY_DEACTIVATED', 'the deactivation date of the key has been reached')
+  }
+  if (!key[direction]) throw new BackendError('KEY_USAGE', `the key does not allow ${direction}`)
 }
 
 function checkInput({ version, aad }: EncryptRequest | DecryptRequest): void {
-  check(isVersion(version), 'the version is not from 1 to 2^32 - 1')
-  check(aad.length <= MAX_AAD_BYTES, 'the AAD is too long')
+  checkVersion(version)
+  if (aad.length > MAX_AAD_BYTES) {
+    throw broken(
+      `expected AAD of at most ${String(MAX_AAD_BYTES)} bytes, found ${String(aad.length)}`,
+    )
+  }
 }
 
-function check(holds: boolean, broken: string): void {
-  if (!holds) throw new BackendError('CONTRACT', broken)
+function check(holds: boolean, message: string): void {
+  if (!holds) throw broken(message)
 }
 
-function isVersion(version: number): boolean {
-  return Number.isInteger(version) && version >= 1 && version <= MAX_VERSION
+function broken(message: string): BackendError {
+  return new BackendError('CONTRACT', message)
 }
 
-function isIv(iv: Buffer): boolean {
-  return iv.length === 12 || iv.length === 16
+function checkVersion(version: number): void {
+  if (Number.isInteger(version) && version >= 1 && version <= MAX_VERSION) return
+  throw broken(`expected a version from 1 to 2^32 - 1, found ${String(version)}`)
+}
+
+function checkIv(iv: Buffer): void {
+  if (iv.length === 12 || iv.length === 16) return
+  throw broken(`expected an IV of 12 or 16 bytes, found ${String(iv.length)}`)
+}
+
+function checkLength(bytes: Buffer | undefined, expected: number, what: string): void {
+  if (bytes?.length === expected) return
+  throw broken(`expected ${what} of ${String(expected)} bytes, found ${String(bytes?.length ?? 0)}`)
 }
 
 function checkSealed<Sealed extends SealedBytes>(
@@ -180,11 +214,11 @@ function checkSealed<Sealed extends SealedBytes>(
 ): Sealed {
   const { ciphertext, iv, tag } = sealed
   const areBuffers = Buffer.isBuffer(ciphertext) && Buffer.isBuffer(iv) && Buffer.isBuffer(tag)
-  check(areBuffers, 'ciphertext, IV or tag is not a Buffer')
-  check(ciphertext.length === plaintext.length, 'ciphertext and plaintext differ in length')
-  check(isIv(iv), 'the IV has neither 12 nor 16 bytes')
-  check(tag.length === TAG_BYTES, 'the tag does not have 16 bytes')
-  // Catches an HSM that should have written the IV and left the zeros it was given.
+  check(areBuffers, 'expected ciphertext, IV and tag to be Buffers')
+  checkLength(ciphertext, plaintext.length, 'a ciphertext')
+  checkIv(iv)
+  checkLength(tag, TAG_BYTES, 'a tag')
+  // Catches an HSM that should have written the IV but left the zeros it was given.
   check(!isZero(iv), 'the IV is all zeros')
   return sealed
 }
@@ -195,16 +229,24 @@ function isZero(bytes: Buffer): boolean {
 }
 
 function checkPlaintext(plaintext: Buffer, { ciphertext }: DecryptRequest): Buffer {
-  // Another Uint8Array would be serialized as decimal numbers instead of Base64.
-  check(Buffer.isBuffer(plaintext), 'the plaintext is not a Buffer')
-  check(plaintext.length === ciphertext.length, 'plaintext and ciphertext differ in length')
+  // A Uint8Array that is not a Buffer would be serialized as decimal numbers instead of Base64.
+  check(Buffer.isBuffer(plaintext), 'expected the plaintext to be a Buffer')
+  checkLength(plaintext, ciphertext.length, 'a plaintext')
   return plaintext
 }
 
 function checkHealth(managers: readonly ManagerHealth[]): void {
-  check(managers.length >= 1 && managers.length <= 10, 'health has no entries, or more than ten')
+  if (managers.length < 1 || managers.length > 10) {
+    throw broken(`expected the health of 1 to 10 key managers, found ${String(managers.length)}`)
+  }
   for (const { id, model, status } of managers) {
-    check(STATUSES.has(status), 'a status is not one of the three')
-    check(PRINTABLE.test(id) && PRINTABLE.test(model), 'id or model is not printable ASCII')
+    check(
+      STATUSES.has(status),
+      `expected a status of ACTIVE, DEGRADED or UNAVAILABLE, found ${status}`,
+    )
+    check(
+      PRINTABLE.test(id) && PRINTABLE.test(model),
+      'expected the id and the model of a key manager in printable ASCII',
+    )
   }
 }

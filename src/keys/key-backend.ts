@@ -8,6 +8,12 @@
 import type { Awaitable, Deadline } from '../core/deadline.ts'
 import type { ExternalKeyId } from '../core/ids.ts'
 
+/**
+ * PRE_ACTIVE means that the activation date has not been reached, DEACTIVATED that the deactivation
+ * date has been reached.
+ */
+export type DateState = 'PRE_ACTIVE' | 'DEACTIVATED'
+
 export interface KeyDescription {
   readonly keyId: ExternalKeyId
   /** If false, the key neither encrypts nor decrypts. */
@@ -18,12 +24,17 @@ export interface KeyDescription {
   readonly currentVersion: number
   /** Wall time, milliseconds since the Unix epoch; absent if the key manager does not say. */
   readonly createdAt?: number | undefined
+  /**
+   * Set by `enforceContract` from the dates in the control store, not by backends. PRE_ACTIVE
+   * neither encrypts nor decrypts; DEACTIVATED only decrypts.
+   */
+  readonly dateState?: DateState | undefined
 }
 
 export interface SealedBytes {
-  /** Has the length of the plaintext. */
+  /** Ciphertext of the same length as the plaintext. */
   readonly ciphertext: Buffer
-  /** 12 or 16 bytes; never used twice with one version. */
+  /** 12 or 16 bytes. A key version never uses the same IV twice. */
   readonly iv: Buffer
   /** 16 bytes. */
   readonly tag: Buffer
@@ -46,7 +57,7 @@ export interface DecryptRequest {
   readonly deadline: Deadline
 }
 
-/** XKS 1.0.3, GetHealthStatus: ekmFleetDetails.healthStatus. */
+/** Values of ekmFleetDetails.healthStatus (XKS 1.0.3, GetHealthStatus). */
 export type ManagerStatus = 'ACTIVE' | 'DEGRADED' | 'UNAVAILABLE'
 
 export interface ManagerHealth {
@@ -58,12 +69,12 @@ export interface ManagerHealth {
 }
 
 /**
- * One key, as found for one request. Every method fails only with `BackendError`, by rejection or,
- * if it answers synchronously, by exception. The backend neither keeps nor changes input buffers
- * after the answer; returned buffers belong to the caller. One place decides for all backends
- * whether a key may be used: `enforceContract` refuses what the description does not allow before
- * it calls a method. A backend throws KEY_DISABLED and KEY_USAGE only for conditions that only it
- * knows, such as the usage of a single version.
+ * One key, as found for one request. Every method fails only with `BackendError`: a promise rejects
+ * with it, and a synchronous call throws it. The backend neither keeps nor changes input buffers
+ * after it has returned its result; returned buffers belong to the caller. One place decides for
+ * all backends whether a key may be used: `enforceContract` refuses what the description does not
+ * allow before it calls a method. A backend throws KEY_DISABLED and KEY_USAGE only for conditions
+ * that only it knows, such as the usage of a single version.
  */
 export interface BackendKey extends KeyDescription {
   /**
@@ -79,7 +90,7 @@ export interface BackendKey extends KeyDescription {
   decrypt(request: DecryptRequest): Awaitable<Buffer>
 }
 
-/** Every method fails only with `BackendError`, like those of a key. */
+/** Every method fails only with `BackendError`, like the methods of a BackendKey. */
 export interface KeyBackend {
   /** Reported as ekmVendor in GetHealthStatus. */
   readonly vendor: string
@@ -88,8 +99,9 @@ export interface KeyBackend {
   find(keyId: ExternalKeyId, deadline: Deadline): Awaitable<BackendKey>
 
   /**
-   * Returns the actual state of each key manager, found by encrypting and decrypting with a test
-   * key that no caller can reach. One to ten entries; an unusable manager is reported, not thrown.
+   * Returns the actual state of each key manager, as one to ten entries. To find the state, the
+   * backend encrypts and decrypts with a test key that no caller can reach. It reports an unusable
+   * manager instead of throwing an error.
    */
   health(deadline: Deadline): Promise<readonly ManagerHealth[]>
 
@@ -100,7 +112,7 @@ export interface KeyBackend {
 }
 
 export interface VerifiedSealedBytes extends SealedBytes {
-  /** 32 bytes if a prefix was given: SHA-256 of prefix, IV, ciphertext and tag. */
+  /** SHA-256 of prefix, IV, ciphertext and tag (32 bytes), if a prefix was given. */
   readonly digest?: Buffer | undefined
   /** Duration of the decryption in milliseconds. */
   readonly verifyMs: number
@@ -113,8 +125,8 @@ export interface VerifiedEncryptRequest extends EncryptRequest {
 /** An optional capability of a key: encryption that verifies itself in the same call. */
 export interface VerifiedEncryption {
   /**
-   * Encrypts like `encrypt`, then in this order: computes the hash over what it will return,
-   * decrypts exactly that, and compares the result with the plaintext.
+   * Encrypts like `encrypt`, computes the hash over the result, decrypts the same result, and
+   * compares the output with the plaintext, in this order.
    * @throws BackendError like encrypt and decrypt, and CONTRACT when the bytes differ
    */
   encryptVerified(request: VerifiedEncryptRequest): Awaitable<VerifiedSealedBytes>

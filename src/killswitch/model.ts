@@ -1,4 +1,4 @@
-/** A kill switch: scope, direction, reason, operator. */
+/** The data of a kill switch: its scope, direction, reason and operator. */
 // SPDX-License-Identifier: Apache-2.0
 import { type ErrorOptionsWithHint, LatchkeyError } from '../core/errors.ts'
 import type { Direction, Scope } from '../core/scope.ts'
@@ -17,20 +17,21 @@ export interface Switch {
   readonly until?: number
 }
 
-/** The person or machine that acts. */
+/** The person or machine that is acting. */
 export interface Actor {
   /** The name to record. */
   readonly operator: string
   /**
-   * `token:PERSON`, `certificate:PERSON` or `os:USER`. It distinguishes two people whatever operator
-   * name they give.
+   * `token:PERSON`, `certificate:PERSON` or `os:USER`. It distinguishes two people even if they
+   * give the same operator name.
    */
   readonly identity: string
 }
 
 /**
- * Reports whether both actors count as one person: the same identity, through the command or the
- * admin listener, or the same operator name.
+ * Reports whether both actors count as one person: they have the same operator name, or identities
+ * that differ only in the prefix, as when one person uses both the command line and the admin
+ * listener.
  */
 export function isSamePerson(a: Actor, b: Actor): boolean {
   const subjectOf = ({ identity }: Actor) => identity.slice(identity.indexOf(':') + 1)
@@ -40,24 +41,24 @@ export function isSamePerson(a: Actor, b: Actor): boolean {
 /** A key store that stays open only while its owner renews it. */
 export interface DeadManSwitch {
   readonly keyStore: string
-  /** How long a renewal lasts, in milliseconds. */
+  /** Duration of a renewal in milliseconds. */
   readonly ttlMs: number
   readonly renewedAt: number
-  /** Wall time by the database's clock. */
+  /** Wall time until which the key store stays open, by the database's clock. */
   readonly openUntil: number
   readonly reason: string
   readonly operator: string
 }
 
 export type GateErrorCode =
-  | 'KILLED_ALL' // a kill switch for everything
-  | 'KILLED_STORE' // a kill switch for the key store
-  | 'KILLED_KEY' // a kill switch for the key
-  | 'KILLED_MATCH' // a kill switch for this request's metadata
+  | 'KILLED_ALL' // a kill switch stops all requests
+  | 'KILLED_STORE' // a kill switch stops requests to the key store
+  | 'KILLED_KEY' // a kill switch stops requests for the key
+  | 'KILLED_MATCH' // a kill switch matches this request's metadata
   | 'ACCESS_DEADLINE' // the dead man's switch of the key store was closed, or not renewed in time
   | 'LEASE_EXPIRED' // the control store was not read in time, so the current switches are unknown
-  | 'EPOCH_WENT_BACK' // the control store is older than an epoch already seen, or could be
-  | 'STORE_LOST' // the control store was removed, replaced or changed from outside
+  | 'EPOCH_WENT_BACK' // the control store is, or may be, at an earlier epoch than one already seen
+  | 'STORE_LOST' // the control store was removed, replaced or changed outside of Latchkey
   | 'HIGH_WATER_UNWRITABLE' // this instance cannot store the highest epoch, so it could trust an old store later
   | 'SENTINEL' // the sentinel file exists, or its path cannot be read
   | 'SIGNAL' // the process received SIGUSR2
@@ -76,7 +77,7 @@ export type ControlErrorCode =
   | 'REQUEST_EXPIRED' // the restore request was not approved in time
   | 'RESTORE_NEEDED' // reopening a key store, or ending its dead man's switch, needs the same permission as a restore
   | 'NO_SUCH_RECEIPT' // there is no receipt for this switch
-  | 'NOT_REVOKED' // the wait ended before every instance had acknowledged or lost its lease
+  | 'NOT_REVOKED' // the wait timed out before every instance had acknowledged or lost its lease
   | 'RESTORED_MEANWHILE' // the switch was lifted while `kill` waited for the instances
 
 export class ControlError extends LatchkeyError<ControlErrorCode> {

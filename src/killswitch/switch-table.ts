@@ -26,8 +26,8 @@ import type { Actor, DeadManSwitch, Switch } from './model.ts'
 export type RestoreTarget =
   | { readonly kind: 'switches'; readonly switchIds: readonly string[] }
   /**
-   * A dead man's switch that closed its key store, or that should last longer, stays open for
-   * `ttlMs` from the restore.
+   * Reopens a key store that its dead man's switch closed, or extends the switch: the key store
+   * stays open for `ttlMs` from the restore.
    */
   | { readonly kind: 'reopen'; readonly keyStore: string; readonly ttlMs: number }
   | { readonly kind: 'end-deadman'; readonly keyStore: string }
@@ -37,17 +37,17 @@ export interface RestoreRequest extends Actor {
   readonly target: RestoreTarget
   readonly reason: string
   readonly requestedAt: number
-  /** Wall time before which the request is not carried out. */
+  /** Earliest wall time at which the request may be carried out. */
   readonly readyAt: number
   /** Wall time from which the request can no longer be carried out. */
   readonly expiresAt: number
   /** Epoch of the store when the request was made. */
   readonly epoch: number
-  /** The second person, and the epoch for which the approval was given. */
+  /** The second person, and the epoch of the store that this person approved. */
   readonly approval?: Actor & { readonly epoch: number }
 }
 
-/** Rules for the gate as of one moment. */
+/** Snapshot of the gate's rules at one point in time. */
 export interface ControlState {
   readonly epoch: number
   readonly mark: EpochMark
@@ -125,7 +125,7 @@ export class SwitchTable {
   }
 
   /**
-   * Removes requests of an earlier schema, which name no identity and no epoch.
+   * Removes requests of an earlier schema, which record neither an identity nor an epoch.
    * @returns their ids
    */
   async takeOldRequests(): Promise<readonly string[]> {
@@ -137,7 +137,7 @@ export class SwitchTable {
   }
 
   /**
-   * Returns all rows of a table, verified to be what the store holds now.
+   * Returns all rows of a table, verified to be complete and current.
    * @throws StorageError STORE_TAMPERED
    */
   #load(table: SealedTable): Promise<readonly Row[]> {
@@ -162,7 +162,7 @@ function fromSwitch(one: Switch): Row {
   }
 }
 
-/** The casts are safe: the row's code proves that `insertSwitch` wrote it. */
+/** The casts are safe: the row's MAC proves that `insertSwitch` wrote it. */
 export function parseSwitch(row: Row): Switch {
   const until = column(row, 'until_at')
   return {

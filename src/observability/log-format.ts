@@ -13,10 +13,10 @@ export interface LogSource {
   readonly instanceId: string
 }
 
-/** A line with Latchkey's own field names: `level`, `time`, `msg` and others. */
+/** A line with Latchkey's own field names, such as `level`, `time` and `msg`. */
 export type Line = Readonly<Record<string, unknown>>
 
-/** Levels of pino with their names, and the severity numbers of OpenTelemetry. */
+/** Names and OpenTelemetry severity numbers of pino's levels. */
 const LEVELS: ReadonlyMap<unknown, readonly [name: string, severity: number]> = new Map([
   [20, ['debug', 5]],
   [30, ['info', 9]],
@@ -28,7 +28,7 @@ const NANOSECONDS = 1_000_000
 const FIRST_FAILURE = 400
 
 /**
- * Fields that have a name in both conventions; all others keep their name, prefixed with
+ * Fields that have a name in both conventions; all other fields keep their name, prefixed with
  * `latchkey.`.
  */
 const NAMES: Readonly<Record<string, readonly [ecs: string, otel: string]>> = {

@@ -1,4 +1,4 @@
-/** The operational log: JSON lines written to a file descriptor off the event loop. */
+/** Writes the operational log as JSON lines to a file descriptor, off the event loop. */
 // SPDX-License-Identifier: Apache-2.0
 import pino from 'pino'
 import type { Config } from '../config/config.ts'
@@ -13,7 +13,7 @@ const BLOCK_BYTES = 65_536
 const WRITE_BYTES = 262_144
 /** On close, the log waits at most this long for a reader that has stalled. */
 const CLOSE_WITHIN_MS = 5000
-/** If the reader stalls, lines beyond this are dropped and counted instead of kept in memory. */
+/** Buffer limit while the reader is stalled. Further lines are dropped and counted. */
 const MAX_BUFFER_BYTES = 16 * 1024 * 1024
 
 export interface Log {
@@ -24,11 +24,11 @@ export interface Log {
   /** Writes one rendered line of ASCII and a line break to the same stream. */
   writeAscii(line: string): void
   /**
-   * Writes a block of whole lines from another process to the same stream. The log keeps the
-   * buffer.
+   * Writes a block of whole lines from another process to the same stream. The caller must not
+   * reuse the buffer.
    */
   writeBlock(block: Buffer): void
-  /** Number of blocks dropped since the start because the reader was too slow. */
+  /** Number of blocks dropped since startup because the reader was too slow. */
   droppedBlocks(): number
   /** Converts a line to the configured convention; undefined if lines keep Latchkey's own names. */
   readonly convert: ((line: Line) => Line) | undefined
@@ -39,7 +39,8 @@ export interface Log {
 }
 
 /**
- * A second safeguard after typed records: if such a field were ever logged, it would be redacted.
+ * A second safeguard, in addition to typed records. If one of these fields were ever logged, it
+ * would be redacted.
  */
 export const REDACTED_PATHS = [
   'plaintext',
@@ -50,7 +51,7 @@ export const REDACTED_PATHS = [
 ]
 
 /**
- * @param dest path of a file, created with mode 0600 and appended to, or 1 for standard output
+ * @param dest the path of a file, created with mode 0600 and appended to, or 1 for standard output
  * @param source the process that writes; its worker number is added to its lines
  */
 export function createLog(
@@ -141,9 +142,10 @@ export function createLog(
     async close() {
       await flushing.stop()
       lines.handOver()
-      // flushSync would write concurrently with a block in progress, into the middle of a line.
+      // flushSync could write into the middle of a line, because it runs concurrently with a block
+      // in progress.
       await new Promise<void>((resolve) => {
-        // Cleared as soon as the stream is closed.
+        // The timer is cleared as soon as the stream is closed.
         const impatience = setTimeout(resolve, CLOSE_WITHIN_MS)
         destination.once('close', () => {
           clearTimeout(impatience)
@@ -155,7 +157,7 @@ export function createLog(
   }
 }
 
-/** Redacts secrets and serializes errors for other conventions, as pino does for our own lines. */
+/** Redacts secrets and serializes errors in other log formats, as pino does in our own format. */
 function redact(fields: object): Line {
   const redacted = Object.entries(fields).map(([name, value]: [string, unknown]) => {
     if (REDACTED_PATHS.includes(name)) return [name, '[redacted]']
@@ -207,7 +209,7 @@ export class LineBuffer {
     this.#block[this.#used - 1] = LINE_FEED
   }
 
-  /** Passes on a block of whole lines without a copy, after the lines that are waiting. */
+  /** Passes a block of whole lines to the sink without copying it, after the buffered lines. */
   writeBlock(block: Buffer): void {
     this.handOver()
     this.#sink.write(block)

@@ -12,7 +12,9 @@ import {
 import type { Line } from './log-format.ts'
 import type { Log } from './log.ts'
 
-/** XKS 1.0.3: ARNs have up to 2,048 characters. No outside value makes a field longer than this. */
+/**
+ * ARNs have up to 2,048 characters (XKS 1.0.3). No outside value makes a field longer than this.
+ */
 const MAX_TEXT = 2048
 const MAX_OTHER_FIELDS = 16
 /** The numeric `level` of an `info` line. */
@@ -26,7 +28,7 @@ const token = { type: 'string', format: 'unsafe' } as const
 const count = { type: 'integer' } as const
 const milliseconds = { type: 'number' } as const
 
-/** The fields of a line, in order. docs/logging.md describes each. */
+/** A line's fields, in order. docs/logging.md describes each of them. */
 export const LINE_SCHEMA = {
   type: 'object',
   properties: {
@@ -78,8 +80,8 @@ export const LINE_SCHEMA = {
 const serialize = fastJson(LINE_SCHEMA as unknown as Schema)
 
 /**
- * Answered requests, refusals included, are logged at `info`; our own faults at `error`, with the
- * stack. Only the fields above can be logged.
+ * Requests that got a response, including a refusal, are logged at `info`; errors in Latchkey
+ * itself are logged at `error`, with the stack. Only the fields of LINE_SCHEMA can be logged.
  */
 export function createRequestLog(log: Log): (record: RequestRecord) => void {
   const { logger, convert } = log
@@ -101,7 +103,8 @@ export function createRequestLog(log: Log): (record: RequestRecord) => void {
 }
 
 /**
- * JSON can write a non-ASCII character in two ways; no terminal and no editor interprets this one.
+ * Escapes non-ASCII characters. JSON parsers read an escape as the character itself, but no
+ * terminal or editor interprets it.
  */
 function toAscii(json: string): string {
   return json.replace(
@@ -110,10 +113,11 @@ function toAscii(json: string): string {
   )
 }
 
-/** Returns the fields of a line with their values. */
+/** Returns a line's fields with their values. */
 function toLine(record: RequestRecord, level: number, worker: number | undefined) {
   const metadata: Partial<RequestMetadata> = record.metadata ?? NO_METADATA
-  // Method and target are logged only when no operation was recognized: otherwise they add nothing.
+  // Method and target are logged only when no operation was recognized; otherwise, they add nothing
+  // to the operation.
   const isUnknown = record.operation === undefined
   return {
     level,
@@ -174,7 +178,7 @@ function toText(value: unknown): string {
   try {
     return JSON.stringify(value)
   } catch {
-    // The serializer can run out of stack on nesting that the parser accepts.
+    // Nesting that the parser accepts can overflow the serializer's stack.
     return '[too deep]'
   }
 }
@@ -207,7 +211,7 @@ export function createLateLog(logger: Logger): (record: RequestRecord) => void {
     const { kmsRequestId, awsPrincipalArn } = metadata ?? {}
     const who = { kmsRequestId, awsPrincipalArn }
     logger.warn(
-      'an answer may have left after the lease: this process was suspended while sending it',
+      'a response may have been sent after the lease expired: this process was suspended while sending it',
       { keyStore, operation, keyId, status, ...who },
     )
   }
@@ -226,8 +230,8 @@ const EVERY_MS = 1000
 const MAX_LINES = 10
 
 /**
- * Returns the function to call for each request that admission control rejected. The first ones in
- * a second are logged individually.
+ * Returns the function to call for each request that admission control rejected. The first
+ * MAX_LINES requests in a second are logged individually.
  */
 export function createOverloadLog(logger: Logger): (request: RejectedRequest) => void {
   let refused = 0
@@ -241,10 +245,10 @@ export function createOverloadLog(logger: Logger): (request: RejectedRequest) =>
   }
   return ({ remoteAddress, http, method, target }) => {
     refused += 1
-    // The timer runs only while requests are refused, unlike periodic().
+    // Unlike a timer of periodic(), this timer runs only while requests are refused.
     if (refused === 1) setTimeout(report, EVERY_MS).unref()
     if (refused > MAX_LINES) return
     const fields = { remoteAddress, http, method, target: clip(target) }
-    logger.warn('request refused: too late to answer in time', fields)
+    logger.warn('request refused: too late to respond in time', fields)
   }
 }

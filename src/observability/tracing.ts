@@ -1,6 +1,6 @@
 /**
- * Traces over OTLP/HTTP: a span per request, with one child span per stage. When tracing is off,
- * its packages are not loaded.
+ * Sends traces over OTLP/HTTP: a span per request, with one child span per stage. When tracing is
+ * off, its packages are not loaded.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { TracerProviderOptions } from '@opentelemetry/sdk-trace'
@@ -77,8 +77,8 @@ export async function startTracing(options: TracingOptions): Promise<Tracing> {
 }
 
 /**
- * Built here because the package that would do it is not a direct dependency, and four attributes
- * need no detection.
+ * Builds the resource here because the package for it is not a direct dependency, and these fixed
+ * attributes need no resource detection.
  */
 function describe({ version, instanceId }: TracingOptions): Resource {
   const attributes = {

@@ -136,7 +136,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Base64"
       },
       "encryptionAlgorithm": {
-        "description": "AES_GCM; any other is answered with UnsupportedOperationException.",
+        "description": "AES_GCM; any other value gets UnsupportedOperationException.",
         "type": "string"
       },
       "additionalAuthenticatedData": {
@@ -144,7 +144,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Base64"
       },
       "ciphertextDataIntegrityValueAlgorithm": {
-        "description": "SHA_256; any other is answered with UnsupportedOperationException.",
+        "description": "SHA_256; any other value gets UnsupportedOperationException.",
         "type": "string"
       }
     }
@@ -163,7 +163,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Base64"
       },
       "ciphertextMetadata": {
-        "description": "One byte of format, then the key version in four bytes, big-endian.",
+        "description": "A format byte, then the key version in four bytes, big-endian.",
         "$ref": "#/components/schemas/Base64"
       },
       "initializationVector": {
@@ -384,7 +384,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
             "type": "string"
           },
           "faults": {
-            "description": "All faults of policies that are not valid.",
+            "description": "All errors in policies that are not valid.",
             "type": "array",
             "items": {
               "type": "object",
@@ -409,6 +409,12 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
   "Milliseconds": {
     "description": "Milliseconds since the Unix epoch.",
     "type": "integer"
+  },
+  "Date": {
+    "description": "Milliseconds since the Unix epoch, in the years 1970 to 9999.",
+    "type": "integer",
+    "minimum": 0,
+    "maximum": 253402300799999
   },
   "Direction": {
     "description": "Which of Encrypt and Decrypt to stop. `both` also stops the other two operations.",
@@ -475,7 +481,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
   },
   "Reason": {
     "type": "string",
-    "description": "Stored as one line of at most 500 characters; longer text is cut, and line breaks become spaces.",
+    "description": "Stored as one line of at most 500 characters; longer text is truncated, and line breaks become spaces.",
     "minLength": 1,
     "maxLength": 10000
   },
@@ -536,14 +542,14 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Reason"
       },
       "until": {
-        "$ref": "#/components/schemas/Milliseconds"
+        "$ref": "#/components/schemas/Date"
       },
       "wait": {
-        "description": "True (the default) answers once every instance refuses; false answers once the switch is written.",
+        "description": "If true (the default), the response is sent once every instance refuses; if false, once the switch is committed.",
         "type": "boolean"
       },
       "timeoutMs": {
-        "description": "How long to retry the write and to wait for the instances; after that the answer is `UNAVAILABLE`.\nDefault: 30 seconds for a store that does not answer, plus the lease of the instances.\n",
+        "description": "How long to retry writing the switch and to wait for the instances; after that, the response is `UNAVAILABLE`.\nDefault: 30 seconds for a store that does not respond, plus the lease of the instances.\n",
         "type": "integer",
         "minimum": 1,
         "maximum": 600000
@@ -613,7 +619,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     ],
     "properties": {
       "state": {
-        "description": "`revoked`: no instance answers what the switch blocks. `written`: the switch is in force on every\ninstance that has read its epoch.\n",
+        "description": "`revoked`: no instance serves requests that the switch blocks. `written`: the switch is in force on every\ninstance that has read its epoch.\n",
         "type": "string",
         "enum": [
           "revoked",
@@ -642,7 +648,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/SignedReceipt"
       },
       "warning": {
-        "description": "A doubt about the scope, such as an unknown key. The switch is in force regardless.",
+        "description": "A warning about the scope, such as an unknown key. The switch is in force regardless.",
         "type": "string"
       }
     }
@@ -747,7 +753,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "type": "integer"
       },
       "wouldBeRefused": {
-        "description": "Requests that were answered and would have been refused.",
+        "description": "Requests that succeeded and would have been refused.",
         "type": "integer"
       },
       "refusedAnyway": {
@@ -944,7 +950,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/ProbesLeftOut"
       },
       "longKills": {
-        "description": "Switches that approach seven days, after which DynamoDB and Aurora act irreversibly.",
+        "description": "Switches that are approaching seven days, after which DynamoDB and Aurora act irreversibly.",
         "type": "array",
         "items": {
           "type": "object",
@@ -1071,13 +1077,13 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Reason"
       },
       "ttlMs": {
-        "description": "Time until the key store closes without a renewal. `start` needs it; `renew` may change it.",
+        "description": "How long the key store stays open without a renewal. `start` requires it; `renew` may change it.",
         "type": "integer",
         "minimum": 1,
         "maximum": 86400000000
       },
       "mayRestore": {
-        "description": "False refuses whatever gives access back, even for the role `admin`.",
+        "description": "If false, every change that restores access is refused, even for the role `admin`.",
         "type": "boolean"
       }
     }
@@ -1100,6 +1106,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       "name",
       "role",
       "permissions",
+      "everywhere",
       "keyStores",
       "stores"
     ],
@@ -1116,6 +1123,14 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "type": "string"
       },
       "permissions": {
+        "description": "What the caller may do for at least one key store.",
+        "type": "array",
+        "items": {
+          "type": "string"
+        }
+      },
+      "everywhere": {
+        "description": "What the caller may do for all key stores.",
         "type": "array",
         "items": {
           "type": "string"
@@ -1128,13 +1143,14 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         }
       },
       "stores": {
-        "description": "The same key stores, with their URI prefix and the entry of `backends` that holds their keys.",
+        "description": "The same key stores, with what the caller may do there, their URI prefix, and the entry of `backends` that holds their keys.",
         "type": "array",
         "items": {
           "type": "object",
           "required": [
             "name",
-            "prefix"
+            "prefix",
+            "permissions"
           ],
           "properties": {
             "name": {
@@ -1145,9 +1161,75 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
             },
             "backend": {
               "type": "string"
+            },
+            "permissions": {
+              "type": "array",
+              "items": {
+                "type": "string"
+              }
             }
           }
         }
+      }
+    }
+  },
+  "AdminLoginStart": {
+    "type": "object",
+    "required": [
+      "authorizationEndpoint",
+      "clientId",
+      "scope"
+    ],
+    "properties": {
+      "authorizationEndpoint": {
+        "type": "string"
+      },
+      "clientId": {
+        "type": "string"
+      },
+      "scope": {
+        "type": "string"
+      }
+    }
+  },
+  "AdminLoginRequest": {
+    "description": "`code`, `verifier` and `redirectUri`; or `refreshToken`.",
+    "type": "object",
+    "additionalProperties": false,
+    "properties": {
+      "code": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 4096
+      },
+      "verifier": {
+        "description": "RFC 7636, section 4.1.",
+        "type": "string",
+        "pattern": "^[A-Za-z0-9._~-]{43,128}$"
+      },
+      "redirectUri": {
+        "type": "string",
+        "maxLength": 2048
+      },
+      "refreshToken": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 8192
+      }
+    }
+  },
+  "AdminLoginSession": {
+    "type": "object",
+    "required": [
+      "token"
+    ],
+    "properties": {
+      "token": {
+        "description": "The ID token.",
+        "type": "string"
+      },
+      "refreshToken": {
+        "type": "string"
       }
     }
   },
@@ -1162,6 +1244,69 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "items": {
           "type": "string"
         }
+      }
+    }
+  },
+  "AdminAuditPage": {
+    "type": "object",
+    "required": [
+      "origin",
+      "size",
+      "entries"
+    ],
+    "properties": {
+      "origin": {
+        "description": "Full name of the log.",
+        "type": "string"
+      },
+      "size": {
+        "description": "Entries that the checkpoint covers.",
+        "type": "integer"
+      },
+      "entries": {
+        "type": "array",
+        "items": {
+          "type": "object",
+          "required": [
+            "index",
+            "entry"
+          ],
+          "properties": {
+            "index": {
+              "type": "integer"
+            },
+            "entry": {
+              "description": "docs/audit.md describes its fields.",
+              "type": "object",
+              "required": [
+                "kind"
+              ],
+              "properties": {
+                "kind": {
+                  "type": "string",
+                  "const": "request"
+                }
+              },
+              "additionalProperties": true
+            }
+          }
+        }
+      },
+      "next": {
+        "description": "Where to continue: the next `from` or, newest first, the next `before`. Absent at the end.",
+        "type": "integer"
+      }
+    }
+  },
+  "AdminAuditProof": {
+    "type": "object",
+    "required": [
+      "proof"
+    ],
+    "properties": {
+      "proof": {
+        "description": "A proof as c2sp.org/tlog-proof describes it.",
+        "type": "string"
       }
     }
   },
@@ -1455,6 +1600,20 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       "createdAt": {
         "$ref": "#/components/schemas/Milliseconds"
       },
+      "activateAt": {
+        "$ref": "#/components/schemas/Milliseconds"
+      },
+      "deactivateAt": {
+        "$ref": "#/components/schemas/Milliseconds"
+      },
+      "dateState": {
+        "description": "`PRE_ACTIVE` before `activateAt`: every request for the key is refused. `DEACTIVATED` from `deactivateAt` on:\nthe key only decrypts.\n",
+        "type": "string",
+        "enum": [
+          "PRE_ACTIVE",
+          "DEACTIVATED"
+        ]
+      },
       "problem": {
         "description": "Why a key on a token is not served.",
         "type": "object",
@@ -1474,6 +1633,20 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
           "reason": {
             "type": "string"
           }
+        }
+      },
+      "groups": {
+        "description": "Groups of the key in the policy document `labels`; absent from a key without groups.",
+        "type": "array",
+        "items": {
+          "type": "string"
+        }
+      },
+      "tags": {
+        "description": "Tags of the key in the policy document `labels`; absent from a key without tags.",
+        "type": "object",
+        "additionalProperties": {
+          "type": "string"
         }
       },
       "versions": {
@@ -1539,6 +1712,13 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "items": {
           "$ref": "#/components/schemas/AdminKey"
         }
+      },
+      "warnings": {
+        "description": "What could not be read, in a sentence each; absent if nothing is missing.",
+        "type": "array",
+        "items": {
+          "type": "string"
+        }
       }
     }
   },
@@ -1565,11 +1745,49 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "description": "The 32 bytes to import, in Base64. If absent, random material is generated.",
         "type": "string",
         "pattern": "^[A-Za-z0-9+/]{43}=$"
+      },
+      "activateAt": {
+        "$ref": "#/components/schemas/Date"
+      },
+      "deactivateAt": {
+        "$ref": "#/components/schemas/Date"
+      },
+      "ceremony": {
+        "description": "The record of the key ceremony that created `material`. It is written to the control log with the import.",
+        "type": "object",
+        "additionalProperties": false,
+        "required": [
+          "sha256",
+          "bytes",
+          "witnesses"
+        ],
+        "properties": {
+          "sha256": {
+            "description": "SHA-256 of the record in hex.",
+            "type": "string",
+            "pattern": "^[0-9a-f]{64}$"
+          },
+          "bytes": {
+            "description": "Size of the record.",
+            "type": "integer",
+            "minimum": 1
+          },
+          "witnesses": {
+            "description": "Names of the people who were present.",
+            "type": "array",
+            "maxItems": 20,
+            "items": {
+              "type": "string",
+              "minLength": 1,
+              "maxLength": 200
+            }
+          }
+        }
       }
     }
   },
   "AdminKeyChangeRequest": {
-    "description": "`destroy-version` needs `version`, and shreds its material permanently. `trust` needs `reason`, and accepts the\nkey that is on a token now.\n",
+    "description": "`destroy-version` needs `version`, and shreds its material permanently, unless the version is being retired. `trust` needs `reason`, and accepts the\nkey that is on a token now. `set-dates` sets `activateAt` and `deactivateAt`: `null` removes a date, and a date\nthat is not given stays as it is.\n",
     "type": "object",
     "additionalProperties": false,
     "required": [
@@ -1583,7 +1801,8 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
           "disable",
           "enable",
           "destroy-version",
-          "trust"
+          "trust",
+          "set-dates"
         ]
       },
       "version": {
@@ -1592,6 +1811,24 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       },
       "reason": {
         "$ref": "#/components/schemas/Reason"
+      },
+      "activateAt": {
+        "description": "Milliseconds since the Unix epoch, in the years 1970 to 9999.",
+        "type": [
+          "integer",
+          "null"
+        ],
+        "minimum": 0,
+        "maximum": 253402300799999
+      },
+      "deactivateAt": {
+        "description": "Milliseconds since the Unix epoch, in the years 1970 to 9999.",
+        "type": [
+          "integer",
+          "null"
+        ],
+        "minimum": 0,
+        "maximum": 253402300799999
       }
     }
   },
@@ -1621,6 +1858,237 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
             },
             "found": {
               "type": "string"
+            }
+          }
+        }
+      }
+    }
+  },
+  "AdminRetirementRequest": {
+    "description": "`request` needs `reason`, `quietForMs` and `waitForMs`, and a record without a Decrypt for that long. `approve` makes\nthe version refuse Decrypt. `cancel` needs `reason`; the version decrypts again.\n",
+    "type": "object",
+    "additionalProperties": false,
+    "required": [
+      "action",
+      "version"
+    ],
+    "properties": {
+      "action": {
+        "type": "string",
+        "enum": [
+          "request",
+          "approve",
+          "cancel"
+        ]
+      },
+      "version": {
+        "type": "integer",
+        "minimum": 1
+      },
+      "reason": {
+        "$ref": "#/components/schemas/Reason"
+      },
+      "quietForMs": {
+        "description": "How long the version must have decrypted nothing, from a day to 365 days.",
+        "type": "integer",
+        "minimum": 86400000,
+        "maximum": 31536000000
+      },
+      "waitForMs": {
+        "description": "How long the version refuses Decrypt before it may be destroyed, from 7 to 30 days.",
+        "type": "integer",
+        "minimum": 604800000,
+        "maximum": 2592000000
+      }
+    }
+  },
+  "AdminActor": {
+    "type": "object",
+    "required": [
+      "operator",
+      "identity"
+    ],
+    "properties": {
+      "operator": {
+        "type": "string"
+      },
+      "identity": {
+        "description": "Who counts as one person.",
+        "type": "string"
+      }
+    }
+  },
+  "AdminRetirement": {
+    "type": "object",
+    "required": [
+      "keyStore",
+      "keyId",
+      "version",
+      "reason",
+      "requestedBy",
+      "requestedAt",
+      "quietForMs",
+      "waitForMs"
+    ],
+    "properties": {
+      "keyStore": {
+        "type": "string"
+      },
+      "keyId": {
+        "type": "string"
+      },
+      "version": {
+        "type": "integer"
+      },
+      "reason": {
+        "type": "string"
+      },
+      "requestedBy": {
+        "$ref": "#/components/schemas/AdminActor"
+      },
+      "requestedAt": {
+        "$ref": "#/components/schemas/Milliseconds"
+      },
+      "quietForMs": {
+        "type": "integer"
+      },
+      "waitForMs": {
+        "type": "integer"
+      },
+      "approval": {
+        "description": "Absent until a second person approves. From `at` on, the version refuses Decrypt.",
+        "type": "object",
+        "required": [
+          "operator",
+          "identity",
+          "at"
+        ],
+        "properties": {
+          "operator": {
+            "type": "string"
+          },
+          "identity": {
+            "type": "string"
+          },
+          "at": {
+            "$ref": "#/components/schemas/Milliseconds"
+          }
+        }
+      },
+      "destroyingSince": {
+        "$ref": "#/components/schemas/Milliseconds"
+      }
+    }
+  },
+  "AdminRetirements": {
+    "type": "object",
+    "required": [
+      "retirements"
+    ],
+    "properties": {
+      "retirements": {
+        "type": "array",
+        "items": {
+          "$ref": "#/components/schemas/AdminRetirement"
+        }
+      }
+    }
+  },
+  "AdminVersionReports": {
+    "type": "object",
+    "required": [
+      "versions"
+    ],
+    "properties": {
+      "versions": {
+        "type": "array",
+        "items": {
+          "type": "object",
+          "required": [
+            "version",
+            "state",
+            "quiet",
+            "uses"
+          ],
+          "properties": {
+            "version": {
+              "type": "integer"
+            },
+            "state": {
+              "type": "string",
+              "enum": [
+                "CURRENT",
+                "PREVIOUS",
+                "DESTROYED"
+              ]
+            },
+            "createdAt": {
+              "$ref": "#/components/schemas/Milliseconds"
+            },
+            "encryptions": {
+              "type": "integer"
+            },
+            "quiet": {
+              "description": "The period in which the version has decrypted nothing, up to the time when the record is complete.",
+              "type": "object",
+              "required": [
+                "since",
+                "ms"
+              ],
+              "properties": {
+                "since": {
+                  "$ref": "#/components/schemas/Milliseconds"
+                },
+                "until": {
+                  "$ref": "#/components/schemas/Milliseconds"
+                },
+                "ms": {
+                  "type": "integer"
+                },
+                "doubt": {
+                  "description": "Why the record is incomplete.",
+                  "type": "string"
+                }
+              }
+            },
+            "uses": {
+              "type": "array",
+              "items": {
+                "type": "object",
+                "required": [
+                  "kind",
+                  "caller",
+                  "uses",
+                  "firstAt",
+                  "lastAt"
+                ],
+                "properties": {
+                  "kind": {
+                    "type": "string",
+                    "enum": [
+                      "encrypt",
+                      "decrypt",
+                      "refused"
+                    ]
+                  },
+                  "caller": {
+                    "description": "Empty if it is unknown.",
+                    "type": "string"
+                  },
+                  "uses": {
+                    "type": "integer"
+                  },
+                  "firstAt": {
+                    "$ref": "#/components/schemas/Milliseconds"
+                  },
+                  "lastAt": {
+                    "$ref": "#/components/schemas/Milliseconds"
+                  }
+                }
+              }
+            },
+            "retirement": {
+              "$ref": "#/components/schemas/AdminRetirement"
             }
           }
         }
@@ -1693,7 +2161,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/KeyStoreName"
       },
       "expiresAt": {
-        "$ref": "#/components/schemas/Milliseconds"
+        "$ref": "#/components/schemas/Date"
       },
       "pair": {
         "description": "An existing pair to import. If absent, a random one is generated.",
@@ -1739,7 +2207,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     }
   },
   "AdminCredentialChangeRequest": {
-    "description": "`expire` needs `at`. `revoke` is permanent.",
+    "description": "`expire` requires `at`. `revoke` is permanent.",
     "type": "object",
     "additionalProperties": false,
     "required": [
@@ -1754,12 +2222,12 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         ]
       },
       "at": {
-        "$ref": "#/components/schemas/Milliseconds"
+        "$ref": "#/components/schemas/Date"
       }
     }
   },
   "PolicyDocuments": {
-    "description": "Texts of policy documents by their names.",
+    "description": "Policy documents, by name.",
     "type": "object",
     "additionalProperties": {
       "type": "string"
@@ -1826,7 +2294,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "type": "boolean"
       },
       "expectedRevision": {
-        "description": "The revision that the caller has planned for; another one is refused with `CONFLICT`.",
+        "description": "The revision that the change is based on. If another revision is current, the change is refused with `CONFLICT`.",
         "type": "integer"
       },
       "reason": {
@@ -1834,11 +2302,11 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Reason"
       },
       "wait": {
-        "description": "True (the default) answers once every instance applies the change; false, once it is written.",
+        "description": "If true (the default), the response is sent once every instance applies the change; if false, once it is written.",
         "type": "boolean"
       },
       "timeoutMs": {
-        "description": "How long to wait for the instances. Default: 30 seconds and the lease.",
+        "description": "How long to wait for the instances. Default: 30 seconds plus the lease.",
         "type": "integer",
         "minimum": 1,
         "maximum": 600000
@@ -2027,7 +2495,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     ]
   },
   "AdminOperatorRequest": {
-    "description": "A group needs `role`; a person needs `role`, `groups` or both.",
+    "description": "A group requires `role`; a person requires `role`, `groups` or both.",
     "type": "object",
     "additionalProperties": false,
     "required": [
@@ -2132,7 +2600,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/OperatorName"
       },
       "expiresAt": {
-        "$ref": "#/components/schemas/Milliseconds"
+        "$ref": "#/components/schemas/Date"
       }
     }
   },
@@ -2167,6 +2635,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
             "status",
             "createdAt",
             "createdBy",
+            "isPersonal",
             "uses"
           ],
           "properties": {
@@ -2189,6 +2658,10 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
             },
             "createdBy": {
               "type": "string"
+            },
+            "isPersonal": {
+              "description": "False if another caller created the token through a listener. Such a token can neither request nor approve a\nretirement.\n",
+              "type": "boolean"
             },
             "expiresAt": {
               "$ref": "#/components/schemas/Milliseconds"

@@ -1,6 +1,5 @@
 /**
- * Compiles validators of requests and serializers of responses from openapi.yaml when the server
- * starts.
+ * Compiles request validators and response serializers from openapi.yaml when the server starts.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js'
@@ -22,11 +21,13 @@ export type AdminRequestSchemaName =
   | 'AdminReason'
   | 'AdminKeyCreateRequest'
   | 'AdminKeyChangeRequest'
+  | 'AdminRetirementRequest'
   | 'AdminCredentialCreateRequest'
   | 'AdminCredentialChangeRequest'
   | 'AdminPolicyChangeRequest'
   | 'AdminOperatorRequest'
   | 'AdminTokenRequest'
+  | 'AdminLoginRequest'
 
 export type ResponseSchemaName =
   | 'GetKeyMetadataResponse'
@@ -45,15 +46,15 @@ export interface SchemaFault {
 export interface ApiSchemas {
   /** Product version, which is also the document's version. */
   readonly version: string
-  /** Returns the first fault of `value`, or undefined when it is valid. Never changes `value`. */
+  /** Returns the first error in `value`, or undefined if it is valid. Never modifies `value`. */
   check(name: RequestSchemaName | AdminRequestSchemaName, value: unknown): SchemaFault | undefined
   /** Returns compact JSON on a single line, with only the fields that the schema names. */
   encode<Name extends ResponseSchemaName>(name: Name, value: Schemas[Name]): string
 }
 
 /**
- * Compiled at startup, so that the first request does not wait for it. Schemas of operators'
- * requests are compiled on first use.
+ * Schemas compiled at startup, so that the first request is not delayed. Schemas for admin requests
+ * are compiled on first use.
  */
 const REQUESTS: readonly RequestSchemaName[] = [
   'GetKeyMetadataRequest',
@@ -84,7 +85,7 @@ function toStandalone(node: unknown): unknown {
   )
 }
 
-/** Base64 needs no JSON escapes, so the serializer need not look for any. */
+/** Base64 needs no JSON escapes, so the serializer can skip looking for characters to escape. */
 function toUnescaped(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(toUnescaped)
   if (typeof node !== 'object' || node === null) return node
@@ -98,7 +99,9 @@ function toFault(error: ErrorObject | undefined): SchemaFault {
 
 let compiled: ApiSchemas | undefined
 
-/** Compiled once per process, because it takes a while and the result has no state. */
+/**
+ * Compiles the schemas once per process, because this takes a while and the result has no state.
+ */
 export function createApiSchemas(): ApiSchemas {
   compiled ??= compileSchemas()
   return compiled

@@ -138,7 +138,7 @@ export interface paths {
         };
         /**
          * The page of the console
-         * @description Without authentication. It holds no data.
+         * @description Requires no authentication. The file contains no data.
          */
         get: operations["adminConsole"];
         put?: never;
@@ -158,7 +158,7 @@ export interface paths {
         };
         /**
          * The script of the console
-         * @description Without authentication. It holds no data.
+         * @description Requires no authentication. The file contains no data.
          */
         get: operations["adminConsoleScript"];
         put?: never;
@@ -178,7 +178,7 @@ export interface paths {
         };
         /**
          * The style of the console
-         * @description Without authentication. It holds no data.
+         * @description Requires no authentication. The file contains no data.
          */
         get: operations["adminConsoleStyle"];
         put?: never;
@@ -217,7 +217,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Switches, dead man's switches, instances and what they have acknowledged, and the latest events
+         * Switches, dead man's switches, instances and what they have acknowledged, and the most recent events
          * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminStatus"];
@@ -357,7 +357,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Report who fetched data keys recently, what they still work for after a kill, and until when
+         * Report who fetched data keys recently, what those keys still decrypt after a kill, and until when
          * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminExposure"];
@@ -397,7 +397,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The latest receipts, newest first
+         * The most recent receipts, newest first
          * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminReceipts"];
@@ -417,7 +417,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * One receipt
+         * A receipt, by its id
          * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminReceipt"];
@@ -459,9 +459,51 @@ export interface paths {
         /**
          * A file of an audit log
          * @description For the roles `auditor` and `admin`. The URL up to the name of the log, with a slash, is a prefix of
-         *     [c2sp.org/tlog-tiles](https://c2sp.org/tlog-tiles), so programs of others can read the log.
+         *     [c2sp.org/tlog-tiles](https://c2sp.org/tlog-tiles), so third-party programs can read the log.
          */
         get: operations["adminAuditFile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/audit/entries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search an audit log
+         * @description For the roles `auditor` and `admin`. A caller whose role is limited to some key stores gets only their entries. A
+         *     response ends after 500 entries, or after about 50,000 examined ones; continue with `next`. The listener checks that the
+         *     store vouches for the key of the log, and that this key signed its size. It does not check the entries against the tree.
+         */
+        get: operations["adminAuditEntries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/audit/proof": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A proof that an audit log contains an entry
+         * @description For the roles `auditor` and `admin`. The proof can be checked offline, with only the public key of the store.
+         */
+        get: operations["adminAuditProof"];
         put?: never;
         post?: never;
         delete?: never;
@@ -554,6 +596,52 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/admin/v1/retirements/{keyStore}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the retirements of key versions
+         * @description For every role. The list includes retirements whose version was destroyed.
+         */
+        get: operations["adminListRetirements"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/retirements/{keyStore}/{keyId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show the uses and the retirement of each version of a key
+         * @description For every role.
+         */
+        get: operations["adminListVersions"];
+        put?: never;
+        /**
+         * Request, approve or cancel the retirement of a key version
+         * @description For the roles `custodian` and `admin`. The person who approves must not be the one who made the request. A token that another caller
+         *     created through a listener can neither request nor approve, because its creator may have kept a copy. The
+         *     destruction itself is a command on a host of the control store, `latchkey keys shred`.
+         */
+        post: operations["adminChangeRetirement"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/admin/v1/credentials": {
         parameters: {
             query?: never;
@@ -606,7 +694,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The policies in force and in shadow
+         * The policies in force and in shadow mode
          * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminPolicies"];
@@ -741,7 +829,8 @@ export interface paths {
         put?: never;
         /**
          * Create a token for an operator
-         * @description For the role `admin`.
+         * @description For the role `admin`. A token for another operator can neither request nor approve a retirement. With
+         *     `control.restore.people: 2`, callers create tokens only for themselves.
          */
         post: operations["adminCreateToken"];
         delete?: never;
@@ -778,12 +867,36 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Where a command logs in
-         * @description For everyone. The values are public.
+         * Settings with which a command logs in
+         * @description Requires no authentication. The values are public.
          */
         get: operations["adminLogin"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/login/browser": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Settings with which a browser logs in
+         * @description Requires no authentication, but pages of other sites may not call it. The values are public.
+         */
+        get: operations["adminLoginStart"];
+        put?: never;
+        /**
+         * Redeem an authorization code or a refresh token of the identity provider
+         * @description Requires no authentication, but pages of other sites may not call it. The listener sends the code or token to the issuer, and keeps nothing.
+         */
+        post: operations["adminLoginRedeem"];
         delete?: never;
         options?: never;
         head?: never;
@@ -797,7 +910,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Report whether this instance wants traffic */
+        /** Report whether this instance should receive traffic */
         get: operations["ping"];
         put?: never;
         post?: never;
@@ -849,16 +962,16 @@ export interface components {
             requestMetadata: components["schemas"]["KeyRequestMetadata"];
             /** @description Up to limits.maxPlaintextBytes of the configuration, at least 4,300 bytes. */
             plaintext: components["schemas"]["Base64"];
-            /** @description AES_GCM; any other is answered with UnsupportedOperationException. */
+            /** @description AES_GCM; any other value gets UnsupportedOperationException. */
             encryptionAlgorithm: string;
             /** @description Up to limits.maxAadBytes of the configuration, at least 8,192 bytes. */
             additionalAuthenticatedData?: components["schemas"]["Base64"];
-            /** @description SHA_256; any other is answered with UnsupportedOperationException. */
+            /** @description SHA_256; any other value gets UnsupportedOperationException. */
             ciphertextDataIntegrityValueAlgorithm?: string;
         };
         EncryptResponse: {
             ciphertext: components["schemas"]["Base64"];
-            /** @description One byte of format, then the key version in four bytes, big-endian. */
+            /** @description A format byte, then the key version in four bytes, big-endian. */
             ciphertextMetadata: components["schemas"]["Base64"];
             initializationVector: components["schemas"]["Base64"];
             authenticationTag: components["schemas"]["Base64"];
@@ -913,7 +1026,7 @@ export interface components {
                 reason?: string;
                 message: string;
                 hint?: string;
-                /** @description All faults of policies that are not valid. */
+                /** @description All errors in policies that are not valid. */
                 faults?: {
                     path: string;
                     message: string;
@@ -922,6 +1035,8 @@ export interface components {
         };
         /** @description Milliseconds since the Unix epoch. */
         Milliseconds: number;
+        /** @description Milliseconds since the Unix epoch, in the years 1970 to 9999. */
+        Date: number;
         /**
          * @description Which of Encrypt and Decrypt to stop. `both` also stops the other two operations.
          * @enum {string}
@@ -944,7 +1059,7 @@ export interface components {
                 vpc?: string;
             };
         };
-        /** @description Stored as one line of at most 500 characters; longer text is cut, and line breaks become spaces. */
+        /** @description Stored as one line of at most 500 characters; longer text is truncated, and line breaks become spaces. */
         Reason: string;
         Switch: {
             id: string;
@@ -961,12 +1076,12 @@ export interface components {
             scope: components["schemas"]["SwitchScope"];
             direction?: components["schemas"]["Direction"];
             reason: components["schemas"]["Reason"];
-            until?: components["schemas"]["Milliseconds"];
-            /** @description True (the default) answers once every instance refuses; false answers once the switch is written. */
+            until?: components["schemas"]["Date"];
+            /** @description If true (the default), the response is sent once every instance refuses; if false, once the switch is committed. */
             wait?: boolean;
             /**
-             * @description How long to retry the write and to wait for the instances; after that the answer is `UNAVAILABLE`.
-             *     Default: 30 seconds for a store that does not answer, plus the lease of the instances.
+             * @description How long to retry writing the switch and to wait for the instances; after that, the response is `UNAVAILABLE`.
+             *     Default: 30 seconds for a store that does not respond, plus the lease of the instances.
              */
             timeoutMs?: number;
         };
@@ -989,7 +1104,7 @@ export interface components {
         };
         AdminStopResponse: {
             /**
-             * @description `revoked`: no instance answers what the switch blocks. `written`: the switch is in force on every
+             * @description `revoked`: no instance serves requests that the switch blocks. `written`: the switch is in force on every
              *     instance that has read its epoch.
              * @enum {string}
              */
@@ -1000,7 +1115,7 @@ export interface components {
             elapsedMs?: number;
             instances?: components["schemas"]["InstanceOutcome"][];
             receipt?: components["schemas"]["SignedReceipt"];
-            /** @description A doubt about the scope, such as an unknown key. The switch is in force regardless. */
+            /** @description A warning about the scope, such as an unknown key. The switch is in force regardless. */
             warning?: string;
         };
         AdminRehearsalRequest: {
@@ -1032,7 +1147,7 @@ export interface components {
             };
             /** @description All recorded requests. */
             requests: number;
-            /** @description Requests that were answered and would have been refused. */
+            /** @description Requests that succeeded and would have been refused. */
             wouldBeRefused: number;
             /** @description Requests that were refused for another reason. */
             refusedAnyway: number;
@@ -1084,7 +1199,7 @@ export interface components {
             until: components["schemas"]["Milliseconds"];
             exposures: components["schemas"]["Exposure"][];
             probesLeftOut: components["schemas"]["ProbesLeftOut"];
-            /** @description Switches that approach seven days, after which DynamoDB and Aurora act irreversibly. */
+            /** @description Switches that are approaching seven days, after which DynamoDB and Aurora act irreversibly. */
             longKills: {
                 id: string;
                 scope: string;
@@ -1119,9 +1234,9 @@ export interface components {
             /** @enum {string} */
             action: "start" | "renew" | "close" | "end";
             reason: components["schemas"]["Reason"];
-            /** @description Time until the key store closes without a renewal. `start` needs it; `renew` may change it. */
+            /** @description How long the key store stays open without a renewal. `start` requires it; `renew` may change it. */
             ttlMs?: number;
-            /** @description False refuses whatever gives access back, even for the role `admin`. */
+            /** @description If false, every change that restores access is refused, even for the role `admin`. */
             mayRestore?: boolean;
         };
         AdminDrillRequest: {
@@ -1134,17 +1249,61 @@ export interface components {
             name: string;
             /** @description Roles, with the key stores that they are limited to. */
             role: string;
+            /** @description What the caller may do for at least one key store. */
             permissions: string[];
+            /** @description What the caller may do for all key stores. */
+            everywhere: string[];
             keyStores: string[];
-            /** @description The same key stores, with their URI prefix and the entry of `backends` that holds their keys. */
+            /** @description The same key stores, with what the caller may do there, their URI prefix, and the entry of `backends` that holds their keys. */
             stores: {
                 name: string;
                 prefix: string;
                 backend?: string;
+                permissions: string[];
             }[];
+        };
+        AdminLoginStart: {
+            authorizationEndpoint: string;
+            clientId: string;
+            scope: string;
+        };
+        /** @description `code`, `verifier` and `redirectUri`; or `refreshToken`. */
+        AdminLoginRequest: {
+            code?: string;
+            /** @description RFC 7636, section 4.1. */
+            verifier?: string;
+            redirectUri?: string;
+            refreshToken?: string;
+        };
+        AdminLoginSession: {
+            /** @description The ID token. */
+            token: string;
+            refreshToken?: string;
         };
         AdminAuditLogs: {
             logs: string[];
+        };
+        AdminAuditPage: {
+            /** @description Full name of the log. */
+            origin: string;
+            /** @description Entries that the checkpoint covers. */
+            size: number;
+            entries: {
+                index: number;
+                /** @description docs/audit.md describes its fields. */
+                entry: {
+                    /** @constant */
+                    kind: "request";
+                } & {
+                    [key: string]: unknown;
+                };
+            }[];
+            /** @description Where to continue: the next `from` or, newest first, the next `before`. Absent at the end. */
+            next?: number;
+        };
+        AdminAuditProof: {
+            /** @description A proof as c2sp.org/tlog-proof describes it. */
+            proof: string;
         };
         AdminReceiptKey: {
             /** @constant */
@@ -1244,11 +1403,25 @@ export interface components {
             canEncrypt: boolean;
             canDecrypt: boolean;
             createdAt?: components["schemas"]["Milliseconds"];
+            activateAt?: components["schemas"]["Milliseconds"];
+            deactivateAt?: components["schemas"]["Milliseconds"];
+            /**
+             * @description `PRE_ACTIVE` before `activateAt`: every request for the key is refused. `DEACTIVATED` from `deactivateAt` on:
+             *     the key only decrypts.
+             * @enum {string}
+             */
+            dateState?: "PRE_ACTIVE" | "DEACTIVATED";
             /** @description Why a key on a token is not served. */
             problem?: {
                 /** @enum {string} */
                 kind: "AMBIGUOUS" | "UNUSABLE" | "REPLACED";
                 reason: string;
+            };
+            /** @description Groups of the key in the policy document `labels`; absent from a key without groups. */
+            groups?: string[];
+            /** @description Tags of the key in the policy document `labels`; absent from a key without tags. */
+            tags?: {
+                [key: string]: string;
             };
             versions: {
                 version: number;
@@ -1267,6 +1440,8 @@ export interface components {
         };
         AdminKeys: {
             keys: components["schemas"]["AdminKey"][];
+            /** @description What could not be read, in a sentence each; absent if nothing is missing. */
+            warnings?: string[];
         };
         AdminKeyCreateRequest: {
             keyId: string;
@@ -1274,16 +1449,32 @@ export interface components {
             canDecrypt: boolean;
             /** @description The 32 bytes to import, in Base64. If absent, random material is generated. */
             material?: string;
+            activateAt?: components["schemas"]["Date"];
+            deactivateAt?: components["schemas"]["Date"];
+            /** @description The record of the key ceremony that created `material`. It is written to the control log with the import. */
+            ceremony?: {
+                /** @description SHA-256 of the record in hex. */
+                sha256: string;
+                /** @description Size of the record. */
+                bytes: number;
+                /** @description Names of the people who were present. */
+                witnesses: string[];
+            };
         };
         /**
-         * @description `destroy-version` needs `version`, and shreds its material permanently. `trust` needs `reason`, and accepts the
-         *     key that is on a token now.
+         * @description `destroy-version` needs `version`, and shreds its material permanently, unless the version is being retired. `trust` needs `reason`, and accepts the
+         *     key that is on a token now. `set-dates` sets `activateAt` and `deactivateAt`: `null` removes a date, and a date
+         *     that is not given stays as it is.
          */
         AdminKeyChangeRequest: {
             /** @enum {string} */
-            action: "rotate" | "disable" | "enable" | "destroy-version" | "trust";
+            action: "rotate" | "disable" | "enable" | "destroy-version" | "trust" | "set-dates";
             version?: number;
             reason?: components["schemas"]["Reason"];
+            /** @description Milliseconds since the Unix epoch, in the years 1970 to 9999. */
+            activateAt?: number | null;
+            /** @description Milliseconds since the Unix epoch, in the years 1970 to 9999. */
+            deactivateAt?: number | null;
         };
         AdminKeyChange: {
             key: components["schemas"]["AdminKey"];
@@ -1292,6 +1483,72 @@ export interface components {
                 version: number;
                 recorded?: string;
                 found?: string;
+            }[];
+        };
+        /**
+         * @description `request` needs `reason`, `quietForMs` and `waitForMs`, and a record without a Decrypt for that long. `approve` makes
+         *     the version refuse Decrypt. `cancel` needs `reason`; the version decrypts again.
+         */
+        AdminRetirementRequest: {
+            /** @enum {string} */
+            action: "request" | "approve" | "cancel";
+            version: number;
+            reason?: components["schemas"]["Reason"];
+            /** @description How long the version must have decrypted nothing, from a day to 365 days. */
+            quietForMs?: number;
+            /** @description How long the version refuses Decrypt before it may be destroyed, from 7 to 30 days. */
+            waitForMs?: number;
+        };
+        AdminActor: {
+            operator: string;
+            /** @description Who counts as one person. */
+            identity: string;
+        };
+        AdminRetirement: {
+            keyStore: string;
+            keyId: string;
+            version: number;
+            reason: string;
+            requestedBy: components["schemas"]["AdminActor"];
+            requestedAt: components["schemas"]["Milliseconds"];
+            quietForMs: number;
+            waitForMs: number;
+            /** @description Absent until a second person approves. From `at` on, the version refuses Decrypt. */
+            approval?: {
+                operator: string;
+                identity: string;
+                at: components["schemas"]["Milliseconds"];
+            };
+            destroyingSince?: components["schemas"]["Milliseconds"];
+        };
+        AdminRetirements: {
+            retirements: components["schemas"]["AdminRetirement"][];
+        };
+        AdminVersionReports: {
+            versions: {
+                version: number;
+                /** @enum {string} */
+                state: "CURRENT" | "PREVIOUS" | "DESTROYED";
+                createdAt?: components["schemas"]["Milliseconds"];
+                encryptions?: number;
+                /** @description The period in which the version has decrypted nothing, up to the time when the record is complete. */
+                quiet: {
+                    since: components["schemas"]["Milliseconds"];
+                    until?: components["schemas"]["Milliseconds"];
+                    ms: number;
+                    /** @description Why the record is incomplete. */
+                    doubt?: string;
+                };
+                uses: {
+                    /** @enum {string} */
+                    kind: "encrypt" | "decrypt" | "refused";
+                    /** @description Empty if it is unknown. */
+                    caller: string;
+                    uses: number;
+                    firstAt: components["schemas"]["Milliseconds"];
+                    lastAt: components["schemas"]["Milliseconds"];
+                }[];
+                retirement?: components["schemas"]["AdminRetirement"];
             }[];
         };
         AdminCredential: {
@@ -1311,7 +1568,7 @@ export interface components {
         };
         AdminCredentialCreateRequest: {
             keyStore: components["schemas"]["KeyStoreName"];
-            expiresAt?: components["schemas"]["Milliseconds"];
+            expiresAt?: components["schemas"]["Date"];
             /** @description An existing pair to import. If absent, a random one is generated. */
             pair?: {
                 accessKeyId: string;
@@ -1324,13 +1581,13 @@ export interface components {
             secretAccessKey: string;
             expiresAt?: components["schemas"]["Milliseconds"];
         };
-        /** @description `expire` needs `at`. `revoke` is permanent. */
+        /** @description `expire` requires `at`. `revoke` is permanent. */
         AdminCredentialChangeRequest: {
             /** @enum {string} */
             action: "expire" | "revoke";
-            at?: components["schemas"]["Milliseconds"];
+            at?: components["schemas"]["Date"];
         };
-        /** @description Texts of policy documents by their names. */
+        /** @description Policy documents, by name. */
         PolicyDocuments: {
             [key: string]: string;
         };
@@ -1353,13 +1610,13 @@ export interface components {
             revision?: number;
             /** @description True: return the change without writing it. */
             dryRun?: boolean;
-            /** @description The revision that the caller has planned for; another one is refused with `CONFLICT`. */
+            /** @description The revision that the change is based on. If another revision is current, the change is refused with `CONFLICT`. */
             expectedRevision?: number;
             /** @description Required to write the change. */
             reason?: components["schemas"]["Reason"];
-            /** @description True (the default) answers once every instance applies the change; false, once it is written. */
+            /** @description If true (the default), the response is sent once every instance applies the change; if false, once it is written. */
             wait?: boolean;
-            /** @description How long to wait for the instances. Default: 30 seconds and the lease. */
+            /** @description How long to wait for the instances. Default: 30 seconds plus the lease. */
             timeoutMs?: number;
         };
         AdminPolicyChange: {
@@ -1409,7 +1666,7 @@ export interface components {
         OperatorName: string;
         /** @enum {string} */
         OperatorRole: "viewer" | "auditor" | "operator" | "custodian" | "admin";
-        /** @description A group needs `role`; a person needs `role`, `groups` or both. */
+        /** @description A group requires `role`; a person requires `role`, `groups` or both. */
         AdminOperatorRequest: {
             name: components["schemas"]["OperatorName"];
             /** @enum {string} */
@@ -1434,7 +1691,7 @@ export interface components {
         };
         AdminTokenRequest: {
             operator: components["schemas"]["OperatorName"];
-            expiresAt?: components["schemas"]["Milliseconds"];
+            expiresAt?: components["schemas"]["Date"];
         };
         AdminNewToken: {
             id: string;
@@ -1448,6 +1705,11 @@ export interface components {
                 status: "ACTIVE" | "EXPIRED" | "REVOKED";
                 createdAt: components["schemas"]["Milliseconds"];
                 createdBy: string;
+                /**
+                 * @description False if another caller created the token through a listener. Such a token can neither request nor approve a
+                 *     retirement.
+                 */
+                isPersonal: boolean;
                 expiresAt?: components["schemas"]["Milliseconds"];
                 revokedAt?: components["schemas"]["Milliseconds"];
                 uses: number;
@@ -1547,6 +1809,8 @@ export interface components {
         /** @description The reason for the refusal */
         AdminError: {
             headers: {
+                /** @description Seconds until the caller may try again, if too many calls wait for the same resource. */
+                "Retry-After"?: number;
                 [name: string]: unknown;
             };
             content: {
@@ -1732,7 +1996,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It serves. */
+            /** @description The server serves KMS. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1742,7 +2006,7 @@ export interface operations {
                 };
             };
             404: components["responses"]["AdminError"];
-            /** @description It does not serve. */
+            /** @description The server does not serve KMS. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1863,7 +2127,7 @@ export interface operations {
     adminStatus: {
         parameters: {
             query?: {
-                /** @description How many of the latest events to return. Default: 100. */
+                /** @description How many of the most recent events to return. Default: 100. Looks at the most recent 10,000 events, or at this many if that is more; for a caller whose roles are limited to some key stores, at the most recent 500. */
                 events?: number;
             };
             header?: never;
@@ -2090,9 +2354,9 @@ export interface operations {
                 keyStore?: string;
                 /** @description Report only this key of `keyStore`. */
                 keyId?: string;
-                /** @description Report only what this switch stops. Cannot be combined with other parameters. */
+                /** @description Report only keys that this switch stops. Cannot be combined with other parameters. */
                 switch?: string;
-                /** @description Start of the period. Default: everything kept (`activity.retention`). */
+                /** @description Start of the period. Default: everything recorded (`activity.retention`). */
                 since?: components["schemas"]["Milliseconds"];
                 /** @description `true` includes requests of Latchkey's own tools (default: `false`). */
                 probes?: boolean;
@@ -2103,7 +2367,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The exposures, the latest fetch first. */
+            /** @description The exposures, most recent fetch first. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2153,7 +2417,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description At most a hundred receipts. */
+            /** @description At most a hundred receipts, among about the last 10,000 events. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2205,7 +2469,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Their names, the control log included. Empty if there is none. */
+            /** @description Names of the logs, including the control log. Empty if there are none. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2247,6 +2511,92 @@ export interface operations {
                     };
                 };
             };
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminAuditEntries: {
+        parameters: {
+            query: {
+                /** @description A name from `/admin/v1/audit/logs`. */
+                log: string;
+                /** @description First index to read. Default: the first entry. */
+                from?: number;
+                /** @description Index after the last one to read. Default: the size of the log. */
+                before?: number;
+                /** @description `oldest` or `newest` first. Default: `oldest`. */
+                order?: "oldest" | "newest";
+                /** @description Largest number of entries to return. Default: 500. */
+                limit?: number;
+                /** @description Start of the period. */
+                since?: components["schemas"]["Milliseconds"];
+                /** @description End of the period, which is not included. */
+                until?: components["schemas"]["Milliseconds"];
+                /** @description Return only entries with this `kmsRequestId`. */
+                requestId?: string;
+                /** @description Return only entries of this ARN, in which `*` stands for any characters, or of the principal with this hash. */
+                principal?: string;
+                /** @description Return only entries of this key store. */
+                keyStore?: string;
+                /** @description Return only entries of this key. */
+                keyId?: string;
+                /** @description Return only entries of this operation. */
+                operation?: string;
+                /** @description Return only entries with this outcome: `allowed`, `refused` or `failed`. */
+                outcome?: string;
+                /** @description Return only entries with this access class. */
+                accessClass?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Entries of requests that match. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminAuditPage"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminAuditProof: {
+        parameters: {
+            query: {
+                /** @description A name from `/admin/v1/audit/logs`. */
+                log: string;
+                /** @description Index of an entry. A caller whose role is limited to some key stores can name only entries of requests to those. */
+                index: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The proof. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminAuditProof"];
+                };
+            };
+            400: components["responses"]["AdminError"];
             401: components["responses"]["AdminError"];
             403: components["responses"]["AdminError"];
             404: components["responses"]["AdminError"];
@@ -2412,6 +2762,102 @@ export interface operations {
             503: components["responses"]["AdminError"];
         };
     };
+    adminListRetirements: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the key store. */
+                keyStore: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The retirements of the key store. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminRetirements"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminListVersions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the key store. */
+                keyStore: string;
+                /** @description External key id. */
+                keyId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The versions of the key. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminVersionReports"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminChangeRetirement: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the key store. */
+                keyStore: string;
+                /** @description External key id. */
+                keyId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdminRetirementRequest"];
+            };
+        };
+        responses: {
+            /** @description The retirement after the change; after a cancellation, as it was before. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminRetirement"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            409: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
     adminCredentials: {
         parameters: {
             query?: never;
@@ -2540,7 +2986,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The planned change, and with `dryRun` false its epoch. */
+            /** @description The planned change and, if `dryRun` is false, its epoch. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2623,7 +3069,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What was recorded since then. */
+            /** @description The recorded requests since `since`. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2707,7 +3153,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is removed. */
+            /** @description The operator or group is removed. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2822,7 +3268,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Settings of the identity provider's device flow. */
+            /** @description The identity provider, and the values for its device flow. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2834,10 +3280,65 @@ export interface operations {
             404: components["responses"]["AdminError"];
         };
     };
+    adminLoginStart: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The identity provider, and the values for its authorization code flow. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminLoginStart"];
+                };
+            };
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminLoginRedeem: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["AdminLoginRequest"];
+            };
+        };
+        responses: {
+            /** @description The session. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminLoginSession"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            404: components["responses"]["AdminError"];
+            415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
     ping: {
         parameters: {
             query?: {
-                /** @description If present, the answer also depends on the cached health of the key managers. */
+                /** @description If present, the response also depends on the cached health of the key managers. */
                 deep?: string;
             };
             header?: never;
@@ -2846,7 +3347,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The instance wants traffic. */
+            /** @description The instance should receive traffic. */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -1,32 +1,36 @@
 /**
- * Answers policy questions on the request path, using the policies in force and those in shadow,
- * and counts the decisions.
+ * Decides requests by policy on the request path, using the policies in force and the shadow
+ * policies, and counts the decisions.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { type Decision, type DenialReason, type Engine, createEngine } from './engine.ts'
 import { type Documents, type PolicySet, compileDocuments } from './policy-set.ts'
 import type { PolicyRequest } from './facts.ts'
 
-/** The policies in force and those in shadow mode. */
+/** The policies in force and the shadow policies. */
 export interface PolicyState {
-  /** Number of changes to the store's policies; 0 before the first, and for policies in files. */
+  /**
+   * Number of changes to the store's policies; 0 before the first change, and for policies in
+   * files.
+   */
   readonly revision: number
   readonly enforced: Documents
   /**
-   * The documents in force, with those in shadow replacing them; undefined if none are in shadow.
+   * The documents in force, with shadow documents replacing those of the same name; undefined if
+   * there are no shadow documents.
    */
   readonly shadow: Documents | undefined
 }
 
-/** State of a request from its decision until its answer leaves. */
+/** The policy state of a request, from its decision until its response is sent. */
 export interface PolicyPass {
   /** False if there is no policy at all. */
   readonly isAsked: boolean
   readonly denial: DenialReason | undefined
-  /** Ids of the policies that decided. */
+  /** Ids of the policies that decided the request. */
   readonly policies: readonly string[]
   readonly revision: number
-  /** Decision of the policies in shadow mode, if there are any. */
+  /** Decision of the shadow policies, if there are any. */
   readonly shadow: Decision | undefined
   readonly generation: number
   readonly toRequest: () => PolicyRequest
@@ -36,16 +40,16 @@ export interface PolicyStats {
   readonly revision: number
   readonly enforced: number
   readonly shadow: number
-  /** Decisions since the start, by `enforced allow`, `shadow deny` and so on. */
+  /** Decisions since startup, by kind: `enforced allow`, `shadow deny` and so on. */
   readonly decisions: Readonly<Record<string, number>>
-  /** Number of decisions for which Cedar was asked. */
+  /** Number of decisions that required a Cedar evaluation. */
   readonly evaluations: number
 }
 
 /** Policies that are ready to be applied in one step. */
 export interface PreparedPolicies {
   readonly state: PolicyState
-  /** Undefined if they cannot be used, so that everything is denied. */
+  /** Undefined if the policies cannot be used; everything is then denied. */
   readonly sets:
     { readonly enforced: PolicySet; readonly shadow: PolicySet | undefined } | undefined
 }
@@ -84,7 +88,7 @@ export function createAuthorizer(): Authorizer {
   let shadow: Engine | undefined
   const sizes = { enforced: 0, shadow: 0 }
   const decisions: Record<string, number> = {}
-  /** Evaluations made by engines that are closed. */
+  /** Number of evaluations by engines that are closed. */
   let evaluations = 0
 
   function count(set: 'enforced' | 'shadow', decision: Decision): Decision {

@@ -11,7 +11,10 @@ export interface PolicyCase {
   readonly name: string
   readonly request: PolicyRequest
   readonly expect: 'allow' | 'deny'
-  /** Ids of the policies that must have decided; undefined if any may. */
+  /**
+   * Ids of the policies that must have decided the request; undefined if any policy may have
+   * decided it.
+   */
   readonly by: readonly string[] | undefined
 }
 
@@ -29,7 +32,7 @@ const METADATA = [
   ...['awsSourceVpc', 'awsSourceVpce'],
 ] as const
 
-/** Fields of a request with their defaults. */
+/** Names of the fields that a request may have. */
 const FIELDS = new Set<string>([
   ...METADATA,
   ...['keyStore', 'key', 'operation', 'other', 'at', 'credentialId', 'credentialAge', 'clientName'],
@@ -37,8 +40,8 @@ const FIELDS = new Set<string>([
 ])
 
 /**
- * @throws PolicyError POLICY_INVALID with every fault
- * @param now time of a request that gives none
+ * @throws PolicyError POLICY_INVALID listing every error
+ * @param now time to use for a request that does not state one
  */
 export function parseCases(path: string, text: string, now: number): readonly PolicyCase[] {
   const faults: PolicyFault[] = []
@@ -46,7 +49,7 @@ export function parseCases(path: string, text: string, now: number): readonly Po
   const list: unknown = isSettings(file) ? file['cases'] : undefined
   const defaults: unknown = isSettings(file) ? (file['defaults'] ?? {}) : {}
   if (faults.length === 0 && (!Array.isArray(list) || list.length === 0)) {
-    faults.push({ path, message: 'expected cases: a list with at least one' })
+    faults.push({ path, message: 'expected cases: a list with at least one case' })
   }
   if (!isSettings(defaults))
     faults.push({ path: `${path}: defaults`, message: 'expected settings' })
@@ -78,7 +81,7 @@ export function parseCases(path: string, text: string, now: number): readonly Po
   return cases
 }
 
-/** Parses a single request. @throws PolicyError POLICY_INVALID with every fault */
+/** Parses a single request. @throws PolicyError POLICY_INVALID listing every error */
 export function parseRequest(path: string, text: string, now: number): PolicyRequest {
   const faults: PolicyFault[] = []
   const settings = parseYaml(path, text, faults)
@@ -90,7 +93,7 @@ export function parseRequest(path: string, text: string, now: number): PolicyReq
   return request
 }
 
-/** Returns the request of a log line. Fields that the line lacks count as absent. */
+/** Returns the request that a log line describes. Fields that the line lacks count as absent. */
 export function parseLogLine(line: Settings): PolicyRequest | undefined {
   const { keyStore, keyId, operation, time } = line
   const isRequest = typeof keyStore === 'string' && typeof keyId === 'string'
@@ -150,12 +153,12 @@ function toRequest(
   }
   for (const name of Object.keys(given).filter((one) => !FIELDS.has(one))) {
     const near = suggest(name, [...FIELDS])
-    fault(name, `is not a field${near === undefined ? '' : `; did you mean ${near}?`}`)
+    fault(name, `is not a known field${near === undefined ? '' : `; did you mean ${near}?`}`)
   }
   const text = (name: string) => {
     const value = given[name]
     if (value === undefined || typeof value === 'string') return value
-    fault(name, 'expected text; put a number in quotes')
+    fault(name, 'expected a string; put a number in quotes')
     return undefined
   }
   const count = (name: string, otherwise: number) => {
@@ -192,7 +195,7 @@ function toRequest(
     keyStore: text('keyStore') ?? '',
     keyId: text('key') ?? '',
     operation: operation as KeyOperation,
-    // Defaults to a call that KMS makes without a service.
+    // The default is a call to KMS that no service made on the caller's behalf.
     metadata: {
       kmsOperation: operation === 'GetKeyMetadata' ? 'DescribeKey' : operation,
       ...metadata,

@@ -1,4 +1,4 @@
-/** Wraps Cedar, compiled to WebAssembly, in typed answers. It is loaded at its first use. */
+/** Typed wrapper around Cedar, which is compiled to WebAssembly and loaded on first use. */
 // SPDX-License-Identifier: Apache-2.0
 import { setFlagsFromString } from 'node:v8'
 import type * as CedarPackage from '@cedar-policy/cedar-wasm/nodejs'
@@ -13,16 +13,16 @@ import { type ErrorOptionsWithHint, LatchkeyError } from '../core/errors.ts'
 import { SCHEMA } from './schema.ts'
 
 export type PolicyErrorCode =
-  | 'POLICY_INVALID' // policies or labels are not valid; every fault is listed
+  | 'POLICY_INVALID' // policies or labels are not valid; every error is listed
   | 'POLICY_NOT_FOUND' // there is no such document or revision
   | 'POLICY_UNCHANGED' // the change would have no effect
-  | 'POLICY_IN_FILES' // policies come from a folder (policy.folder), so those of the store cannot be changed
-  | 'POLICY_CHANGED' // the policies were changed meanwhile
-  | 'POLICY_NOT_EVERYWHERE' // the wait ended before every instance applied the policies
+  | 'POLICY_IN_FILES' // policies come from a folder (policy.folder), so policies in the store cannot be changed
+  | 'POLICY_CHANGED' // the policies changed in the meantime
+  | 'POLICY_NOT_EVERYWHERE' // the timeout expired before every instance applied the policies
   | 'POLICY_TESTS_FAILED' // a case did not give the expected result
   | 'POLICY_FAILED' // Cedar refused a call
 
-/** A fault in a document. */
+/** An error in a document. */
 export interface PolicyFault {
   /** `NAME.cedar:LINE:COLUMN`, or only the name of the document. */
   readonly path: string
@@ -45,7 +45,7 @@ export class PolicyError extends LatchkeyError<PolicyErrorCode> {
 }
 
 export type { AuthorizationCall, PolicyJson }
-/** A call without its policies. */
+/** An evaluation request without its policies. */
 export type EvaluationRequest = Omit<StatefulAuthorizationCall, 'preparsedPolicySetId'>
 
 /** A message from Cedar; `offset` counts bytes of UTF-8 from the start of the text. */
@@ -56,13 +56,13 @@ export interface Complaint {
 
 export interface Evaluation {
   readonly decision: 'allow' | 'deny'
-  /** Ids of the policies that decided; empty when none applies. */
+  /** Ids of the policies that decided the request; empty when none applies. */
   readonly policies: readonly string[]
   /** Policies that could not be evaluated. Cedar skips them. */
   readonly errors: readonly { readonly policyId: string; readonly message: string }[]
 }
 
-/** Texts of policies by id. */
+/** Policies in Cedar syntax, by id. */
 export type PolicyTexts = Readonly<Record<string, string>>
 
 export interface Validation {
@@ -72,16 +72,16 @@ export interface Validation {
 
 export interface Cedar {
   /**
-   * Splits a text into its policies, in order and as written, or returns the faults that prevent
-   * it.
+   * Splits a document into its policies, in order and as written, or returns the errors that
+   * prevent it.
    */
   split(text: string): { readonly policies: readonly string[] } | { readonly faults: Complaint[] }
-  /** @throws PolicyError POLICY_FAILED for a text that `split` did not return */
+  /** @throws PolicyError POLICY_FAILED for a policy that `split` did not return */
   toJson(policy: string): PolicyJson
   toText(policy: PolicyJson): string
-  /** Strict validation against the published schema. */
+  /** Validates strictly against the published schema. */
   validate(policies: PolicyTexts): Validation
-  /** Stores a set under a name, replacing an earlier one. */
+  /** Stores a policy set under a name, replacing any earlier set of that name. */
   prepare(name: string, policies: PolicyTexts): void
   /** @param name as passed to `prepare` @throws PolicyError POLICY_FAILED */
   evaluate(name: string, request: EvaluationRequest): Evaluation
@@ -98,8 +98,9 @@ export function loadCedar(): Promise<Cedar> {
 }
 
 async function load(): Promise<Cedar> {
-  // V8 of Node.js 20 ends the process ("unreachable code") when a function into which it has compiled a call of WebAssembly
-  // is deoptimized during that call. Later versions do not know the flag.
+  // In Node.js 20, V8 aborts the process ("unreachable code") when a function with an inlined
+  // WebAssembly call is deoptimized during that call. This flag disables such inlining; later
+  // versions do not have the flag.
   if (Number(process.versions.node.split('.')[0]) < 22) {
     setFlagsFromString('--no-turbo-inline-js-wasm-calls')
   }
@@ -183,7 +184,9 @@ function failed(errors: readonly DetailedError[]): PolicyError {
   return new PolicyError('POLICY_FAILED', errors.map(({ message }) => message).join('; '))
 }
 
-/** Cedar numbers them policy0, policy1, … and sorts by that name, so policy10 comes before policy2. */
+/**
+ * Cedar names the policies policy0, policy1, … and sorts by name, so policy10 comes before policy2.
+ */
 function inOrder(policies: readonly string[]): readonly string[] {
   const names = policies.map((_, i) => `policy${String(i)}`).sort()
   const places = new Map(names.map((name, i) => [name, i]))

@@ -1,5 +1,5 @@
 /**
- * Decides requests by sets of policies. Decisions are cached by exactly the fields that the
+ * Decides requests using sets of policies. Decisions are cached by exactly the fields that the
  * policies for a key and an action read. Policies that read the time, sizes or addresses are
  * evaluated separately each time.
  */
@@ -12,32 +12,35 @@ import { ACTIONS, Facts, type PolicyRequest } from './facts.ts'
 import { FIELDS, createCacheKey, isVolatile, toEvaluationRequest } from './request.ts'
 
 export type DenialReason =
-  | 'POLICY_FORBID' // a policy forbids it
-  | 'POLICY_DEFAULT' // no policy permits it
+  | 'POLICY_FORBID' // a policy forbids the request
+  | 'POLICY_DEFAULT' // no policy permits the request
   | 'POLICY_ERROR' // a policy could not be evaluated
   | 'POLICY_UNUSABLE' // the policies of the store cannot be compiled by this release
 
 export interface Decision {
-  /** Why it is denied; undefined if it is allowed. */
+  /** Reason for the denial; undefined if the request is allowed. */
   readonly denial: DenialReason | undefined
-  /** Ids of the policies that decided: those that permit, forbid or failed; empty for POLICY_DEFAULT. */
+  /**
+   * Ids of the policies that decided the request: those that permitted it, forbade it or failed;
+   * empty for POLICY_DEFAULT.
+   */
   readonly policies: readonly string[]
 }
 
-/** One set of policies, ready for requests. */
+/** Evaluates requests against one set of policies. */
 export interface Engine {
   decide(request: PolicyRequest): Decision
-  /** How often Cedar was called, and how often a decision came from the cache. */
+  /** Number of Cedar evaluations, and number of decisions served from the cache. */
   readonly stats: { readonly evaluated: number; readonly kept: number }
-  /** Releases what it holds; do not call `decide` afterwards. */
+  /** Releases the engine's resources; do not call `decide` afterwards. */
   close(): void
 }
 
 const MAX_DECISIONS = 20_000
 const MAX_TARGETS = 50_000
 /**
- * Maximum number of prepared sets of one engine. Beyond it, policies for other principals are
- * evaluated too.
+ * Maximum number of prepared sets per engine. Beyond it, every policy of a part is evaluated, even
+ * if its scope excludes the principal.
  */
 const MAX_PREPARED = 1000
 const DEFAULT: Decision = { denial: 'POLICY_DEFAULT', policies: [] }
@@ -48,7 +51,7 @@ const DEFAULT: Decision = { denial: 'POLICY_DEFAULT', policies: [] }
 const freeNames: string[] = []
 let madeNames = 0
 
-/** The policies of one key and action that are decided together. */
+/** The policies for one key and action that are evaluated together. */
 interface Part {
   readonly fields: ReadonlySet<string>
   readonly toCacheKey: (facts: Facts) => string
@@ -65,10 +68,10 @@ export function createEngine({ cedar, policies, labels }: PolicySet): Engine {
   const stats = { evaluated: 0, kept: 0 }
   /** Names of prepared sets, by the ids of their policies. */
   const namesOf = new Map<string, string>()
-  /** By key store, key id and action. */
+  /** Slices, keyed by key store, key id and action. */
   const byKeyStore = new Map<string, Map<string, Partial<Record<string, Slice>>>>()
   let targets = 0
-  /** Targets with the same policies share them. */
+  /** Targets with the same policies share their parts. */
   const parts = new Map<string, Part>()
 
   function sliceOf(request: PolicyRequest): Slice {
@@ -128,8 +131,8 @@ export function createEngine({ cedar, policies, labels }: PolicySet): Engine {
   }
 
   /**
-   * Returns the policies of a part whose scope includes the principal, or all of them if too many
-   * such sets are already prepared.
+   * Returns the policies of a part whose scope includes the principal, or all of its policies if
+   * too many sets are already prepared.
    */
   function ofPrincipal(part: Part, facts: Facts): readonly Policy[] {
     if (namesOf.size >= MAX_PREPARED) return part.policies
@@ -177,7 +180,7 @@ export function createEngine({ cedar, policies, labels }: PolicySet): Engine {
 }
 
 /**
- * Decides with the whole set in one plain call of Cedar. Every shortcut above must give the same
+ * Decides with the whole set in one plain Cedar call. Every shortcut above must give the same
  * result.
  * @param prepared name under which the whole set is prepared; without it, the set is parsed for
  * each call
@@ -198,7 +201,10 @@ function toTexts(policies: readonly Policy[]): Record<string, string> {
   return Object.fromEntries(policies.map(({ id, text }) => [id, text]))
 }
 
-/** Cedar skips a policy that fails. It could be one that forbids, so a failure denies here. */
+/**
+ * Cedar skips a policy that fails to evaluate. The policy might forbid the request, so a failure
+ * denies it here.
+ */
 function toDecision(evaluate: () => Evaluation): Decision {
   let evaluation: Evaluation
   try {
@@ -216,8 +222,8 @@ function toDecision(evaluate: () => Evaluation): Decision {
 }
 
 /**
- * The stronger decision wins, with all policies of its kind; this is the order that Cedar itself
- * follows.
+ * Denials from strongest to weakest, in Cedar's own order; undefined stands for an allowed request.
+ * The strongest one wins, with every policy that led to it.
  */
 const STRENGTH = ['POLICY_ERROR', 'POLICY_FORBID', undefined, 'POLICY_DEFAULT'] as const
 

@@ -1,6 +1,6 @@
 /**
- * Explains why a request is allowed or denied: policy by policy, with the parts of each that are
- * not satisfied.
+ * Explains why a request is allowed or denied. For each policy, the explanation lists the parts
+ * that are not satisfied.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { type Cedar, PolicyError, type PolicyJson } from './cedar.ts'
@@ -23,9 +23,9 @@ export interface PolicyVerdict {
 
 export interface Explanation {
   readonly decision: Decision
-  /** Policies that decided. */
+  /** Policies that decided the request. */
   readonly deciding: readonly PolicyVerdict[]
-  /** Policies for this key and action that fail in only one part. */
+  /** Policies for this key and action in which exactly one part is not satisfied. */
   readonly almost: readonly PolicyVerdict[]
   /** All other policies. */
   readonly others: readonly PolicyVerdict[]
@@ -45,7 +45,7 @@ export function explain(set: PolicySet, request: PolicyRequest): Explanation {
       })
       return errors.length > 0 ? undefined : policies.length > 0
     } catch (error) {
-      // A number beyond 2^53 does not survive the JSON form of the part.
+      // The JSON form of a part cannot represent a number beyond 2^53.
       if (error instanceof PolicyError) return undefined
       throw error
     }
@@ -74,7 +74,9 @@ function isForRequest(
   return policies.some((policy) => policy.id === id && isFor(policy.json, target))
 }
 
-/** Reports whether a policy applies, whatever its effect; undefined if it cannot be evaluated. */
+/**
+ * Reports whether a policy applies, regardless of its effect; undefined if it cannot be evaluated.
+ */
 type Holds = (policy: string | PolicyJson) => boolean | undefined
 
 function judge({ cedar }: PolicySet, policy: Policy, holds: Holds): PolicyVerdict {
@@ -93,8 +95,8 @@ function judge({ cedar }: PolicySet, policy: Policy, holds: Holds): PolicyVerdic
     { ...any, resource: json.resource },
     ...conditionsOf(json).map((condition) => ({ ...any, conditions: [condition] })),
   ]
-  // A part that fails to evaluate on its own depends on an earlier one: `context.viaService.name`
-  // on `context has viaService`.
+  // A part that fails to evaluate on its own depends on an earlier part; for example,
+  // `context.viaService.name` depends on `context has viaService`.
   const broken = parts.filter((part) => holds(part) === false)
   const failing = parts.filter((part) => holds(part) === undefined)
   const missing = broken.length > 0 ? broken : failing

@@ -11,7 +11,7 @@ import {
   parseViaService,
 } from './principal.ts'
 
-/** Operations that policies decide. */
+/** Operations that policies allow or deny. */
 export type KeyOperation = Exclude<Operation, 'GetHealthStatus'>
 
 export interface PolicyRequest {
@@ -19,7 +19,7 @@ export interface PolicyRequest {
   readonly keyId: string
   readonly operation: KeyOperation
   readonly metadata: Partial<RequestMetadata>
-  /** Version of the key that encrypts. */
+  /** Version that the key currently encrypts with. */
   readonly keyVersion: number
   /** Wall times, milliseconds since the Unix epoch. */
   readonly keyCreatedAt?: number | undefined
@@ -29,7 +29,7 @@ export interface PolicyRequest {
   readonly clientName?: string | undefined
   readonly remoteAddress: string
   readonly aadBytes: number
-  /** For Decrypt, the same as the size of its ciphertext. */
+  /** Size of the plaintext; for Decrypt, this is also the size of the ciphertext. */
   readonly plaintextBytes: number
 }
 

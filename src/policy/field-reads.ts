@@ -14,13 +14,13 @@ const PARENT_FIELDS: ReadonlyMap<string, string> = new Map([
   ['XKS::Account', 'principal.account'],
   ['XKS::Role', 'principal.roles'],
   ['XKS::AwsService', 'principal.service'],
-  // `in` also holds for the entity itself.
+  // An entity is also `in` itself, so this constraint reads the principal.
   ['XKS::Principal', 'principal'],
 ])
 
 /**
- * Covers the principal in the scope and all conditions, but not key and action in the scope: see
- * `isFor`.
+ * Covers the principal in the scope and all conditions, but not the key and action in the scope:
+ * see `isFor`.
  */
 export function findReads(policy: PolicyJson): ReadonlySet<string> {
   const reads = new Set<string>()
@@ -40,7 +40,7 @@ function noteAll(reads: Set<string>): void {
 function noteParents(reads: Set<string>, holder: object): void {
   const type = toUid((holder as Node)['entity'])?.type
   const field = type === undefined ? undefined : PARENT_FIELDS.get(type)
-  // A type that no principal belongs to, or a slot of a template.
+  // The field is undefined for a type that no principal belongs to, and for a template slot.
   if (field !== undefined) reads.add(field)
   else noteAll(reads)
 }
@@ -53,8 +53,8 @@ function toUid(entity: unknown): { readonly type: string; readonly id: string } 
 }
 
 /**
- * Returns a path such as `context.kmsKey.account` for an expression that only goes from a variable
- * into its attributes.
+ * Returns a path such as `context.kmsKey.account` for an expression that is a variable followed
+ * only by attributes.
  */
 function pathOf(expression: Node): string | undefined {
   const { Var: variable, '.': access } = expression
@@ -124,7 +124,7 @@ const OPERATORS: Readonly<Record<string, (operands: Node, reads: Set<string>) =>
     let inner = path
     for (const name of Array.isArray(attr) ? (attr as string[]) : [String(attr)]) {
       inner = `${inner}.${name}`
-      // The presence of a record is a field too.
+      // The presence of a record counts as a field.
       if (FIELDS.has(inner)) reads.add(inner)
       else note(inner, reads)
     }
@@ -140,7 +140,7 @@ const OPERATORS: Readonly<Record<string, (operands: Node, reads: Set<string>) =>
     walk(right as Node, reads)
   },
   is({ left, in: within }, reads) {
-    // The type of a variable never varies.
+    // A variable always has the same type, so testing its type reads no field.
     if (pathOf(left as Node) === undefined) walk(left as Node, reads)
     if (within !== undefined) OPERATORS['in']?.({ left, right: within }, reads)
   },

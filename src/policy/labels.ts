@@ -1,9 +1,9 @@
-/** Parses the document `labels`: which keys are in which groups, and their tags. */
+/** Parses the document `labels`, which assigns groups and tags to keys. */
 // SPDX-License-Identifier: Apache-2.0
 import { parseDocument } from 'yaml'
 import { PolicyError, type PolicyFault } from './cedar.ts'
 
-/** Name of the only document in YAML rather than Cedar. */
+/** Name of the only document that is written in YAML rather than Cedar. */
 export const LABELS = 'labels'
 
 export interface KeyLabels {
@@ -21,7 +21,7 @@ export const NO_LABELS: Labels = { of: () => NONE }
 /** `KEY_STORE/KEY_ID`, or `KEY_STORE/PREFIX*`. */
 const PATTERN = /^[a-z0-9][a-z0-9-]{0,63}\/[A-Za-z0-9._-]{0,128}\*?$/
 const NAME = /^[A-Za-z0-9._/-]{1,128}$/
-/** Number of cached answers. */
+/** Maximum number of cached results. */
 const MAX_KNOWN = 10_000
 
 interface Entry extends KeyLabels {
@@ -74,7 +74,7 @@ function readEntries(value: unknown, fault: (message: string) => void): readonly
     if (!Array.isArray(groups) || !groups.every((one) => typeof one === 'string' && NAME.test(one)))
       fault(`${pattern}.groups: expected a list of names`)
     const isTags = isRecord(tags) && Object.values(tags).every((one) => typeof one === 'string')
-    if (!isTags) fault(`${pattern}.tags: expected names with text values`)
+    if (!isTags) fault(`${pattern}.tags: expected names with string values`)
     return { pattern, groups, tags } as Entry
   })
 }

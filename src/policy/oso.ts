@@ -5,14 +5,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 export interface OsoImport {
-  /** Empty if no rule was understood. */
+  /** The translated policies; empty if no rule was understood. */
   readonly cedar: string
-  /** Parts that were not translated, and refusals that their author may not have intended. */
+  /**
+   * Parts that were not translated, and refusals that the author of the rules may not have
+   * intended.
+   */
   readonly findings: readonly OsoFinding[]
 }
 
 export interface OsoFinding {
-  /** Counted from 1; 0 for the file as a whole. */
+  /** 1-based line number; 0 for the file as a whole. */
   readonly line: number
   readonly message: string
 }
@@ -29,7 +32,7 @@ const ACTION_OF: Readonly<Record<string, string>> = {
   metadata: 'Describe',
 }
 
-/** KMS operations that call each operation of the proxy (XKS 1.0.3, requestMetadata). */
+/** KMS operations that cause each proxy operation (XKS 1.0.3, requestMetadata). */
 const KMS_OPERATIONS: Readonly<Record<string, readonly string[]>> = {
   encrypt: ['Encrypt', 'GenerateDataKey', 'GenerateDataKeyWithoutPlaintext', 'ReEncrypt'],
   decrypt: ['Decrypt', 'ReEncrypt'],
@@ -52,7 +55,7 @@ const RULE =
 /** @param text contents of a file such as oso.polar */
 export function importOso(text: string): OsoImport {
   const findings: OsoFinding[] = []
-  // Comments are replaced by spaces, so that lines keep their numbers.
+  // Comments are replaced by spaces, so that line numbers are preserved.
   const plain = text.replace(/#[^\n]*/g, '')
   const lineAt = (index: number) => plain.slice(0, index).split('\n').length
   const policies: string[] = []
@@ -66,7 +69,7 @@ export function importOso(text: string): OsoImport {
   }
   for (const [i, line] of rest.split('\n').entries()) {
     if (line.trim() !== '') {
-      findings.push({ line: i + 1, message: `was not understood: ${line.trim().slice(0, 80)}` })
+      findings.push({ line: i + 1, message: `cannot be translated: ${line.trim().slice(0, 80)}` })
     }
   }
   if (policies.length === 0) findings.push({ line: 0, message: 'no rule could be translated' })
@@ -118,7 +121,7 @@ function checkOperations(operation: string, body: string, metadata: string, note
   for (const missing of known.filter((name) => !listed.includes(name)))
     note(`kmsOperation ${missing} is not listed: ${WHAT_FAILS[missing] ?? ''}`)
   for (const other of listed.filter((name) => !known.includes(name)))
-    note(`kmsOperation ${other} never comes with "${operation}"`)
+    note(`KMS never sends kmsOperation ${other} with "${operation}"`)
 }
 
 /** Splits a body at `and`, outside of parentheses, lists and strings. */
@@ -150,8 +153,8 @@ const FIELDS: Readonly<Record<string, { readonly value: string; readonly has?: s
 }
 
 /**
- * Returns an empty text for a condition that always holds, and undefined for one that was not
- * understood.
+ * Returns an empty string for a condition that always holds, and undefined for a condition that was
+ * not understood.
  */
 function toCondition(
   part: string,
@@ -166,7 +169,7 @@ function toCondition(
     if (alternatives.flat().includes(undefined)) return undefined
     return `(${alternatives.map((all) => `(${all.join(' && ')})`).join(' || ')})`
   }
-  // The sample's idiom for "any key store".
+  // This is the sample's idiom for "any key store".
   if (part === `${names.prefix} != ""`) return ''
   const store = new RegExp(`^${escape(names.prefix)} ={1,2} "/?([^"]*)"$`).exec(part)?.[1]
   if (store !== undefined) {
@@ -188,7 +191,7 @@ function toCondition(
   // `in` with an optional string field means equality.
   const holds = new RegExp(`^("[^"]*") in ${field}$`).exec(part)
   if (holds !== null) return toComparison(holds[2] ?? '', '==', holds[1] ?? '')
-  note(`was not understood: ${part}`)
+  note(`cannot be translated: ${part}`)
   return undefined
 }
 

@@ -9,14 +9,14 @@ import { type Documents, checkDocuments } from './policy-set.ts'
 import { withShadow } from './policy-table.ts'
 
 /**
- * Polls like the certificate watcher, because change events get lost on network file systems and
- * five seconds are soon enough.
+ * Polling interval. The folder is polled, like the certificate files, because change events get
+ * lost on network file systems. A delay of five seconds is acceptable.
  */
 const LOOK_EVERY_MS = 5000
 
 /**
- * `NAME.cedar` and `labels.yaml` are in force; `NAME.shadow.cedar` and `labels.shadow.yaml` replace
- * them in shadow. Other files are ignored.
+ * Loads `NAME.cedar` and `labels.yaml`, which are in force, and `NAME.shadow.cedar` and
+ * `labels.shadow.yaml`, which replace them in shadow mode. Other files are ignored.
  * @throws a system error
  */
 export async function loadPolicyFolder(folder: string): Promise<PolicyState> {
@@ -53,7 +53,7 @@ export async function checkPolicyState({ enforced, shadow }: PolicyState): Promi
 export interface PolicyFolderDeps {
   readonly folder: string
   readonly apply: (state: PolicyState) => Promise<void>
-  /** Called once for each refusal, and again when the files or the reason change. */
+  /** Called when the files are refused, and again only when the files or the reason change. */
   readonly onFailed: (error: unknown) => void
   readonly onApplied: (state: PolicyState) => void
   /** For tests. */
@@ -62,7 +62,7 @@ export interface PolicyFolderDeps {
 
 /**
  * Applies the files now and whenever they change. If a file is invalid, all are refused and the
- * previous policies stay.
+ * previous policies stay in force.
  * @throws PolicyError POLICY_INVALID or a system error if the initial files cannot be used
  */
 export async function followPolicyFolder(deps: PolicyFolderDeps): Promise<Periodic> {

@@ -14,18 +14,18 @@ import {
 import { findReads } from './field-reads.ts'
 import { type Labels, LABELS, NO_LABELS, parseLabels } from './labels.ts'
 
-/** Texts by their names. `labels` is YAML; every other one is Cedar. */
+/** Contents of the documents, by name. `labels` is YAML; all other documents are Cedar. */
 export type Documents = ReadonlyMap<string, string>
 
 export interface Policy {
-  /** The policy's annotation `@id`, or else `DOCUMENT#N`, counted from 1. */
+  /** The policy's `@id` annotation; otherwise `DOCUMENT#N`, where N is 1-based. */
   readonly id: string
   readonly document: string
-  /** Line of its first character in the document, from 1. */
+  /** 1-based line number of its first character in the document. */
   readonly line: number
   readonly text: string
   readonly json: PolicyJson
-  /** Fields that its conditions or its principal read. */
+  /** Fields that its conditions and its principal constraint read. */
   readonly reads: ReadonlySet<string>
 }
 
@@ -47,9 +47,9 @@ const SLICE = 10
 const compiled = new Map<string, readonly Policy[]>()
 
 /**
- * Compiles without validation against the schema, which `checkDocuments` does. Yields to the event
- * loop after every few policies.
- * @throws PolicyError POLICY_INVALID with every fault
+ * Compiles documents without validating them against the schema; use `checkDocuments` for that.
+ * Yields to the event loop after every few policies.
+ * @throws PolicyError POLICY_INVALID listing every error
  */
 export async function compileDocuments(documents: Documents): Promise<PolicySet> {
   const cedar = await loadCedar()
@@ -84,9 +84,9 @@ export async function compileDocuments(documents: Documents): Promise<PolicySet>
 }
 
 /**
- * Compiles and validates strictly against the schema.
+ * Compiles documents and validates them strictly against the schema.
  * @returns the set, and Cedar's warnings about policies that can never apply
- * @throws PolicyError POLICY_INVALID with every fault
+ * @throws PolicyError POLICY_INVALID listing every error
  */
 export async function checkDocuments(
   documents: Documents,

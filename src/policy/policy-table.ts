@@ -25,7 +25,10 @@ export type PolicyChange =
   | { readonly kind: 'promote' }
   /** Discards the documents in shadow mode. */
   | { readonly kind: 'discard' }
-  /** Restores the documents in force of an earlier revision; those in shadow stay. */
+  /**
+   * Restores the documents that an earlier revision had in force; documents in shadow mode are
+   * kept.
+   */
   | { readonly kind: 'rollback'; readonly revision: number }
 
 /** Effect of a revision on one document. */
@@ -74,7 +77,10 @@ export async function loadPolicyState(reader: Reader, sealing: Sealing): Promise
   return toState(await loadEntries(reader, sealing))
 }
 
-/** Newest first. @throws StorageError STORE_TAMPERED */
+/**
+ * Returns all revisions, newest first.
+ * @throws StorageError STORE_TAMPERED
+ */
 export async function loadPolicyHistory(store: Store): Promise<readonly PolicyRevision[]> {
   const load = (reader: Reader) => loadEntries(reader, store.sealing)
   const revisions = new Map<number, PolicyRevision>()
@@ -114,7 +120,7 @@ export async function planChange(store: Store, change: PolicyChange): Promise<Pl
 /** A change that was written to the store. */
 export interface StoredChange<Noted> {
   /**
-   * Epoch of the store after it: an instance that has acknowledged this epoch applies the change.
+   * Store epoch after the change: an instance that has acknowledged this epoch applies the change.
    */
   readonly epoch: number
   readonly tag: string
@@ -122,10 +128,10 @@ export interface StoredChange<Noted> {
 }
 
 /**
- * Writes the change in one durable transaction and raises the epoch, because servers apply policies
- * like switches.
+ * Writes the change in one durable transaction and raises the epoch, because servers reload
+ * policies, like switches, at each new epoch.
  * @param note reads related state in the same transaction
- * @throws PolicyError POLICY_CHANGED if there is another revision meanwhile; StorageError
+ * @throws PolicyError POLICY_CHANGED if another revision was written in the meantime; StorageError
  */
 export async function writeChange<Noted>(
   store: Store,
@@ -139,7 +145,7 @@ export async function writeChange<Noted>(
     const now = await loadEntries(transaction, store.sealing)
     if (toState(now).revision !== before.revision) {
       throw new PolicyError('POLICY_CHANGED', 'the policies were changed in the meantime', {
-        hint: 'latchkey policy history shows the change; run the command again if it is still right',
+        hint: 'latchkey policy history shows that change; if yours is still right, run the command again',
       })
     }
     const at = clock.now()
@@ -157,8 +163,7 @@ export async function writeChange<Noted>(
 }
 
 /**
- * Returns the documents that a change touches, with its effect on each; empty if it changes
- * nothing.
+ * Returns a change's effect on each document that it touches; empty if the change has no effect.
  */
 function toEntries(
   entries: readonly StoredEntry[],
@@ -197,7 +202,7 @@ function toEntries(
 
 function notFound(message: string): PolicyError {
   return new PolicyError('POLICY_NOT_FOUND', message, {
-    hint: 'latchkey policy list and latchkey policy history show what there is',
+    hint: 'latchkey policy list shows the documents, and latchkey policy history the revisions',
   })
 }
 
@@ -209,8 +214,8 @@ function stateAt(entries: readonly StoredEntry[], revision: number): PolicyState
 }
 
 /**
- * Returns the policy texts in shadow mode, by name; undefined for a policy whose deletion is being
- * shadowed.
+ * Returns the contents of the documents in shadow mode, by name. The value is undefined if a
+ * document's deletion is in shadow mode.
  */
 function shadowOf(entries: readonly Entry[]): ReadonlyMap<string, string | undefined> {
   const inShadow = new Map<string, string | undefined>()
@@ -237,8 +242,8 @@ function toState(entries: readonly (Entry & { readonly revision: number })[]): P
 }
 
 /**
- * Returns the documents in force with those in shadow replacing them; undefined if none are in
- * shadow.
+ * Returns the documents in force, with shadow documents replacing those of the same name; undefined
+ * if there are no shadow documents.
  */
 export function withShadow(
   enforced: Documents,
@@ -262,7 +267,7 @@ async function loadEntries(reader: Reader, sealing: Sealing): Promise<readonly S
   return rows.map(parseEntry)
 }
 
-/** The casts are safe: the row's code proves that `writeChange` wrote it. */
+/** The casts are safe: the row's MAC proves that `writeChange` wrote it. */
 function parseEntry(row: Row): StoredEntry {
   const document = column(row, 'document')
   return {

@@ -1,14 +1,14 @@
 /**
- * Parses the parts of requestMetadata: who asks KMS, for which key and through what, and the
- * resulting class of access.
+ * Parses requestMetadata to find who calls KMS, for which key and through which service, and
+ * computes the resulting class of access.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { isServicePrincipal } from '../core/partitions.ts'
 import type { RequestMetadata } from '../core/request.ts'
 
 /**
- * Computed from the caller and the path, because KMS gives no reason; docs/access-justifications.md
- * explains the consequences.
+ * Class of an access. It is computed from the request, because KMS gives no reason;
+ * docs/access-justifications.md explains the consequences.
  */
 export type AccessClass =
   | 'customer-direct'
@@ -24,7 +24,7 @@ const USES: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Never throws, whatever KMS sends. It is on the path of every request, so it parses only what it
+ * Never throws, even for malformed metadata. Runs for every request, so it parses only what it
  * needs.
  */
 export function accessClassOf(metadata: Partial<RequestMetadata>): AccessClass {
@@ -50,7 +50,7 @@ export interface Principal {
   readonly sessionName?: string
   readonly path?: string
   readonly account?: string
-  /** ARNs of the roles that the principal is, or is a session of. */
+  /** ARNs of the roles that the principal is or has assumed. */
   readonly roles: readonly string[]
 }
 
@@ -65,7 +65,8 @@ const ACCOUNT_FIELD = 4
 const RESOURCE_FIELD = 5
 
 /**
- * Returns a field of an ARN, the resource with all its colons; empty if the ARN has too few fields.
+ * Returns a field of an ARN; the resource keeps all its colons. Empty if the ARN has too few
+ * fields.
  */
 function arnField(arn: string, field: number): string {
   let start = 0
@@ -91,13 +92,13 @@ function kindOf(arn: string): Principal['kind'] {
   return ((match?.[1] ?? match?.[2]) as Principal['kind'] | undefined) ?? 'unknown'
 }
 
-/** Returns the account of awsPrincipalArn without parsing the rest. */
+/** Returns the account of awsPrincipalArn without parsing the rest of the ARN. */
 export function accountOf(arn: string): string | undefined {
   const account = arn.startsWith('arn:') ? arnField(arn, ACCOUNT_FIELD) : ''
   return ACCOUNT.test(account) ? account : undefined
 }
 
-/** Parses awsPrincipalArn. An unknown form yields the kind `unknown`. */
+/** Parses awsPrincipalArn. An ARN in an unknown format yields the kind `unknown`. */
 export function parsePrincipal(arn: string): Principal {
   const kind = kindOf(arn)
   const id = accountOf(arn)

@@ -1,6 +1,6 @@
 /**
- * Applies policies to recorded usage: finds the callers that they would refuse, and the smallest
- * set that permits what was recorded.
+ * Applies policies to recorded usage: finds the callers that the policies would refuse, and
+ * suggests the smallest set of policies that permits the recorded requests.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { SUCCESS, type UsageKey } from '../usage/usage-key.ts'
@@ -12,9 +12,9 @@ import { ACTIONS, type KeyOperation, type PolicyRequest } from './facts.ts'
 import { isRecorded } from './request.ts'
 import { parsePrincipal, parseViaService } from './principal.ts'
 
-/** Requests that agree in all recorded properties. */
+/** Refused requests that agree in all recorded properties. */
 export interface SimulatedRefusal {
-  /** The role, for sessions of a role. */
+  /** The caller; for a session of a role, the role. */
   readonly principal: string
   readonly service: string
   /** KEY_STORE/KEY_ID */
@@ -27,30 +27,33 @@ export interface SimulatedRefusal {
   readonly denial: DenialReason
   readonly policies: readonly string[]
   /**
-   * A policy reads data that is not recorded, such as the time of day, so the request might be
-   * allowed.
+   * Whether a policy reads data that is not recorded, such as the time of day, in which case the
+   * request might be allowed.
    */
   readonly isUncertain: boolean
 }
 
 export interface Simulation {
-  /** Requests with a key, except those that could not be attributed. */
+  /** Requests that used a key, except those that could not be attributed to a caller. */
   readonly requests: number
   /** Requests that were answered at the time and that the policies refuse. */
   readonly wouldBeRefused: number
-  /** Refused and allowed requests for which a policy reads something that was not recorded. */
+  /** Requests, refused or allowed, for which a policy reads something that was not recorded. */
   readonly uncertain: number
-  /** Requests refused by policies at the time and allowed by these. */
+  /** Requests that policies refused at the time and that these policies would allow. */
   readonly wouldBeAllowed: number
-  /** Requests beyond `activity.maxSubjects` simultaneous callers, whose outcome is unknown. */
+  /**
+   * Requests recorded without their caller, because more than `activity.maxSubjects` callers were
+   * active. Whether they would be refused is unknown.
+   */
   readonly notToldApart: number
-  /** Most requests first. */
+  /** Sorted by number of requests, in descending order. */
   readonly refusals: readonly SimulatedRefusal[]
-  /** Fields that policies read and usage lacks. */
+  /** Fields that the policies read but recorded usage lacks. */
   readonly unrecorded: readonly string[]
 }
 
-/** @param set without a policy, everything is allowed */
+/** @param set if it has no policies, everything is allowed */
 export function simulate(set: PolicySet, usage: readonly Activity[]): Simulation {
   const engine = createEngine(set)
   const hasPolicies = set.policies.length > 0
@@ -163,14 +166,14 @@ function quote(text: string): string {
 
 interface Group {
   readonly caller: Caller
-  /** Undefined if the call was made without a service in between. */
+  /** Undefined if no service made the call on the caller's behalf. */
   readonly service: string | undefined
   readonly members: Activity[]
 }
 
 /**
- * Returns policies that allow the answered requests and as little else as a policy's scope can
- * express: one for each caller and service. Empty if nothing was recorded.
+ * Returns one policy for each caller and service. Together, the policies allow the answered
+ * requests, and as little else as a policy's scope can express. Empty if nothing was recorded.
  */
 export function suggestPolicies(usage: readonly Activity[]): string {
   const groups = new Map<string, Group>()
@@ -241,7 +244,10 @@ function listed(field: string, values: readonly string[]): string {
   return `[${unique(values).map(quote).join(', ')}].contains(context.${field})`
 }
 
-/** Added only if each request had one, because the condition would refuse requests without it. */
+/**
+ * Returns the condition only if every request had a value, because the condition refuses a request
+ * without a value.
+ */
 function optional(
   record: string,
   field: string,

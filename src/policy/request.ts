@@ -12,9 +12,9 @@ import { accessClassOf } from './principal.ts'
 type Value = EvaluationRequest['context'][string]
 
 interface Field {
-  /** Absent for an optional field that the request lacks. */
+  /** Returns undefined for an optional field that the request lacks. */
   readonly of: (facts: Facts) => Value | undefined
-  /** Whether the value differs for each request. Decisions that read it are not cached. */
+  /** Whether the value differs for each request. Decisions that depend on it are not cached. */
   readonly isVolatile?: true
   /** Whether recorded usage lacks this field. */
   readonly isUnrecorded?: true
@@ -25,7 +25,7 @@ const extension = (fn: string, arg: string) => ({ __extn: { fn, arg } })
 const unrecorded = { isUnrecorded: true } as const
 const volatile = { isVolatile: true, ...unrecorded } as const
 
-/** Every field of the context by its path, with how it is obtained. */
+/** Maps the path of each context field to how the field is obtained. */
 const CONTEXT: Readonly<Record<string, Field>> = {
   'context.accessClass': {
     of: ({ request }) => accessClassOf(request.metadata),
@@ -66,7 +66,7 @@ function toIp(address: string): Value | undefined {
   return isIP(plain) === 0 ? undefined : extension('ip', plain)
 }
 
-/** Records that may be absent as a whole; the presence of each is a field too. */
+/** Records that may be absent as a whole; the presence of each counts as a field. */
 const RECORDS: Readonly<Record<string, (facts: Facts) => boolean>> = {
   'context.kmsKey': ({ kmsKey }) => kmsKey !== undefined,
   'context.viaService': ({ viaService }) => viaService !== undefined,
@@ -78,14 +78,14 @@ const PRINCIPAL: Readonly<Record<string, (facts: Facts) => string | undefined>> 
   'principal.name': ({ principal }) => principal.name,
   'principal.sessionName': ({ principal }) => principal.sessionName,
   'principal.path': ({ principal }) => principal.path,
-  // Parents of the entity.
+  // Parents of the principal's entity.
   'principal.account': ({ account }) => account,
   'principal.roles': ({ principal }) => principal.roles.join(' '),
   'principal.service': ({ principal: { kind, name } }) => (kind === 'service' ? name : undefined),
 }
 
 const OTHERS: Readonly<Record<string, (facts: Facts) => string | undefined>> = {
-  // The identities themselves.
+  // Identities of the principal, the action and the resource.
   principal: ({ arn }) => arn,
   action: ({ request }) => ACTIONS[request.operation],
   resource: ({ request }) => `${request.keyStore}/${request.keyId}`,
@@ -103,7 +103,7 @@ export const FIELDS: ReadonlySet<string> = new Set(
 export const isVolatile = (field: string) => CONTEXT[field]?.isVolatile === true
 
 /**
- * Reports whether recorded usage has a field. Policies that read a field without a record cannot be
+ * Reports whether recorded usage has a field. Policies that read an unrecorded field cannot be
  * simulated exactly.
  */
 export function isRecorded(field: string): boolean {
@@ -115,9 +115,9 @@ export function isRecorded(field: string): boolean {
 type FieldReader = (facts: Facts) => string | undefined
 
 /**
- * Returns a function that gives the same key exactly for those requests that agree in all of
+ * Returns a function that maps two requests to the same key if and only if they agree in all of
  * `fields`.
- * @param fields none of them volatile
+ * @param fields must not include volatile fields
  */
 export function createCacheKey(fields: readonly string[]): (facts: Facts) => string {
   const readers = fields.map((field) => ({ field, read: readerOf(field) }))
@@ -125,7 +125,7 @@ export function createCacheKey(fields: readonly string[]): (facts: Facts) => str
     let key = ''
     for (const { field, read } of readers) {
       const value = read(facts)
-      // Includes lengths, because values may contain any character.
+      // The key includes lengths, because values may contain any character.
       if (value !== undefined) key += `${String(value.length)}:${value}`
       else key += isInRecord(facts, field) ? '+' : '-'
     }
@@ -216,7 +216,7 @@ function toContext(facts: Facts, fields: ReadonlySet<string>): Record<string, Va
     if (entry === undefined) continue
     const value = entry.of(facts)
     const [, name = '', leaf] = field.split('.')
-    // A record may be present even though the field that is read is absent.
+    // A record may be present even if it lacks this field.
     if (leaf !== undefined && isInRecord(facts, field)) nested(context, name)
     if (value === undefined) continue
     if (leaf === undefined) context[name] = value
@@ -225,7 +225,7 @@ function toContext(facts: Facts, fields: ReadonlySet<string>): Record<string, Va
   return context
 }
 
-/** Returns the record of this name, creating it if it is missing. */
+/** Returns the record with this name, creating it if it does not exist. */
 function nested(context: Record<string, Value>, name: string): Record<string, Value> {
   return (context[name] ??= {}) as Record<string, Value>
 }

@@ -15,12 +15,12 @@ export const SCHEMA = `// Latchkey: schema of policies, version ${String(SCHEMA_
 namespace XKS {
   // An AWS account, by its twelve digits.
   entity Account;
-  // An IAM role, by its ARN. A session of a role is in it. The ARN of a session lacks the path of its role, so a role with
+  // An IAM role, by its ARN. Its sessions are members of it. The ARN of a session lacks the path of its role, so a role with
   // a path is in arn:aws:iam::ACCOUNT:role/path/NAME and in arn:aws:iam::ACCOUNT:role/NAME, and a session in the latter only.
   entity Role;
   // An AWS service that calls for itself, by the name that KMS sends: "ec2.amazonaws.com", or "AWS Internal".
   entity AwsService;
-  // awsPrincipalArn, by the ARN as KMS sent it. Tags are the fields of requestMetadata that XKS 1.0.3 does not know.
+  // awsPrincipalArn, by the ARN as KMS sent it. Tags are the fields of requestMetadata that XKS 1.0.3 does not define.
   entity Principal in [Account, Role, AwsService] = {
     "arn": String,
     "kind": String, // user, role, assumed-role, federated-user, root, service, unknown
@@ -33,7 +33,7 @@ namespace XKS {
   entity KeyStore;
   // A group that the document "labels" puts keys into, by its name.
   entity KeyGroup;
-  // An external key, by KEY_STORE/KEY_ID. Tags are those of the document "labels".
+  // An external key, by KEY_STORE/KEY_ID. Tags come from the document "labels".
   entity Key in [KeyStore, KeyGroup] = {
     "id": String, // externalKeyId
     "keyStore": String,

@@ -6,12 +6,15 @@
 import type { Signed } from '../core/signature.ts'
 import type { Actor } from '../killswitch/model.ts'
 import { openControlLogKey, proveEvent, proveWritten } from '../killswitch/receipt/control-log.ts'
-import { appendEvent, type ControlEvent, readEvents } from '../store/event-log.ts'
+import { appendEvent, type ControlEvent } from '../store/event-log.ts'
+import { findProvable } from '../store/recent-events.ts'
 import type { SealedTransaction } from '../store/sealed-transaction.ts'
 import type { Store } from '../store/store.ts'
 import { type Retirement, type VersionName, isSameVersion } from './retirement-table.ts'
 
-/** The signed statement that a version was destroyed. Times as in `Retirement`. */
+/**
+ * The signed statement that a version was destroyed. Times have the same format as in `Retirement`.
+ */
 export interface DestructionCertificate extends Retirement {
   readonly kind: 'destruction'
   readonly storeId: string
@@ -35,7 +38,9 @@ export interface SignedCertificate extends Signed<DestructionCertificate> {
 }
 
 /** Kind of the event that holds a certificate. */
-const DESTROYED = 'version-destroyed'
+export const CERTIFIED = 'version-destroyed'
+/** Kind of the event with which a key manager records that it destroyed a version. */
+export const VERSION_DESTROYED = 'key-version-destroyed'
 
 export function recordCertificate(
   store: Store,
@@ -44,11 +49,11 @@ export function recordCertificate(
 ) {
   const { destroyedAt: at, destroyedBy } = signed.statement
   const { operator } = destroyedBy
-  const event = { at, epoch, kind: DESTROYED, operator, detail: { ...signed } }
+  const event = { at, epoch, kind: CERTIFIED, operator, detail: { ...signed } }
   return appendEvent(transaction, store.sealing, event)
 }
 
-/** Call once the event is committed. */
+/** Adds the proof. Call only after the event is committed. */
 export async function withProof(
   store: Store,
   signed: Signed<DestructionCertificate>,
@@ -57,14 +62,9 @@ export async function withProof(
   return { ...signed, proof: proveWritten(await openControlLogKey(store), event) }
 }
 
-/** Returns the event that holds the certificate of a version, if it has one. */
-export function findCertificateEvent(
-  events: readonly ControlEvent[],
-  name: VersionName,
-): ControlEvent | undefined {
-  return events.findLast(
-    (event) => event.kind === DESTROYED && isSameVersion(certificateOf(event).statement, name),
-  )
+/** Returns a filter for the event that contains a version's certificate. */
+export function isCertificateOf(name: VersionName): (event: ControlEvent) => boolean {
+  return (event) => event.kind === CERTIFIED && isSameVersion(certificateOf(event).statement, name)
 }
 
 function certificateOf({ detail }: ControlEvent): Signed<DestructionCertificate> {
@@ -76,9 +76,10 @@ export async function findCertificate(
   store: Store,
   name: VersionName,
 ): Promise<SignedCertificate | undefined> {
-  const events = await store.database.snapshot((reader) => readEvents(reader, store.sealing))
-  const found = findCertificateEvent(events, name)
+  const found = await store.database.snapshot((reader) =>
+    findProvable(reader, store.sealing, isCertificateOf(name)),
+  )
   if (found === undefined) return undefined
-  const proof = proveEvent(await openControlLogKey(store), events, found.seq)
-  return { ...certificateOf(found), ...(proof === undefined ? {} : { proof }) }
+  const proof = await proveEvent(await openControlLogKey(store), found)
+  return { ...certificateOf(found.event), proof }
 }

@@ -1,34 +1,39 @@
 /**
- * Destroys a key version at the end of its retirement. One change checks everything and marks the
- * retirement, then the material is destroyed, and a second change records the certificate.
+ * Destroys a key version at the end of its retirement. First, one transaction checks everything and
+ * marks the retirement. Then the material is destroyed, and a second transaction records the
+ * certificate.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { ExternalKeyId } from '../core/ids.ts'
 import type { KeyAdministration } from '../keys/administration.ts'
 import type { Actor } from '../killswitch/model.ts'
 import { openSigner } from '../killswitch/receipt/signing-key.ts'
-import { type ControlEvent, readEvents } from '../store/event-log.ts'
+import type { ControlEvent } from '../store/event-log.ts'
 import {
   type DestructionCertificate,
   type SignedCertificate,
-  findCertificateEvent,
+  VERSION_DESTROYED,
+  isCertificateOf,
   recordCertificate,
   withProof,
 } from './certificate.ts'
 import { RetirementError } from './errors.ts'
+import { type History, continueHistory } from './history.ts'
 import { checkQuietBefore, checkWaited, findQuietSince, tend } from './quiet.ts'
 import {
   type RetirementDeps,
   alreadyRetired,
   findRetirement,
   findVersion,
+  loadHistory,
   note,
 } from './retirement.ts'
 import { type VersionName, putRetirement } from './retirement-table.ts'
 
 /**
- * Destroys a version after its waiting period, and returns the certificate. Running it again after
- * a failure continues, even if the material is gone and there is no certificate yet.
+ * Destroys a version after its waiting period, and returns the certificate. If an earlier attempt
+ * failed, calling it again continues from there, even if the material is gone but no certificate
+ * exists yet.
  * @throws RetirementError NO_RETIREMENT, NOT_APPROVED, NOT_QUIET, ALREADY_RETIRED; ControlError
  * NOT_READY; BackendError
  */
@@ -40,14 +45,18 @@ export async function shredVersion(
   const { store, clock, keys } = deps
   await tend(store, clock.now())
   const before = await findVersion(deps, name)
-  const quietSince = await beginDestruction(deps, name, by)
   const isThere = before !== undefined && before.state !== 'DESTROYED'
+  // This check comes first, because a retirement cannot be cancelled once its destruction has
+  // begun.
+  if (isThere) await keys.checkDestroyable?.()
+  const history = await loadHistory(store)
+  const quietSince = await beginDestruction(deps, name, by, history)
   if (isThere) await keys.destroyVersion(name.keyId, name.version)
   const signer = await openSigner(store, 'destruction')
   const { signed, event } = await store.change(async (transaction, epoch) => {
     const retirement = await findRetirement(store, transaction, name)
-    const events = await readEvents(transaction, store.sealing)
-    if (findCertificateEvent(events, name) !== undefined) {
+    const events = await continueHistory(transaction, store.sealing, history)
+    if (events.some(isCertificateOf(name))) {
       throw alreadyRetired(retirement, 'was destroyed')
     }
     const signed = signer.sign<DestructionCertificate>({
@@ -62,14 +71,15 @@ export async function shredVersion(
 }
 
 /**
- * Checks everything and marks the retirement in one change. A cancellation comes before it, or is
- * refused, so nothing is destroyed after a cancellation has succeeded.
- * @returns the last Decrypt, or the start of the record
+ * Checks everything and marks the retirement in one transaction. A later cancellation is refused,
+ * so nothing is destroyed after a successful cancellation.
+ * @returns the time of the last Decrypt, or the start of the record
  */
 function beginDestruction(
   { store, clock }: RetirementDeps,
   name: VersionName,
   by: Actor,
+  history: History,
 ): Promise<number> {
   return store.change(async (transaction, epoch) => {
     const retirement = await findRetirement(store, transaction, name)
@@ -79,22 +89,26 @@ function beginDestruction(
     }
     const at = clock.now()
     const approved = { ...retirement, approval }
+    const events = await continueHistory(transaction, store.sealing, history)
+    const past = { now: at, events }
     if (destroyingSince !== undefined) {
-      const events = await readEvents(transaction, store.sealing)
-      if (findCertificateEvent(events, name) !== undefined) {
+      if (events.some(isCertificateOf(name))) {
         throw alreadyRetired(retirement, 'was destroyed')
       }
-      return findQuietSince(store, transaction, approved, at)
+      return findQuietSince(store, transaction, approved, past)
     }
-    await checkWaited(store, transaction, approved, at)
-    const quietSince = await checkQuietBefore(store, transaction, approved, at)
+    await checkWaited(store, transaction, approved, past)
+    const quietSince = await checkQuietBefore(store, transaction, approved, past)
     await putRetirement(transaction, store.sealing, { ...retirement, destroyingSince: at })
     await note(store, transaction, { at, epoch, kind: 'destruction-started', ...by }, retirement)
     return quietSince
   })
 }
 
-/** A version that a token does not list is not proven to be destroyed, unless Latchkey did it. */
+/**
+ * Returns how the version was destroyed. If a token no longer lists the version, this proves its
+ * destruction only if the log shows that Latchkey destroyed it.
+ */
 function findKeyManager(
   keys: KeyAdministration,
   events: readonly ControlEvent[],
@@ -103,7 +117,7 @@ function findKeyManager(
   if (keys.trustKey === undefined) return 'software'
   const isOurs = events.some(
     ({ kind, detail }) =>
-      kind === 'key-version-destroyed' &&
+      kind === VERSION_DESTROYED &&
       detail['keyStore'] === keyStore &&
       detail['keyId'] === keyId &&
       detail['version'] === version,

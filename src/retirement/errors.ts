@@ -1,9 +1,9 @@
-/** Errors of `latchkey keys retire` and the commands after it. */
+/** Errors of `latchkey keys retire` and of the later commands of a retirement. */
 // SPDX-License-Identifier: Apache-2.0
 import { LatchkeyError } from '../core/errors.ts'
 
 export type RetirementErrorCode =
-  | 'NOT_QUIET' // the version decrypted too recently, or it is unknown whether it did
+  | 'NOT_QUIET' // the version was used to decrypt too recently, or the record cannot rule it out
   | 'ALREADY_RETIRED' // the version is being retired, or its destruction has begun
   | 'NO_RETIREMENT' // the version is not being retired
   | 'NOT_APPROVED' // no second person has approved the retirement

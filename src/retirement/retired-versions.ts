@@ -1,6 +1,6 @@
 /**
- * Keeps in memory the versions that refuse Decrypt because they are being retired, updated with
- * each epoch.
+ * Caches the versions that refuse Decrypt because they are being retired, and refreshes the cache
+ * at each new epoch.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { RETIREMENTS } from '../store/sealed-tables.ts'
@@ -9,8 +9,8 @@ import { parseRetirement, type VersionName } from './retirement-table.ts'
 
 export interface RetiredVersions {
   /**
-   * Applies changes in the store.
-   * @throws StorageError; versions that were refused stay refused
+   * Applies changes from the store.
+   * @throws StorageError; versions already refused stay refused
    */
   reload(): Promise<void>
   has(keyStore: string, keyId: string, version: number): boolean

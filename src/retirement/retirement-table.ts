@@ -1,4 +1,4 @@
-/** Key versions on their way to destruction, as sealed rows of the store. */
+/** Key versions in retirement, as sealed rows in the store. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Actor } from '../killswitch/model.ts'
 import type { Reader, Row } from '../store/database.ts'
@@ -14,25 +14,25 @@ export interface VersionName {
   readonly version: number
 }
 
-/** Times are wall clock, in milliseconds since the Unix epoch. */
+/** Times are wall-clock times in milliseconds since the Unix epoch. */
 export interface Retirement extends VersionName {
   readonly reason: string
   readonly requestedBy: Actor
   readonly requestedAt: number
-  /** How long the version must have decrypted nothing. */
+  /** Required time without a Decrypt. */
   readonly quietForMs: number
-  /** How long it refuses Decrypt before it may be destroyed. */
+  /** Waiting period before the version may be destroyed, during which it refuses Decrypt. */
   readonly waitForMs: number
-  /** The second person. The version refuses Decrypt from `at` on. */
+  /** Approval by a second person. The version refuses Decrypt from `at` on. */
   readonly approval?: Actor & { readonly at: number }
   /**
-   * When its destruction began. From then on it cannot be cancelled. It is complete once the version
-   * has a certificate.
+   * Time at which the destruction began. From then on, the retirement cannot be cancelled. The
+   * destruction is complete once the version has a certificate.
    */
   readonly destroyingSince?: number
 }
 
-/** The casts are safe: the row's code proves that `putRetirement` wrote it. */
+/** The casts are safe: the row's MAC proves that `putRetirement` wrote it. */
 export function parseRetirement(row: Row): Retirement {
   const text = (name: string) => String(column(row, name))
   const number = (name: string) => Number(column(row, name))

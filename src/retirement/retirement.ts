@@ -1,8 +1,8 @@
 /**
- * Retires a key version in four steps. One person requests it, which requires a record that nothing
- * was decrypted. A second person approves it, and the version refuses Decrypt from then on. A
- * waiting period follows, so that a user whom no record shows is noticed while a cancellation still
- * helps. Then the version is destroyed, with a signed certificate (destruction.ts).
+ * Retires a key version in four steps. First, one person requests it, which requires a record
+ * without any recent Decrypt. A second person approves it, after which the version refuses Decrypt.
+ * A waiting period follows, so that users missing from the record are noticed while cancellation is
+ * still possible. Finally, the version is destroyed, with a signed certificate (destruction.ts).
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../core/clock.ts'
@@ -17,6 +17,7 @@ import type { Store } from '../store/store.ts'
 import type { VersionUse } from '../usage/version-ledger.ts'
 import { type Quiet, isUseOf, loadVersionUses, toQuiet } from '../usage/version-table.ts'
 import { RetirementError } from './errors.ts'
+import { type History, continueHistory, readHistory } from './history.ts'
 import { checkQuiet, loadLedger, tend } from './quiet.ts'
 import {
   type Retirement,
@@ -31,7 +32,7 @@ import {
 /** One version of a key with its uses and its retirement. */
 export interface VersionReport extends KeyVersionSummary {
   readonly quiet: Quiet
-  /** Most uses first. */
+  /** Sorted by number of uses, in descending order. */
   readonly uses: readonly Readonly<VersionUse>[]
   readonly retirement?: Retirement
 }
@@ -43,7 +44,7 @@ export interface RetirementDeps {
 }
 
 const DAY_MS = 86_400_000
-/** Limits of the two periods, in milliseconds. */
+/** Limits and defaults for the quiet period and the waiting period, in milliseconds. */
 export const QUIET_LIMITS = { least: DAY_MS, most: 365 * DAY_MS, otherwise: 90 * DAY_MS } as const
 export const WAIT_LIMITS = { least: 7 * DAY_MS, most: 30 * DAY_MS, otherwise: 14 * DAY_MS } as const
 
@@ -57,7 +58,9 @@ export async function reportVersions(
   const { versions } = await findKey(deps, keyId)
   await tend(store, clock.now())
   return store.database.snapshot(async (reader) => {
-    const state = await loadLedger(store, reader, { keyStore, keyId }, { now: clock.now() })
+    const now = clock.now()
+    const { events } = await readHistory(reader, store.sealing)
+    const state = await loadLedger(store, reader, { keyStore, keyId }, { now, events })
     const uses = await loadVersionUses(reader, keyStore, keyId)
     const retirements = await loadRetirements(reader, store.sealing)
     return versions.map((one) => {
@@ -91,13 +94,15 @@ export async function requestRetirement(
   const { store, clock } = deps
   await checkRetirable(deps, order)
   await tend(store, clock.now())
+  const history = await loadHistory(store)
   return store.change(async (transaction, epoch) => {
     const { ledger } = transaction
     const before = (await loadRetirements(transaction, store.sealing, ledger)).find((one) =>
       isSameVersion(one, order),
     )
     if (before !== undefined) throw alreadyRetired(before)
-    await checkQuiet(store, transaction, order, clock.now())
+    const events = await continueHistory(transaction, store.sealing, history)
+    await checkQuiet(store, transaction, order, { now: clock.now(), events })
     const { keyStore, keyId, version, reason, requestedBy, quietForMs, waitForMs } = order
     const at = clock.now()
     const one = { keyStore, keyId, version, reason, requestedBy, quietForMs, waitForMs }
@@ -109,7 +114,7 @@ export async function requestRetirement(
 }
 
 /**
- * Records the approval of a second person. Every instance that has acknowledged the epoch refuses to
+ * Records a second person's approval. Every instance that has acknowledged the epoch refuses to
  * decrypt with the version.
  * @throws ControlError SAME_PERSON; RetirementError NO_RETIREMENT, ALREADY_RETIRED, NOT_QUIET
  */
@@ -120,6 +125,7 @@ export async function approveRetirement(
 ): Promise<Retirement> {
   const { store, clock } = deps
   await tend(store, clock.now())
+  const history = await loadHistory(store)
   return store.change(async (transaction, epoch) => {
     const before = await findRetirement(store, transaction, name)
     if (before.approval !== undefined) throw alreadyRetired(before)
@@ -128,7 +134,8 @@ export async function approveRetirement(
       const message = `${operator} (${identity}) asked for this, and ${by.operator} (${by.identity}) counts as the same person`
       throw new ControlError('SAME_PERSON', message, { hint: 'a second person must approve' })
     }
-    await checkQuiet(store, transaction, before, clock.now())
+    const events = await continueHistory(transaction, store.sealing, history)
+    await checkQuiet(store, transaction, before, { now: clock.now(), events })
     const at = clock.now()
     const approved = { ...before, approval: { ...by, at } }
     await putRetirement(transaction, store.sealing, approved)
@@ -138,8 +145,9 @@ export async function approveRetirement(
 }
 
 /**
- * Anyone may cancel, because that destroys nothing. The version decrypts again at once.
- * @throws RetirementError NO_RETIREMENT, ALREADY_RETIRED from when its destruction begins
+ * Cancels a retirement. Anyone may cancel, because that destroys nothing. The version decrypts
+ * again immediately.
+ * @throws RetirementError NO_RETIREMENT, or ALREADY_RETIRED once its destruction has begun
  */
 export async function cancelRetirement(
   { store, clock }: Pick<RetirementDeps, 'store' | 'clock'>,
@@ -156,6 +164,11 @@ export async function cancelRetirement(
   })
 }
 
+/** Call before a change, and pass the result to `continueHistory` within that change. */
+export function loadHistory({ database, sealing }: Store): Promise<History> {
+  return database.snapshot((reader) => readHistory(reader, sealing))
+}
+
 async function findKey({ keys }: RetirementDeps, keyId: ExternalKeyId) {
   const key = (await keys.listKeys()).find((one) => one.keyId === keyId)
   if (key === undefined) throw new BackendError('KEY_NOT_FOUND', `there is no key ${keyId}`)
@@ -163,7 +176,8 @@ async function findKey({ keys }: RetirementDeps, keyId: ExternalKeyId) {
 }
 
 /**
- * Returns undefined if the key has no such version: a token keeps no record of destroyed versions.
+ * Returns undefined if the key has no such version, which is also the case once a token has
+ * destroyed it.
  */
 export async function findVersion(
   deps: RetirementDeps,
@@ -196,7 +210,7 @@ export async function findRetirement(
   )
   if (found !== undefined) return found
   throw new RetirementError('NO_RETIREMENT', `${describeVersion(name)} is not being retired`, {
-    hint: 'latchkey keys versions shows what is',
+    hint: 'latchkey keys versions shows the versions that are being retired',
   })
 }
 

@@ -10,30 +10,35 @@ import { periodic } from '../core/periodic.ts'
 import type { SeenCertificate } from './tls/client-certificate.ts'
 import { type Conduct, HTTP2_SHARE, newConduct } from './overload/admission.ts'
 
-/** Limits vary by up to a quarter, so that connections opened together do not end together. */
+/**
+ * Each connection's limits vary by up to a quarter, so that connections opened together do not end
+ * together.
+ */
 const SPREAD = 0.25
 const SWEEP_MS = 1000
 /**
- * A connection past its maximum age is closed once it has been idle for this long; one in use ends
- * with an answer.
+ * Idle time after which a connection past its maximum age is closed; a busy one ends with its next
+ * response.
  */
 const IDLE_MS = 5000
 
 /** Facts known about a connection after its handshake. */
 export interface Handshaken {
-  /** Duration of the handshake in milliseconds. */
+  /** Handshake duration in milliseconds. */
   readonly tlsMs: number | undefined
   readonly tls?: ConnectionTls
-  /** Whether the connection comes from a terminator that speaks for the client. */
+  /** Whether the connection comes from a terminator that forwards a client's requests. */
   readonly isFromTerminator: boolean
   /** Absent in tests without a network. */
   readonly slot?: Slot
   /**
-   * Wall time at which the first certificate of the client's chain expires; absent if the client
-   * has none.
+   * Wall time at which the first certificate in the client's chain expires; absent if the client
+   * has no certificate.
    */
   readonly trustedUntil?: number | undefined
-  /** The client's certificate; absent without mTLS, and for terminators. */
+  /**
+   * The client's certificate. Absent if mTLS is off or the connection comes from a TLS terminator.
+   */
   readonly seen?: SeenCertificate | undefined
 }
 
@@ -41,7 +46,10 @@ export interface Handshaken {
 export interface ConnectionTls {
   /** `TLSv1.2` or `TLSv1.3`. */
   readonly version: string
-  /** Common name of the client certificate; absent without mTLS, and for terminators. */
+  /**
+   * Common name of the client certificate. Absent if mTLS is off or the connection comes from a TLS
+   * terminator.
+   */
   readonly clientName?: string | undefined
 }
 
@@ -50,23 +58,30 @@ export interface Connection {
   readonly isFromTerminator: boolean
   readonly conduct: Conduct
   readonly slot: Slot | undefined
-  /** Duration of the handshake in milliseconds, until the first request has reported it. */
+  /**
+   * Handshake duration in milliseconds; undefined once it has been reported with the first request.
+   */
   tlsMs: number | undefined
-  /** The client's certificate, until the first good signature has reported it. */
+  /**
+   * The client's certificate; undefined once it has been reported with the first valid signature.
+   */
   seen: SeenCertificate | undefined
   /** Number of unanswered requests; may exceed one with pipelining and with HTTP/2. */
   open: number
   /** Number of requests that the connection may still send. */
   left: number
-  /** Monotonic time after which the next answer ends the connection. */
+  /** Monotonic time after which the next response ends the connection. */
   readonly endsAt: number
-  /** Wall time after which nothing is answered; Infinity without a certificate. */
+  /**
+   * Wall time at which the client certificate expires and responses stop; Infinity without a
+   * certificate.
+   */
   trustedUntil: number
-  /** Monotonic time of the last request or answer. */
+  /** Monotonic time of the last request or response. */
   usedAt: number
-  /** Whether everything that arrives from now on stays unanswered. */
+  /** Whether the connection was cut: requests that arrive from now on get no response. */
   isCut: boolean
-  /** Closes the connection after the answers in progress. */
+  /** Closes the connection after the responses in progress. */
   close: () => void
   /** Cuts the connection immediately. */
   destroy: () => void
@@ -81,9 +96,9 @@ export interface Connections {
   /** Counts a new request. */
   begin(connection: Connection): void
   /**
-   * Counts an answer. Returns true if the connection must end with it: it has reached its number of
-   * requests or its age, and has no other request open. The client's next connection then goes to
-   * the least busy worker or host.
+   * Counts a response. Returns true if the connection must end with this response: it has reached
+   * its maximum number of requests or its maximum age, and has no other request open. The client's
+   * next connection then goes to the least busy worker or host.
    */
   end(connection: Connection): boolean
   /**
@@ -92,11 +107,14 @@ export interface Connections {
    */
   mayAsk(connection: Connection): boolean
   /**
-   * Call when the authority that vouched for these connections was removed. Each ends after its
-   * answers in progress.
+   * Call when the authority that vouched for these connections was removed. Each connection ends
+   * after its responses in progress.
    */
   distrust(isFromTerminator: boolean): void
-  /** Looks for connections to end. A timer calls it once a second. */
+  /**
+   * Closes idle connections past their maximum age, and cuts connections whose
+   * certificate has expired. A timer calls it once a second.
+   */
   sweep(): void
   stop(): void
 }
@@ -147,7 +165,7 @@ export function createConnections(deps: ConnectionsDeps): Connections {
     const now = clock.monotonic()
     const wall = clock.now()
     for (const connection of open) {
-      // Until now, the connection had time to transmit its last answer.
+      // By now, a cut connection has had time to transmit its last response.
       if (connection.isCut) connection.destroy()
       if (connection.open > 0 || connection.isCut) continue
       if (wall >= connection.trustedUntil) cut(connection)
@@ -180,7 +198,7 @@ export function createConnections(deps: ConnectionsDeps): Connections {
     },
     of(request) {
       const carrier = streamOf(request)?.session ?? request.socket
-      // A connection that has broken in the meantime has lost its session.
+      // If the connection has broken in the meantime, the request no longer has a session.
       return known.get(carrier) ?? create({ tlsMs: undefined, isFromTerminator: false })
     },
     begin(connection) {
@@ -221,7 +239,7 @@ function spread(limit: number): number {
   return limit === 0 ? Infinity : limit * (1 - SPREAD + 2 * SPREAD * Math.random())
 }
 
-/** Returns the duration of the handshake, once. */
+/** Returns the handshake duration on the first call, and then undefined. */
 export function takeTlsMs(connection: Connection): number | undefined {
   const { tlsMs } = connection
   if (tlsMs !== undefined) connection.tlsMs = undefined
@@ -229,7 +247,8 @@ export function takeTlsMs(connection: Connection): number | undefined {
 }
 
 /**
- * Reports whether the caller no longer waits for the answer: KMS closes a connection after 250 ms.
+ * Reports whether the caller no longer waits for the response: KMS closes a connection after 250
+ * ms.
  */
 export function isGone(request: IncomingMessage): boolean {
   const stream = streamOf(request)
@@ -239,7 +258,7 @@ export function isGone(request: IncomingMessage): boolean {
 }
 
 /**
- * Drops a request without answering it. HTTP/2 tells the client that it may retry elsewhere. On
+ * Drops a request without a response. HTTP/2 tells the client that it may retry elsewhere. On
  * HTTP/1.1, cuts the connection at once and discards its queued data; otherwise every buffered
  * request of a peer that keeps sending would still have to be processed.
  */
@@ -254,8 +273,9 @@ export function dismiss(request: IncomingMessage): void {
 
 /**
  * Node destroys each request that still waits on a connection that closes with an error, and
- * formats the stack of that error. No code reads it, and for hundreds of requests it is half of the
- * cost of a flood. Stacks are off only while the listeners of this one event run.
+ * formats the stack of that error. No code reads the stack, and for hundreds of requests,
+ * formatting it is half of the cost of a flood. Stacks are therefore disabled while the listeners
+ * for this one event run.
  */
 function closeWithoutStacks(socket: Socket): void {
   let before = Error.stackTraceLimit

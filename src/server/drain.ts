@@ -9,7 +9,7 @@ import type { Ping } from './ping.ts'
 const SWEEP_MS = 100
 
 /**
- * First, /ping answers 503 while the listener still serves, so that load balancers stop sending
+ * First, /ping returns 503 while the listener still serves, so that load balancers stop sending
  * traffic. Then no new connection is accepted, requests in flight end, and the connections left
  * after the deadline are cut.
  */
@@ -28,7 +28,8 @@ export async function drain(
     })
   })
   server.closeIdleConnections()
-  // Connections that were in the middle of a handshake become idle only later.
+  // A connection that is in the middle of a handshake becomes idle only later, so idle connections
+  // are closed repeatedly.
   const sweeping = periodic({
     intervalMs: SWEEP_MS,
     work: () => {
@@ -37,7 +38,7 @@ export async function drain(
     onError: () => undefined, // closing a connection never throws
   })
   listener.tls.closeSessions()
-  // Cleared if the last connection closes in time.
+  // At the end of the time limit, the connections that are still open are closed.
   const cut = setTimeout(() => {
     listener.tls.destroyConnections()
   }, config.timeoutMs)

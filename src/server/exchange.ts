@@ -1,5 +1,6 @@
 /**
- * One exchange: passes what Fastify has read to the pipeline, and writes the answer to the socket.
+ * One exchange: passes the request that Fastify has read to the pipeline, and writes the response
+ * to the socket.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -23,8 +24,8 @@ export interface ExchangeDeps {
   /** Called when a connection was closed because it sent nothing but unsigned requests. */
   readonly onClosed: (remoteAddress: string | undefined) => void
   /**
-   * Called at the first good signature of each connection with mTLS, and for each signed request of a
-   * terminator in observe mode.
+   * Called at the first valid signature on each mTLS connection and, in observe mode, for each
+   * signed request that a terminator forwards.
    */
   readonly onCertificate: (seen: SeenCertificate) => void
 }
@@ -39,22 +40,22 @@ export interface Exchange {
   readonly connection: Connection
   /** The client certificate that a terminator named, in observe mode. */
   readonly seen: SeenCertificate | undefined
-  /** Monotonic milliseconds of the first byte. */
+  /** Monotonic time, in milliseconds, at which the first byte arrived. */
   readonly startedAt: number
 }
 
 /**
- * Returns the answer if it is available synchronously; otherwise it is sent later. Never throws.
+ * Returns the response if it is available synchronously; otherwise it is sent later. Never throws.
  */
 export function makeAnswer(deps: ExchangeDeps, exchange: Exchange): Answer | undefined {
   const { request } = exchange
   try {
     const target = request.raw.url ?? ''
-    // A terminator's own health check names no client, so only HTTP faults apply to it.
+    // A terminator's own health check names no client, so it is checked for HTTP errors only.
     const isPing = request.method === 'GET' && findHttpFault(request.raw) === undefined
     const ping = isPing ? parsePing(target) : undefined
-    // Returned rather than sent here, because an earlier answer on the same connection may still be
-    // waiting.
+    // The response is returned rather than sent here, because an earlier response on the same
+    // connection may still be pending.
     if (ping !== undefined) return toPingAnswer(deps.ping.answer(ping.deep))
     const answer = deps.pipeline(toRawRequest(exchange, target))
     if (!(answer instanceof Promise)) return answer
@@ -73,8 +74,8 @@ export function makeAnswer(deps: ExchangeDeps, exchange: Exchange): Answer | und
 }
 
 /**
- * Reached only if the peer is gone, or through a bug outside the pipeline's own error handling. The
- * reply is destroyed, not the request: destroying a request that was read to its end leaves the
+ * Called only if the peer is gone, or because of a bug outside the pipeline's own error handling.
+ * The reply is destroyed, not the request: destroying a request that was read to its end leaves the
  * connection open.
  */
 function giveUp({ reply }: Exchange): void {
@@ -100,7 +101,7 @@ export function sendAnswer(deps: ExchangeDeps, exchange: Exchange, answer: Answe
   }
 }
 
-/** A ping passes no gate, is not recorded, and has no signature. */
+/** A ping is not subject to the gate, is not recorded, and has no signature. */
 function toPingAnswer(response: RawResponse): Answer {
   const nothing = () => undefined
   return {
@@ -150,8 +151,8 @@ function write(
   // Bodies are printable ASCII, so their length in characters is their length in bytes.
   const length = String(response.body.length)
   const headers = ['content-type', 'application/json', 'content-length', length]
-  // HTTP/2 has no such header; GOAWAY closes its sessions. A framing fault ends the connection even
-  // if another error was found first.
+  // HTTP/2 has no Connection header; GOAWAY closes its sessions. A framing error ends the
+  // connection even if another error was found first.
   let closes =
     isHttp1 && (deps.isDraining() || isLast || fault?.headers?.['connection'] === 'close')
   for (const name in response.headers) {

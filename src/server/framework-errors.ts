@@ -1,6 +1,6 @@
 /**
- * Checks the request line and framing that HTTP demands, and turns the errors of Node and Fastify
- * into XKS answers.
+ * Checks the request line and framing that HTTP demands, and converts the errors of Node and
+ * Fastify to XKS responses.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -13,7 +13,8 @@ import { XksError } from '../xks/errors.ts'
 export function toFault(error: unknown): XksError {
   switch ((error as { code?: unknown }).code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
-      // Not 413: the specification has an error for a parameter that is larger than supported.
+      // The status is not 413, because the specification has its own error for an oversized
+      // parameter.
       return new XksError(
         'UnsupportedOperationException',
         'The request body is larger than this proxy supports.',
@@ -28,7 +29,7 @@ export function toFault(error: unknown): XksError {
         },
       )
     case 'ECONNRESET':
-      // The caller went away in the middle of the body, so only the log sees this.
+      // The caller disconnected in the middle of the body, so this error appears only in the log.
       return new XksError('ValidationException', undefined, { reason: 'BODY_CUT_OFF' })
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
     case 'FST_ERR_CTP_EMPTY_TYPE':
@@ -51,7 +52,7 @@ const UNPARSABLE: ReadonlyMap<string, readonly [string, string]> = new Map([
 ])
 const NOT_HTTP = ['400 Bad Request', 'The request is not valid HTTP.'] as const
 
-/** Answers on the bare socket and closes it. Returns Node's code for the log. */
+/** Writes a response to the bare socket and closes it. Returns Node's code for the log. */
 export function refuseUnparsable(
   schemas: ApiSchemas,
   error: NodeJS.ErrnoException,
@@ -69,12 +70,12 @@ export function refuseUnparsable(
 
 const ONLY_POST = 'The only allowed method is POST.'
 
-/** Node passes the bare socket for CONNECT on HTTP/1.1. */
+/** Refuses CONNECT on HTTP/1.1, for which Node passes only the bare socket. */
 export function refuseConnect(schemas: ApiSchemas, socket: Socket): void {
   endWith(schemas, socket, '405 Method Not Allowed', ONLY_POST)
 }
 
-/** Does the same for a stream of HTTP/2. */
+/** Refuses CONNECT on an HTTP/2 stream. */
 export function refuseConnectStream(schemas: ApiSchemas, response: ServerResponse): void {
   const body = toBody(schemas, ONLY_POST)
   response.writeHead(405, {
@@ -107,7 +108,7 @@ interface Http2Request extends IncomingMessage {
   readonly stream?: { readonly endAfterHeaders: boolean }
 }
 
-/** Returns the fault of a request that was read; undefined if HTTP allows the request. */
+/** Returns what is wrong with a parsed request; undefined if it is valid HTTP. */
 export function findHttpFault(request: IncomingMessage): XksError | undefined {
   const { headers, httpVersionMajor } = request
   if (httpVersionMajor === 2) {
@@ -123,7 +124,7 @@ export function findHttpFault(request: IncomingMessage): XksError | undefined {
   const framing = findFramingFault(request)
   if (framing === undefined) return undefined
   const details = { headers: { connection: 'close' }, reason: 'TRANSFER_CODING' }
-  // RFC 9112, 6.1: 501 for a transfer coding that the server does not support.
+  // RFC 9112, 6.1 specifies 501 for a transfer coding that the server does not support.
   return framing === 'unsupported'
     ? new XksError(
         'UnsupportedOperationException',

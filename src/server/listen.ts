@@ -29,8 +29,8 @@ export function listen(server: Server, at: Address): Promise<Address> {
 }
 
 /**
- * Starts the plain port for load balancers. It stays open while the TLS port drains, so that it can
- * answer 503.
+ * Starts the plain-HTTP port for load balancers. It stays open while the TLS port drains, so that
+ * it can return 503.
  */
 export async function startPingServer(ping: Ping, at: Address): Promise<BoundServer> {
   const server = createPingServer(ping)
@@ -51,7 +51,7 @@ export async function startPingServer(ping: Ping, at: Address): Promise<BoundSer
 const CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 const MAX_CONNECTIONS = 20
 
-/** @param text must settle within a bounded time; if it rejects, the scrape is answered with 503 */
+/** @param text must settle within a bounded time; if it rejects, the scrape gets a 503 */
 export async function startMetricsServer(
   text: () => Promise<string>,
   at: Address,

@@ -11,15 +11,18 @@ import type { ApiSchemas } from '../openapi/schemas.ts'
 const MAX_CONNECTIONS = 100
 
 export interface Ping {
-  /** @param deep also evaluate the cached health of the key managers; never runs a new check */
+  /**
+   * @param deep whether to also evaluate the cached health of the key managers; this never runs a
+   * new check
+   */
   answer(deep: boolean): { readonly status: 200 | 503; readonly body: string }
   /**
-   * Until this is called the answer is 503. Afterwards it is 503 only while the instance cannot
-   * serve.
+   * Call when this instance is ready. Before this call, /ping always returns 503; after it, only
+   * while the instance cannot serve.
    */
   startServing(): void
   /**
-   * Answers 503 from now on, so that load balancers stop sending traffic before the listener
+   * Returns 503 from now on, so that load balancers stop sending traffic before the listener
    * closes.
    */
   startDraining(): void
@@ -69,7 +72,7 @@ export function parsePing(target: string): { readonly deep: boolean } | undefine
   return { deep: new URLSearchParams(query ?? '').has('deep') }
 }
 
-/** Creates a server that answers only GET and HEAD of /ping. */
+/** Creates a server that responds only to GET and HEAD of /ping. */
 export function createPingServer(ping: Ping): http.Server {
   const server = http.createServer(
     { requestTimeout: 5000, headersTimeout: 5000, connectionsCheckingInterval: 1000 },

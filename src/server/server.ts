@@ -42,9 +42,9 @@ export interface ListenerDeps {
   readonly onHandshake: (handshake: Handshake) => void
   /** See ExchangeDeps. */
   readonly onCertificate: (seen: SeenCertificate) => void
-  /** Reports whether this is the XksProxyUriPath of a key store. */
+  /** Reports whether `uriPath` is the XksProxyUriPath of a key store. */
   readonly isUriPath: (uriPath: string) => boolean
-  /** Milliseconds that a request may wait, during a queue and otherwise. */
+  /** Maximum wait of a request in milliseconds, with and without a queue. */
   readonly maxWaitMs: { readonly queued: number; readonly alone: number }
   /** Called when a request was rejected before it was parsed. */
   readonly onShed: (request: ShedRequest) => void
@@ -53,10 +53,10 @@ export interface ListenerDeps {
 export interface Listener {
   readonly app: FastifyInstance
   readonly tls: TlsServer
-  /** From now on, answers close their HTTP/1.1 connection. */
+  /** Makes each response close its HTTP/1.1 connection from now on. */
   startDraining(): void
   /**
-   * Ends answers that were released, are still in this process, and would no longer be released.
+   * Cuts responses that were released and are still in this process, but would not be released now.
    */
   cutRevoked(): Promise<void>
 }
@@ -116,10 +116,11 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     connections.begin(connection)
     const forwarded = checkForwarded?.(request.raw.rawHeaders, connection.isFromTerminator)
     const isObserved = clientCertificate?.mode === 'observe' && connection.isFromTerminator
-    // One connection of a terminator carries many clients, so each request is reported.
+    // A terminator's connection carries the requests of many clients, so the certificate of each
+    // request is reported.
     const seen = isObserved ? toForwardedSeen(forwarded) : undefined
     const wrong = findHttpFault(request.raw) ?? fault ?? (isObserved ? undefined : forwarded?.fault)
-    // Fastify runs no hook if it does not know the target or the method.
+    // Fastify runs no hook for an unknown target or method, so `request.startedAt` may be missing.
     const startedAt = request.startedAt ?? firstByteAt(request.raw, clock)
     admission.serve({ request, reply, fault: wrong, connection, seen, startedAt })
   }
@@ -138,8 +139,8 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
           const { socket } = request
           const { open } = connections.of(request)
           deps.onRefused(CLOSED.connect, socket.remoteAddress)
-          // Answers to earlier requests can no longer be sent, because this answer would overtake
-          // them.
+          // If earlier responses are pending, the connection is cut, because this response would
+          // overtake them.
           if (open > 0) socket.destroy()
           else refuseConnect(deps.schemas, socket)
         },
@@ -153,8 +154,8 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
       return tls.server
     },
     clientErrorHandler: (error, socket) => {
-      // No caller waits for an answer, and a client would take it for the answer to its next
-      // request.
+      // No caller is waiting for a response. A client would mistake a response sent now for the
+      // response to its next request.
       if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && isUnused(socket)) {
         socket.destroy()
         return
@@ -172,11 +173,11 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
     announceBody(request.raw)
     done()
   })
-  // One parser for every media type: the signature covers the raw bytes, and the pipeline
-  // validates, so no content type bypasses it.
+  // One parser handles every media type: the signature covers the raw bytes and the pipeline
+  // validates them, so no content type bypasses validation.
   app.removeAllContentTypeParsers()
-  // The usual type is also registered by name, because Fastify finds that without parsing the
-  // header.
+  // The usual type is also registered by name, because Fastify finds a named type without parsing
+  // the header.
   for (const type of ['application/json', '*']) {
     app.addContentTypeParser(type, { parseAs: 'buffer' }, (_request, body, done) => {
       done(null, body)
@@ -199,7 +200,9 @@ export async function createListener(deps: ListenerDeps): Promise<Listener> {
   }
 }
 
-/** If a terminator ended the TLS connection, only the name in the client certificate is known. */
+/**
+ * If a terminator ended the TLS connection, it reports only the client certificate's common name.
+ */
 function toForwardedSeen(forwarded: Forwarded | undefined): SeenCertificate {
   const result = forwarded?.fault?.reason ?? 'OK'
   const commonName = forwarded?.commonName
@@ -209,7 +212,7 @@ function toForwardedSeen(forwarded: Forwarded | undefined): SeenCertificate {
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Monotonic milliseconds at which the first byte of the request arrived. */
+    /** Monotonic time, in milliseconds, at which the first byte of the request arrived. */
     startedAt: number | undefined
   }
 }

@@ -1,4 +1,4 @@
-/** Parses an Authorization header, accepting only the form that KMS writes. */
+/** Parses an Authorization header, accepting only the format that KMS writes. */
 // SPDX-License-Identifier: Apache-2.0
 
 export interface CredentialScope {
@@ -9,10 +9,10 @@ export interface CredentialScope {
 }
 
 export interface Authorization {
-  /** As sent. The lookup decides whether it can be an access key id. */
+  /** Access key id as sent, which may be unknown. */
   readonly accessKeyId: string
   readonly scope: CredentialScope
-  /** Lower case, in ascending order, without repetitions. */
+  /** Header names in lower case and ascending order, without duplicates. */
   readonly signedHeaders: readonly string[]
   /** 64 lower-case hexadecimal digits. */
   readonly signature: string
@@ -23,14 +23,15 @@ const HEADER =
   /^AWS4-HMAC-SHA256 +Credential=([A-Za-z0-9]{1,128})\/(\d{8})\/([a-z0-9-]{1,64})\/([a-z0-9-]{1,64})\/aws4_request, ?SignedHeaders=([a-z0-9:;_-]{1,1024}), ?Signature=([0-9a-f]{64})$/
 
 /**
- * Maximum number of signed headers, because each name is searched among all headers. KMS signs
- * five.
+ * Maximum number of signed headers, because each name requires a search through all headers. KMS
+ * signs five.
  */
 const MAX_SIGNED_HEADERS = 32
 
 /**
- * Returns undefined for everything else: other algorithms (AWS4-ECDSA, SigV2), other orders,
- * repeated or unsorted header names, upper-case digits.
+ * Returns undefined for any header that KMS would not write: for example, one with another
+ * algorithm (AWS4-ECDSA, SigV2), a different order, duplicate or unsorted header names, or
+ * upper-case digits.
  */
 export function parseAuthorization(text: string): Authorization | undefined {
   const match = HEADER.exec(text)
@@ -46,14 +47,12 @@ function isAscending(names: readonly string[]): boolean {
   return names.every((name, i) => name !== '' && (i === 0 || (names[i - 1] ?? '') < name))
 }
 
-/**
- * A year must not start with zero, because Date.UTC moves the years 0 to 99 to the 20th century.
- */
+/** A year must not start with zero, because Date.UTC maps the years 0 to 99 to 1900 to 1999. */
 const DATE_FORM = /^[1-9]\d{7}T\d{6}Z$/
 
 /**
- * Returns milliseconds since the Unix epoch, or undefined unless the text is yyyymmddThhmmssZ and a
- * real time.
+ * Returns milliseconds since the Unix epoch; undefined if the text is not a real time in the form
+ * yyyymmddThhmmssZ.
  */
 export function parseAmzDate(text: string): number | undefined {
   if (!DATE_FORM.test(text)) return undefined

@@ -1,10 +1,11 @@
-/** Stored credentials: their secrets are wrapped, their rows authenticated. */
+/** Stores credentials with wrapped secrets in authenticated rows. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { LatchkeyError } from '../core/errors.ts'
 import { parseAccessKeyId, type AccessKeyId, type KeyStoreName } from '../core/ids.ts'
 import { Secret } from '../core/secret.ts'
+import { forEachInSlices } from '../core/slices.ts'
 import { secretContext } from '../store/bindings.ts'
 import { createChangeRecorder } from '../store/event-log.ts'
 import { StorageError, type Row } from '../store/database.ts'
@@ -12,7 +13,7 @@ import { column, selectRows } from '../store/sealed-rows.ts'
 import { CREDENTIALS } from '../store/sealed-tables.ts'
 import { insertRow, type SealedTransaction, updateRow } from '../store/sealed-transaction.ts'
 import type { Store } from '../store/store.ts'
-import type { Credential } from './credential.ts'
+import { type Credential, createCredentialSnapshot, type FollowCredentials } from './credential.ts'
 
 export type CredentialErrorCode =
   | 'CREDENTIAL_INVALID' // the id or secret does not have the specification's alphabet or length
@@ -28,7 +29,7 @@ export interface CredentialSummary {
   readonly accessKeyId: AccessKeyId
   readonly keyStore: KeyStoreName
   readonly status: 'ACTIVE' | 'EXPIRED' | 'REVOKED'
-  /** Milliseconds since the Unix epoch, like the two below. */
+  /** Milliseconds since the Unix epoch, like the two fields below. */
   readonly createdAt: number
   readonly expiresAt?: number
   readonly revokedAt?: number
@@ -59,11 +60,14 @@ export interface CredentialTable {
 /** 26 characters of Base32 are 130 bits, so ids do not collide. */
 const ID_LENGTH = 26
 const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
-/** XKS 1.0.3, Appendix A: at least 256 bits; 32 bytes are 44 characters of Base64. */
+/** XKS 1.0.3, Appendix A requires at least 256 bits; 32 bytes are 44 characters of Base64. */
 const SECRET_BYTES = 32
 const SECRET_FORM = /^[A-Za-z0-9/+=]{43,64}$/
 
-/** @param operator operator recorded with each change; without one, changes leave no event */
+/**
+ * @param operator operator name to record with each change; if absent, changes are not recorded as
+ * events
+ */
 export function createCredentialTable(
   store: Store,
   clock: Clock,
@@ -71,7 +75,7 @@ export function createCredentialTable(
 ): CredentialTable {
   const { sealing } = store
   const record = createChangeRecorder(sealing, clock, operator)
-  const active = createActive(store)
+  const active = createCredentialSnapshot(followCredentials(store))
   const changeOne = (
     accessKeyId: string,
     kind: 'credential-expiry-set' | 'credential-revoked',
@@ -147,7 +151,10 @@ export function createCredentialTable(
         }),
         { erases: true },
       ),
-    loadActive: active,
+    async loadActive() {
+      await active.reload()
+      return active.all()
+    },
   }
 
   async function insertNew(transaction: SealedTransaction, row: Row): Promise<void> {
@@ -160,29 +167,33 @@ export function createCredentialTable(
   }
 }
 
+/** Number of rows handled in one turn of the event loop. */
+const SLICE = 100
+
 /**
- * Unwraps only credentials that changed since the last call. If nothing has changed, returns the
- * same array.
+ * Reports changes to the credentials that are not revoked. Unwraps only the secrets of credentials
+ * that changed since the last call.
  */
-function createActive(store: Store): () => Promise<readonly Credential[]> {
+export function followCredentials(store: Store): FollowCredentials {
   const feed = store.feed(CREDENTIALS)
-  const byId = new Map<string, Credential>()
-  let all: readonly Credential[] = []
-  return async () => {
-    await feed.update(([change]) => {
+  return (apply) =>
+    feed.update(async ([change]) => {
       if (change === undefined) return
-      if (change.isReset) byId.clear()
-      for (const [id] of change.removed) byId.delete(String(id))
-      for (const row of change.put) {
+      const isActive = (row: Row) =>
+        typeof column(row, 'secret') === 'string' && column(row, 'revoked_at') === null
+      const removed = change.removed.map(([id]) => String(id))
+      await forEachInSlices(change.put, SLICE, (row) => {
+        if (!isActive(row)) removed.push(String(column(row, 'access_key_id')))
+      })
+      // A revocation must not wait until the other changes are unwrapped.
+      if (removed.length > 0) await apply({ isReset: false, put: [], removed })
+      const put: Credential[] = []
+      await forEachInSlices(change.put, SLICE, (row) => {
         const credential = toCredential(row, store)
-        const id = String(column(row, 'access_key_id'))
-        if (credential === undefined) byId.delete(id)
-        else byId.set(id, credential)
-      }
-      all = [...byId.values()]
+        if (credential !== undefined) put.push(credential)
+      })
+      await apply({ isReset: change.isReset, put, removed: [] })
     })
-    return all
-  }
 }
 
 function makeCredential(keyStore: KeyStoreName, options: NewCredential): Credential {
@@ -194,13 +205,13 @@ function makeCredential(keyStore: KeyStoreName, options: NewCredential): Credent
   if (accessKeyId === undefined) {
     throw new CredentialError(
       'CREDENTIAL_INVALID',
-      'an access key id has 20 to 30 characters of A-Z and 2-7',
+      'expected an access key id of 20 to 30 characters from A-Z and 2-7',
     )
   }
   if (!SECRET_FORM.test(pair.secretAccessKey.reveal())) {
     throw new CredentialError(
       'CREDENTIAL_INVALID',
-      'a secret access key has 43 to 64 characters of A-Z, a-z, 0-9, /, + and =',
+      'expected a secret access key of 43 to 64 characters from A-Z, a-z, 0-9, /, + and =',
     )
   }
   const { expiresAt } = options
@@ -229,7 +240,9 @@ function toCredential(row: Row, store: Store): Credential | undefined {
   return { accessKeyId, keyStore, secretAccessKey, createdAt, ...expiry }
 }
 
-/** The brands are safe: the row's code proves that `create` wrote it, after the parsers. */
+/**
+ * The brands are safe: the row's MAC proves that `create` wrote the row, after parsing its values.
+ */
 function toIdentity(row: Row) {
   return {
     accessKeyId: column(row, 'access_key_id') as AccessKeyId,

@@ -1,12 +1,12 @@
 /**
- * Why a request was not authenticated. The codes are only logged: the caller gets the same text for
+ * Reasons why authentication fails. The codes are only logged: the caller gets the same text for
  * all of them.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { LatchkeyError } from '../core/errors.ts'
 
 export type SignatureErrorCode =
-  | 'AUTHORIZATION_MISSING' // there is no Authorization header
+  | 'AUTHORIZATION_MISSING' // the Authorization header is missing
   | 'AUTHORIZATION_MALFORMED' // the header is not `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`
   | 'HEADERS_TOO_MANY' // the request has more than 100 headers
   | 'HEADER_REPEATED' // a header that may appear only once appears twice
@@ -15,7 +15,7 @@ export type SignatureErrorCode =
   | 'TOKEN_REFUSED' // x-amz-security-token is present, but these credentials are not temporary
   | 'TARGET_REFUSED' // the path has a query, an encoded character or a dotted segment
   | 'DATE_MALFORMED' // x-amz-date is not yyyymmddThhmmssZ
-  | 'DATE_SKEWED' // x-amz-date is too far from our clock
+  | 'DATE_SKEWED' // x-amz-date differs too much from this host's clock
   | 'SCOPE_MISMATCH' // the credential scope has the wrong date, region or service
   | 'BODY_HASH_MISMATCH' // x-amz-content-sha256 is not the hash of the body
   | 'CREDENTIAL_UNKNOWN' // this key store has no such access key id

@@ -1,5 +1,6 @@
 /**
- * Progress of a credential rotation, kept as a fact of the store so that any host can continue it.
+ * Records the progress of a credential rotation in the store, so that any host can continue the
+ * rotation.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { findSealedFact } from '../store/sealed-rows.ts'
@@ -33,7 +34,8 @@ type Name = Pick<RotationRecord, 'region' | 'customKeyStoreId'>
 const nameOf = ({ region, customKeyStoreId }: Name) => `rotation ${region} ${customKeyStoreId}`
 
 /**
- * Stores sealed facts: they hold only names and times, and only the store's key can change them.
+ * Stores rotations as sealed records that hold only names and times. A record cannot be changed
+ * without the store's key.
  */
 export function createRotationRecords(store: Store): RotationRecords {
   const { database, sealing } = store

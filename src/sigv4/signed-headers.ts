@@ -4,11 +4,13 @@ import type { CredentialScope } from './authorization-header.ts'
 import { sha256Hex } from './signing-key.ts'
 
 /**
- * Node's `headers` object hides what matters here: it silently keeps the first of two Authorization
- * or Host headers, and joins others. So everything is read from `rawHeaders`.
+ * Node's `headers` object hides duplicates: it silently keeps the first Authorization or Host
+ * header, and joins other headers. Therefore, use only `rawHeaders`.
  */
 export class WireHeaders {
-  /** In the order received. A request has about ten headers, so a linear search beats a map. */
+  /**
+   * Names in the order received. A request has about ten headers, so a linear search beats a map.
+   */
   readonly #names: string[] = []
   readonly #values: string[] = []
 
@@ -48,7 +50,7 @@ export class WireHeaders {
 }
 
 /**
- * RFC 9110, 5.6.3, and RFC 9112, 5.2: white space is SP, HTAB and a folded line. Any other
+ * White space is SP, HTAB and a folded line (RFC 9110, 5.6.3, and RFC 9112, 5.2). Any other
  * character is part of the value.
  */
 function fold(value: string): string {
@@ -64,7 +66,7 @@ interface CanonicalRequestInput {
   readonly method: string
   /** The path, byte for byte as received. */
   readonly canonicalUri: string
-  /** Empty for every XKS request. */
+  /** Query string, which is empty for every XKS request. */
   readonly canonicalQuery: string
   /** Name and canonical value of each signed header, in ascending order of names. */
   readonly headers: readonly (readonly [name: string, value: string])[]
@@ -72,7 +74,7 @@ interface CanonicalRequestInput {
   readonly bodyHash: string
 }
 
-/** XKS 1.0.3, Appendix A, Task 1. */
+/** Returns the canonical request (XKS 1.0.3, Appendix A, Task 1). */
 export function canonicalRequest(input: CanonicalRequestInput): string {
   let lines = ''
   let names = ''
@@ -84,7 +86,7 @@ export function canonicalRequest(input: CanonicalRequestInput): string {
 }
 
 /**
- * XKS 1.0.3, Appendix A, Task 2.
+ * Returns the string to sign (XKS 1.0.3, Appendix A, Task 2).
  * @param amzDate yyyymmddThhmmssZ
  */
 export function stringToSign(amzDate: string, scope: CredentialScope, canonical: string): string {

@@ -9,7 +9,7 @@ import type { Secret } from '../core/secret.ts'
 import type { CredentialScope } from './authorization-header.ts'
 import type { Credential } from './credential.ts'
 
-/** XKS 1.0.3, Appendix A, Task 3: four chained HMACs. */
+/** Derives the signing key with four chained HMACs (XKS 1.0.3, Appendix A, Task 3). */
 export function deriveSigningKey(secretAccessKey: Secret, scope: CredentialScope): SigningKey {
   const dateKey = hmacSha256(`AWS4${secretAccessKey.reveal()}`, scope.date)
   const regionKey = hmacSha256(dateKey, scope.region)
@@ -20,12 +20,12 @@ export function deriveSigningKey(secretAccessKey: Secret, scope: CredentialScope
 export class SigningKey {
   readonly #key: crypto.KeyObject
 
-  /** @param key any length; a copy is kept */
+  /** @param key a key of any length, which is copied */
   constructor(key: Buffer) {
     this.#key = crypto.createSecretKey(key)
   }
 
-  /** Returns the signature of a text as 64 lower-case hexadecimal digits. */
+  /** Returns the signature of `text` as 64 lower-case hexadecimal digits. */
   sign(text: string): string {
     return crypto.createHmac('sha256', this.#key).update(text, 'utf8').digest('hex')
   }
@@ -39,7 +39,10 @@ export class SigningKey {
   }
 }
 
-/** A credential has few scopes in use at a time: two days around midnight, a handful of regions. */
+/**
+ * A credential has few scopes in use at a time: two days around midnight, each with a handful of
+ * regions.
+ */
 const MAX_SCOPES = 64
 
 interface ScopedKey {
@@ -48,9 +51,9 @@ interface ScopedKey {
 }
 
 /**
- * Keys are attached to the Credential object itself and disappear with it: a revoked credential
- * leaves nothing behind, and no secret is ever part of a cache key. Comparing the few scopes of a
- * credential is cheaper than building and hashing a name for each request.
+ * Keys are attached to the Credential object itself and are discarded with it, so a revoked
+ * credential leaves nothing behind and no secret is ever part of a cache key. Comparing a
+ * credential's few scopes is cheaper than building and hashing a cache key for each request.
  */
 export class SigningKeyCache {
   readonly #byCredential = new WeakMap<Credential, ScopedKey[]>()

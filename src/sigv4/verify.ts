@@ -1,4 +1,7 @@
-/** The only way to authenticate a request. One form is accepted; everything else is refused. */
+/**
+ * The only code that authenticates requests. It accepts one form of request and refuses everything
+ * else.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../core/clock.ts'
 import type { AccessKeyId, KeyStoreName } from '../core/ids.ts'
@@ -9,14 +12,14 @@ import { SignatureError, type SignatureErrorCode } from './errors.ts'
 import { WireHeaders, canonicalRequest, stringToSign } from './signed-headers.ts'
 import { SigningKeyCache, sha256Hex } from './signing-key.ts'
 
-/** XKS 1.0.3, Authentication: the service name in every credential scope. */
+/** The service name in every credential scope (XKS 1.0.3, Authentication). */
 export const SERVICE = 'kms-xks-proxy'
 
 export interface SignedRequest {
   readonly method: string
   /** The request target, byte for byte as received. */
   readonly target: string
-  /** Alternating names and values, as received; on HTTP/2 including its pseudo-headers. */
+  /** Alternating names and values, as received; on HTTP/2, they include the pseudo-headers. */
   readonly rawHeaders: readonly string[]
   readonly body: Buffer
 }
@@ -34,7 +37,8 @@ export interface Caller {
 
 export interface Verifier {
   /**
-   * XKS 1.0.3, Appendix A. Takes the same time for unknown and known access key ids.
+   * Verifies a signature as XKS 1.0.3, Appendix A describes. Takes the same time for unknown and
+   * known access key ids.
    * @throws SignatureError, and nothing else
    */
   verify(request: SignedRequest, scope: VerifyScope): Caller
@@ -47,8 +51,8 @@ export interface VerifierDeps {
 }
 
 /**
- * These headers may appear at most once, or Node and an intermediary could each use a different
- * one.
+ * These headers may appear at most once. Otherwise, Node and an intermediary could each use a
+ * different one.
  */
 const SINGLE = [
   'authorization',
@@ -62,13 +66,16 @@ const SINGLE = [
 /** KMS sends about ten headers, and each proxy on the way adds a few. */
 const MAX_HEADERS = 100
 
-/** XKS paths need no other characters, so no two targets have the same canonical form. */
+/**
+ * XKS paths need no other characters. Among paths of only these characters, no two have the same
+ * canonical form.
+ */
 const TARGET = /^(?:\/[A-Za-z0-9._-]+)+$/
 const DOT_SEGMENT = /\/\.{1,2}(?:\/|$)/
 
 /**
- * Stands in for an unknown access key id, so that the same work is done. No caller can sign with
- * it.
+ * Placeholder for an unknown access key id, so that verification does the same work. No caller can
+ * sign with it.
  */
 const NOBODY: Credential = {
   accessKeyId: '' as AccessKeyId,
@@ -103,8 +110,8 @@ export function createVerifier(deps: VerifierDeps): Verifier {
       const matches = key.verify(text, authorization.signature)
       if (credential === undefined) fail('CREDENTIAL_UNKNOWN', 'no such access key id')
       if (!matches) fail('SIGNATURE_MISMATCH', 'the signature does not match the request')
-      // Checked after the signature, so that a caller who cannot sign does not learn that an id has
-      // expired.
+      // The expiry is checked after the signature, so that a caller who cannot sign does not learn
+      // that an id has expired.
       if (credential.expiresAt !== undefined && deps.clock.now() >= credential.expiresAt) {
         fail('CREDENTIAL_EXPIRED', 'the credential has expired')
       }
@@ -131,7 +138,7 @@ function readAuthorization(headers: WireHeaders): Authorization {
     if (headers.count(name) > 1) fail('HEADER_REPEATED', `${name} appears more than once`)
   }
   const text = headers.single('authorization')
-  if (text === undefined) fail('AUTHORIZATION_MISSING', 'there is no Authorization header')
+  if (text === undefined) fail('AUTHORIZATION_MISSING', 'the Authorization header is missing')
   const authorization = parseAuthorization(text)
   if (authorization === undefined) {
     fail('AUTHORIZATION_MALFORMED', 'the Authorization header is malformed')
@@ -147,7 +154,7 @@ function readAuthorization(headers: WireHeaders): Authorization {
   return authorization
 }
 
-/** XKS 1.0.3, Appendix A, Task 4: an old request may be a replay. */
+/** Checks the date, because an old request may be a replay (XKS 1.0.3, Appendix A, Task 4). */
 function checkDate(headers: WireHeaders, authorization: Authorization, deps: VerifierDeps): string {
   const amzDate = headers.single('x-amz-date') ?? ''
   const time = parseAmzDate(amzDate)
@@ -163,7 +170,7 @@ function checkDate(headers: WireHeaders, authorization: Authorization, deps: Ver
 
 function checkScope({ scope }: Authorization, regions: readonly string[] | undefined): void {
   if (scope.service !== SERVICE)
-    fail('SCOPE_MISMATCH', 'the credential scope names another service')
+    fail('SCOPE_MISMATCH', 'the credential scope names a service other than kms-xks-proxy')
   if (regions !== undefined && !regions.includes(scope.region)) {
     fail('SCOPE_MISMATCH', 'the credential scope names a region that may not call')
   }

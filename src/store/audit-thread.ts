@@ -9,15 +9,15 @@ import type { SealingKeys } from './sealing.ts'
 
 export interface AuditThread {
   /**
-   * Verifies the schema and everything that is sealed. Calls must not overlap.
-   * @param keys the one or two keys that verify
+   * Verifies the schema and all sealed data. Calls must not overlap.
+   * @param keys the one or two keys used for verification
    * @throws StorageError
    */
   run(keys: readonly SealingKeys[]): Promise<void>
   close(): Promise<void>
 }
 
-/** The thread starts with the first audit, so commands usually have none. */
+/** The thread starts with the first audit, so most commands never start one. */
 export function createAuditThread(place: StorePlace): AuditThread {
   const { postgres, deadlineMs = DEFAULT_DEADLINE_MS } = place
   let thread: Thread | undefined
@@ -46,7 +46,7 @@ class Thread {
   #dead: StorageError | undefined
 
   constructor(workerData: AuditWorkerData) {
-    // The worker has the same extension as this file: .js in the build, .ts in the sources.
+    // The worker has the same extension as this file: .js in the build, .ts in the source tree.
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
     this.#worker = new Worker(new URL(`./audit-worker.${extension}`, import.meta.url), {
       workerData,
@@ -59,7 +59,7 @@ class Thread {
       }
     })
     this.#worker.on('error', (cause) => {
-      this.#fail(new StorageError('STORE_FAILED', 'the thread of the audit failed', { cause }))
+      this.#fail(new StorageError('STORE_FAILED', 'the audit thread failed', { cause }))
     })
     this.#worker.on('exit', () => {
       this.#fail(new StorageError('STORE_CLOSED', 'the store is closed'))

@@ -1,6 +1,6 @@
 /**
- * A thread that audits the store: reads and verifies every sealed row on its own connection, so
- * that the event loop of a server stays free.
+ * A thread that audits the store. It reads and verifies every sealed row on its own connection,
+ * which keeps the server's event loop free.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { parentPort, workerData } from 'node:worker_threads'
@@ -11,27 +11,33 @@ import { StorageError, type Reader, type Row, type StorageErrorCode } from './da
 import { verifyTable } from './sealed-rows.ts'
 import { FACTS, SEALED_TABLES } from './sealed-tables.ts'
 import { readState } from './sealed-state.ts'
-import { createVerifyingSealing } from './keyring.ts'
+import { createVerifyingSealing } from './combined-sealing.ts'
 import type { Sealing, SealingKeys } from './sealing.ts'
 import { checkSqliteSchema, makeSchema } from './sqlite/schema.ts'
 
 export interface AuditWorkerData {
-  /** Path of the SQLite file; absent if each order names a server. */
+  /**
+   * Path of the SQLite file; absent if the store is on a server, whose address each request
+   * contains.
+   */
   readonly path: string | undefined
-  /** Deadline of each statement, in milliseconds. */
+  /** Statement timeout, in milliseconds. */
   readonly deadlineMs: number
 }
 
-/** Asks for one audit. A server's address comes with each, because its password may have changed. */
+/**
+ * Requests one audit. Each request carries the server's address, because the password may have
+ * changed.
+ */
 export interface AuditOrder {
-  /** The keys that verify: one, or two while the store key is replaced. */
+  /** Verification keys: one, or two during a store key replacement. */
   readonly keys: readonly SealingKeys[]
   readonly target?: Omit<PostgresTarget, 'password'>
-  /** The password is in plain text, because a Secret cannot be cloned. */
+  /** Plaintext password, because a Secret cannot be structured-cloned. */
   readonly password?: string
 }
 
-/** The error of an audit; absent if it passed. */
+/** Result of one audit; `error` is set if the audit failed. */
 export interface AuditResult {
   readonly error?: {
     readonly code: StorageErrorCode
@@ -40,7 +46,7 @@ export interface AuditResult {
   }
 }
 
-/** The store as an audit reads it, on either engine. */
+/** Engine-independent view of the store for the audit. */
 interface Source {
   snapshot<T>(work: (reader: Reader) => Promise<T>): Promise<T>
   checkSchema(reader: Reader): Promise<void>
@@ -48,11 +54,11 @@ interface Source {
 }
 
 const { path, deadlineMs } = workerData as AuditWorkerData
-/** Number of rows per statement. This thread may be busy for longer than the event loop. */
+/** Rows per statement. Unlike the event loop, this thread may block. */
 const PAGE_ROWS = 1000
 let file: Promise<Source> | undefined
 
-/** Opens the file on this thread, which blocks while it reads. */
+/** Opens the file on this thread, which every read blocks. */
 async function openFile(of: string): Promise<Source> {
   const { default: Engine } = await import('better-sqlite3')
   const database = new Engine(of, { readonly: true, fileMustExist: true, timeout: deadlineMs })
@@ -92,12 +98,12 @@ async function audit({ keys, target, password }: AuditOrder): Promise<void> {
   try {
     await auditSource(source, createVerifyingSealing(keys))
   } finally {
-    // A server's connections are scarce, so this one is closed after the audit.
+    // Server connections are scarce, so this one is closed after each audit.
     if (target !== undefined) await source.close()
   }
 }
 
-/** Reads each table in its own snapshot, so that none lasts for the whole audit. */
+/** Reads each table in its own snapshot, so that no snapshot lasts for the whole audit. */
 async function auditSource(source: Source, sealing: Sealing): Promise<void> {
   await source.snapshot(async (reader) => {
     await source.checkSchema(reader)

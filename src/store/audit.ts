@@ -1,9 +1,11 @@
-/** Verifies a store repeatedly, and remembers why it cannot be trusted. */
+/** Audits a store and, if it cannot be trusted, remembers the reason. */
 // SPDX-License-Identifier: Apache-2.0
+import { systemClock as clock } from '../core/clock.ts'
 import { createAuditThread } from './audit-thread.ts'
-import { type Database, type Reader, StorageError } from './database.ts'
+import { type Database, isTampered, type Reader, StorageError } from './database.ts'
 import type { StorePlace } from './engine.ts'
-import type { Keyring } from './keyring.ts'
+import { hasNewKeys } from './follow-keys.ts'
+import { KeyChange, type Keyring } from './keyring.ts'
 import { verifyTable } from './sealed-rows.ts'
 import { readState } from './sealed-state.ts'
 import { FACTS, SEALED_TABLES } from './sealed-tables.ts'
@@ -14,22 +16,36 @@ export interface Auditing {
   audit(): Promise<void>
   /** See Store.fault. */
   readonly fault: StorageError | undefined
-  /** Remembers why the store cannot be trusted, until an audit passes. */
+  /**
+   * Resolves if `fault` is undefined. Otherwise audits again, because a process that runs no
+   * regular audits would keep `fault` after the store was repaired.
+   * @throws StorageError `fault`
+   */
+  clear(): Promise<void>
+  /**
+   * Resolves to the result of `work`. An error that shows tampering becomes `fault` until an
+   * audit passes.
+   */
   judged<T>(work: Promise<T>): Promise<T>
   close(): Promise<void>
 }
 
-/** Audits run on a thread, except for small stores on a server, where that costs a connection. */
+/**
+ * Audits run on a separate thread. Small stores on a server are an exception, because the thread
+ * would need another connection.
+ */
 export function createAuditing(place: StorePlace, database: Database, keyring: Keyring): Auditing {
   const { sealing } = keyring
   const thread = createAuditThread(place)
   let fault: StorageError | undefined
+  let running: Promise<void> | undefined
+  let endedAt = -Infinity
 
   async function judged<T>(work: Promise<T>): Promise<T> {
     try {
       return await work
     } catch (error) {
-      if (error instanceof StorageError && error.code === 'STORE_TAMPERED') fault = error
+      if (isFault(error)) fault = error
       throw error
     }
   }
@@ -42,16 +58,35 @@ export function createAuditing(place: StorePlace, database: Database, keyring: K
     })
   }
 
-  /** Repeats an audit that failed because the store key was replaced in the meantime. */
+  /** Retries an audit that failed because the store key was replaced while it ran. */
   async function runOnThread(): Promise<void> {
-    try {
-      await thread.run(keyring.keys)
-    } catch (error) {
-      const isTampered = error instanceof StorageError && error.code === 'STORE_TAMPERED'
-      if (!isTampered || !(await database.snapshot((reader) => keyring.refresh(reader))))
-        throw error
-      await thread.run(keyring.keys)
+    for (let attempt = 1; ; attempt += 1) {
+      const { generation } = keyring
+      try {
+        await thread.run(keyring.keys)
+        return
+      } catch (error) {
+        if (!isTampered(error)) throw error
+        const snapshot: Database['snapshot'] = (work) => database.snapshot(work)
+        if (!(await hasNewKeys(error, generation, snapshot, keyring))) throw error
+        if (attempt === MAX_ATTEMPTS) throw new KeyChange()
+      }
     }
+  }
+
+  async function run(): Promise<void> {
+    await judged(isDoneHere().then((isDone) => (isDone ? undefined : runOnThread())))
+    fault = undefined
+  }
+
+  /** Audits never overlap: a call during an audit starts another one after it. */
+  function audit(): Promise<void> {
+    const next = (running ?? Promise.resolve()).catch(() => undefined).then(run)
+    running = next
+    return next.finally(() => {
+      endedAt = clock.monotonic()
+      if (running === next) running = undefined
+    })
   }
 
   return {
@@ -59,23 +94,44 @@ export function createAuditing(place: StorePlace, database: Database, keyring: K
     get fault() {
       return fault
     },
-    async audit() {
-      await judged(isDoneHere().then((isDone) => (isDone ? undefined : runOnThread())))
-      fault = undefined
+    audit,
+    async clear() {
+      if (fault === undefined) return
+      if (running === undefined && clock.monotonic() < endedAt + CLEAR_AFTER_MS) throw fault
+      await (running ?? audit())
     },
     close: thread.close,
   }
 }
 
 /**
- * Each command also verifies up to this many rows. Larger tables are verified by their readers, and
- * by servers.
+ * Reports whether the error indicates tampering. A missing record that every store has also counts:
+ * otherwise an attacker could delete one to keep servers running. A key that cannot be loaded does
+ * not count, because that is temporary; until then, servers do not renew their lease
+ * (Store.missingKey).
+ */
+function isFault(error: unknown): error is StorageError {
+  if (!(error instanceof StorageError)) return false
+  return ['STORE_TAMPERED', 'STORE_CORRUPT'].includes(error.code)
+}
+
+/** Pause in milliseconds between an audit and the next one that a feed requests. */
+const CLEAR_AFTER_MS = 1000
+
+/**
+ * Maximum number of audits per call. An audit is repeated only if the keys changed while it ran.
+ */
+const MAX_ATTEMPTS = 3
+
+/**
+ * Every command fully verifies a store of up to this many rows. In a larger store, commands verify
+ * tables when they read them, and servers audit everything.
  */
 const FEW_ROWS = 2000
 
 /**
- * Verifies everything if the store is small; otherwise only the facts.
- * @returns whether it verified everything
+ * Verifies everything if the store is small; otherwise only the `facts` table.
+ * @returns whether everything was verified
  * @throws StorageError STORE_TAMPERED
  */
 export async function verifyFew(reader: Reader, sealing: Sealing): Promise<boolean> {

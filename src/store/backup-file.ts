@@ -1,6 +1,6 @@
 /**
- * Defines the format of a backup file: one JSON document per line, with rows of every table, and a
- * signed manifest as the last line.
+ * Defines the backup file format: one JSON document per line, containing the rows of every table,
+ * then a signed manifest on the last line.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createReadStream } from 'node:fs'
@@ -11,21 +11,21 @@ import { MIGRATIONS } from './migrations/migrations.ts'
 import { SEALED_TABLES } from './sealed-tables.ts'
 
 /**
- * Description of a backup, signed, as the last line of its file. Times are wall clock, in
- * milliseconds.
+ * The signed description of a backup, written as the last line of its file. Times are wall-clock
+ * times, in milliseconds.
  */
 export interface Manifest {
   readonly kind: 'backup'
   readonly storeId: string
   readonly epoch: number
-  /** Tag of that epoch. */
+  /** The epoch's tag. */
   readonly tag: string
   /** Schema version. */
   readonly schema: number
   readonly createdAt: number
-  /** Release of Latchkey that made the backup. */
+  /** Latchkey release that made the backup. */
   readonly release: string
-  /** Number of rows of each table. */
+  /** Row count per table. */
   readonly rows: Readonly<Record<string, number>>
   /** SHA-256 of all bytes before the manifest, in hex. */
   readonly sha256: string
@@ -37,8 +37,8 @@ export interface Table {
 }
 
 /**
- * Ordered so that rows follow those that they refer to. Heartbeats of instances are omitted,
- * because they are useless later.
+ * The tables in a backup, with referenced tables first. Instance heartbeats are omitted, because
+ * they would be stale after a restore.
  */
 export const TABLES: readonly Table[] = [
   ...SEALED_TABLES,
@@ -49,8 +49,8 @@ export const TABLES: readonly Table[] = [
   { name: 'activity', key: ['span_ms', 'starts_at', 'subject'] },
   { name: 'credential_uses', key: ['access_key_id'] },
   { name: 'admin_token_uses', key: ['id'] },
-  // A backup leaves ledger_writers out, so that a recovered store proves nothing about the time
-  // before.
+  // A backup omits ledger_writers, so that a recovered store makes no claim about usage before its
+  // recovery.
   { name: 'version_uses', key: ['key_store', 'key_id', 'version', 'kind', 'caller'] },
 ]
 
@@ -63,8 +63,8 @@ export interface Header {
 }
 
 /**
- * Reports whether the manifest counts these rows. Tables that did not exist in its schema version
- * have none.
+ * Reports whether the row counts match those of the manifest. A table that does not exist in the
+ * manifest's schema version counts as empty.
  */
 export function countsRows(
   { rows: expected }: Manifest,
@@ -74,14 +74,17 @@ export function countsRows(
   return [...names].every((name) => (expected[name] ?? 0) === (found[name] ?? 0))
 }
 
-/** One line of the file: rows of a table, each with its values in column order. */
+/** One line of the file, with rows from one table. Each row has its values in column order. */
 export interface Lines {
   readonly table: string
   readonly columns: readonly string[]
   readonly rows: readonly (readonly SqlValue[])[]
 }
 
-/** Lines of a file. @throws a system error */
+/**
+ * Yields the lines of a file.
+ * @throws a system error
+ */
 export function linesOf(path: string) {
   const input = createReadStream(path, { encoding: 'utf8' })
   return createInterface({ input, crlfDelay: Infinity })
@@ -91,10 +94,14 @@ export function linesOf(path: string) {
 export function checkHeader(path: string, line: string): void {
   const header = parse(line) as Partial<Header> | undefined
   if (header?.format === FORMAT && header.version === VERSION) return
-  throw invalid(path, 'it is not a backup of Latchkey')
+  throw invalid(path, 'it is not a Latchkey backup')
 }
 
-/** Table and column names go into SQL, so each must be a known one. @throws StorageError BACKUP_INVALID */
+/**
+ * Parses one line of rows. Table and column names are inserted into SQL, so each must be a known
+ * name.
+ * @throws StorageError BACKUP_INVALID
+ */
 export function parseLines(path: string, line: string): Lines {
   const lines = parse(line) as Partial<Lines> | undefined
   const { table = '', columns = [], rows = [] } = lines ?? {}

@@ -1,7 +1,7 @@
 /**
- * Writes and loads backups: a snapshot of every row in one file that both engines can load, with a
- * signed manifest at its end. Rows keep their codes and secrets stay wrapped, so a backup is as
- * safe as the store and can be verified by loading it.
+ * Writes and loads backups: a snapshot of all rows in one file that both engines can load, with a
+ * signed manifest at the end. Rows keep their MACs and secrets stay wrapped, so a backup is as safe
+ * as the store, and is verified when it is loaded.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
@@ -22,12 +22,13 @@ import {
   TABLES,
   VERSION,
 } from './backup-file.ts'
+import { unwrapKeysOf } from './backup-keys.ts'
 import type { Reader, Row, Transaction } from './database.ts'
 import { createEngine } from './engine.ts'
 import { readMark } from './epochs.ts'
 import { readEvents } from './event-log.ts'
 import { readFact } from './facts.ts'
-import { createKeyring } from './keyring.ts'
+import { createKeyring, KeyChange } from './keyring.ts'
 import { createMasterKey, syncFolder } from './master-key.ts'
 import { MIGRATIONS } from './migrations/migrations.ts'
 import { column, verifyAll } from './sealed-rows.ts'
@@ -37,20 +38,20 @@ import type { Sealing } from './sealing.ts'
 import { putRow } from './sealed-transaction.ts'
 import type { Store, StoreOptions } from './store.ts'
 
-/** Number of rows per read and per INSERT. */
+/** Rows per SELECT and per INSERT. */
 const PAGE = 100
 const SIGNING = 'backup key'
 
 export interface BackupOptions {
   readonly createdAt: number
   readonly release: string
-  /** Called with the number of rows so far. */
+  /** Called with the row count so far. */
   readonly onProgress?: (rows: number) => void
 }
 
 /**
- * Writes a new file with mode 0600, consistent while the store changes, and durable when this
- * resolves. Call verifyBackup afterwards.
+ * Writes a new file with mode 0600. The contents are consistent even if the store is changing, and
+ * durable once this resolves. Call verifyBackup afterwards.
  * @throws StorageError; a system error if the file exists or cannot be written
  */
 export async function writeBackup(
@@ -58,18 +59,29 @@ export async function writeBackup(
   path: string,
   options: BackupOptions,
 ): Promise<Signed<Manifest>> {
-  const file = await open(path, 'wx', 0o600)
+  let file: FileHandle | undefined
+  const discard = async () => {
+    if (file === undefined) return
+    await file.close().catch(() => undefined)
+    await unlink(path).catch(() => undefined)
+    file = undefined
+  }
   try {
-    const signed = await store.database.snapshot((reader) =>
-      writeRows(reader, store, file, options),
-    )
-    await file.sync()
-    await file.close()
+    const signed = await store.database.snapshot(async (reader) => {
+      // The snapshot is repeated if the store key is replaced meanwhile, so this removes the file
+      // of an earlier attempt.
+      await discard()
+      file = await open(path, 'wx', 0o600)
+      await store.refreshKeys(reader)
+      const signed = await writeRows(reader, store, file, options)
+      await file.sync()
+      return signed
+    })
+    await file?.close()
     await syncFolder(path)
     return signed
   } catch (error) {
-    await file.close().catch(() => undefined)
-    await unlink(path).catch(() => undefined)
+    await discard()
     throw error
   }
 }
@@ -133,17 +145,20 @@ function createBackupSigner(sealing: Sealing) {
 }
 
 /**
- * Loads a backup into a new store and verifies everything in it, in one transaction. Since schema
- * version 8, the first that backups have, migrations only add tables and columns with defaults. So
- * rows of an earlier version can be inserted into the current tables, as if they had been migrated.
- * @throws StorageError BACKUP_INVALID, STORE_EXISTS, STORE_TAMPERED, MASTER_KEY_WRONG; no store is
- * left then
+ * Loads a backup into a new store and verifies everything in it, in one transaction. The oldest
+ * backups have schema version 8, and later migrations only add tables and columns with defaults.
+ * Rows from earlier versions can therefore be inserted into the current tables, as if they had been
+ * migrated.
+ * @throws StorageError BACKUP_INVALID, STORE_EXISTS, STORE_TAMPERED, MASTER_KEY_WRONG; on failure,
+ * no store is left behind
  */
 export async function loadBackup(
   path: string,
   options: StoreOptions,
   onProgress?: (rows: number) => void,
 ): Promise<Manifest> {
+  const isEscrow = options.masterKey.kind === 'escrow'
+  const masterKey = await unwrapKeysOf(path, createMasterKey(options.masterKey))
   const engine = createEngine(options)
   const database = await engine.create()
   try {
@@ -155,15 +170,20 @@ export async function loadBackup(
       }
       const record = await readFact(transaction, 'master_key')
       const id = await readFact(transaction, 'store_id')
-      const masterKey = createMasterKey(options.masterKey)
       const storeKey = await masterKey.unwrap(record)
-      const isEscrow = options.masterKey.kind === 'escrow'
-      const keyring = createKeyring({ masterKey, record, storeKey, storeId: id, isEscrow })
+      const keyring = createKeyring({
+        ...{ masterKey, clock: options.clock, record, storeKey },
+        ...{ storeId: id, isEscrow },
+      })
       storeKey.fill(0)
       const { sealing } = keyring
-      await keyring.refresh(transaction)
+      await keyring.refresh(transaction).catch(async (error: unknown) => {
+        if (!(error instanceof KeyChange)) throw error
+        await keyring.load(error)
+        await keyring.refresh(transaction)
+      })
       if (!verifySigned(signed, createBackupSigner(sealing).publicKey, 'backup')) {
-        throw invalid(path, 'its manifest was not signed by the store of its rows')
+        throw invalid(path, 'its manifest was not signed by the store that its rows came from')
       }
       await verifyAll(transaction, sealing)
       await readEvents(transaction, sealing)
@@ -190,8 +210,8 @@ export async function loadBackup(
 }
 
 /**
- * Loads a backup into a temporary store beside it, which is then removed.
- * @throws as loadBackup
+ * Verifies a backup by loading it into a temporary store next to the file, then removes that store.
+ * @throws the same errors as loadBackup
  */
 export async function verifyBackup(
   path: string,
@@ -242,7 +262,7 @@ async function insert(transaction: Transaction, { table, columns, rows }: Lines)
   )
 }
 
-/** Records when a backup was made, for `status`. */
+/** Records the time of the last backup, for `status`. */
 export async function recordBackup(store: Store, { createdAt, epoch }: Manifest): Promise<void> {
   const value = JSON.stringify({ createdAt, epoch })
   await store.change((transaction) =>

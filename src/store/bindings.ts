@@ -1,6 +1,7 @@
 /**
- * Defines the row to which each wrapped secret is bound, and the fields that codes outside the
- * sealed tables cover. When the store key is replaced, all of it is sealed again (rekey.ts).
+ * Defines the row to which each wrapped secret is bound, and the fields that MACs outside the
+ * sealed tables cover. When the store key is replaced, all these secrets and MACs are sealed again
+ * (rekey.ts).
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Row, SqlValue } from './database.ts'
@@ -8,12 +9,18 @@ import { epochFields } from './epochs.ts'
 import { column } from './sealed-rows.ts'
 import { CREDENTIALS, FACTS, KEY_VERSIONS, type SealedTable } from './sealed-tables.ts'
 
-/** Fact of stores that earlier releases created: the wrapped seed of the key that signs receipts. */
+/**
+ * Name of the stored record that holds the wrapped seed of the receipt signing key, in stores
+ * created by earlier releases.
+ */
 export const RECEIPT_KEY = 'receipt_key'
-/** Fact of stores whose key was replaced: the wrapped key from which `Sealing.derive` derives. */
+/**
+ * Name of the stored record that holds the wrapped key for `Sealing.derive`, in stores whose key
+ * has been replaced.
+ */
 export const PURPOSE_KEY = 'purpose_key'
 
-/** Binds wrapped material to its row, so that it cannot be unwrapped in another. */
+/** Binds wrapped key material to its row, so that it cannot be unwrapped in any other row. */
 export function materialContext(version: {
   readonly keyStore: string
   readonly keyId: string
@@ -35,7 +42,9 @@ interface WrappedColumn {
   readonly context: readonly SqlValue[]
 }
 
-/** Returns the wrapped column of a row; undefined if it has none, or if its secret was erased. */
+/**
+ * Returns a row's wrapped column, or undefined if the row has no secret or the secret was erased.
+ */
 export function wrappedColumn(
   table: SealedTable,
   row: Row,
@@ -65,31 +74,28 @@ function findWrapped(table: SealedTable, row: Row, storeId: string): WrappedColu
   }
 }
 
-/** Fields that the code of a row of `key_uses` covers. */
+/** Fields that a `key_uses` row's MAC covers. */
 export function usesFields(row: Row): readonly SqlValue[] {
   const names = ['key_store', 'key_id', 'version', 'reserved_uses']
   return ['key_uses', ...names.map((name) => column(row, name))]
 }
 
-/** Fields that the code of a row of `webhooks` covers. */
+/** Fields that a `webhooks` row's MAC covers. */
 export function webhookFields(name: string, seq: number): readonly SqlValue[] {
   return ['webhooks', name, seq]
 }
 
-/** A table whose rows each have a code but are part of no sum. */
+/** A table whose rows each have a MAC but are not part of any sealed sum. */
 export interface CodedTable {
   readonly name: string
   readonly key: readonly string[]
   readonly columns: readonly string[]
   readonly fields: (row: Row) => readonly SqlValue[]
-  /**
-   * Whether its readers repair a row with an invalid code, so that such a row is no reason to
-   * refuse.
-   */
+  /** Whether readers repair a row that has an invalid MAC, instead of refusing requests. */
   readonly isRepaired?: true
 }
 
-/** Heartbeats are missing here, because each instance writes its own again with each poll. */
+/** Heartbeats are not listed, because each instance rewrites its own on every poll. */
 export const CODED_TABLES: readonly CodedTable[] = [
   {
     name: 'key_uses',

@@ -1,27 +1,27 @@
 /**
- * The control store as its table modules see it: one interface with an engine behind it. Every call
- * leaves the event loop and has a deadline.
+ * The interface to the control store's database, implemented by each engine. No call blocks the
+ * event loop, and every call has a deadline.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { type ErrorOptionsWithHint, LatchkeyError } from '../core/errors.ts'
 
 export type StorageErrorCode =
-  | 'STORE_MISSING' // there is no store at this place; `latchkey init` creates one
+  | 'STORE_MISSING' // no store exists at this location; `latchkey init` creates one
   | 'STORE_EXISTS' // `init` would overwrite a store
-  | 'STORE_NEWER' // a later version of Latchkey wrote the store
+  | 'STORE_NEWER' // a later Latchkey version wrote the store
   | 'STORE_CORRUPT' // the database itself is damaged
-  | 'STORE_TAMPERED' // a row does not have the authentication code that it should
-  | 'STORE_BUSY' // another process held the lock past the deadline
-  | 'STORE_TIMEOUT' // the store did not answer within the deadline
-  | 'STORE_UNREACHABLE' // there is no connection to the database server
-  | 'STORE_UNSUITABLE' // the database cannot hold what Latchkey writes: its encoding is not UTF-8
-  | 'TEXT_REFUSED' // the database cannot store a character of a text
-  | 'STORE_ENGINE_MISSING' // better-sqlite3 is not installed, or was built for another Node.js
-  | 'STORE_FAILED' // the engine failed in another way
+  | 'STORE_TAMPERED' // a row's authentication code is missing or wrong
+  | 'STORE_BUSY' // another process held the lock beyond the deadline
+  | 'STORE_TIMEOUT' // the store did not respond before the deadline
+  | 'STORE_UNREACHABLE' // the database server cannot be reached
+  | 'STORE_UNSUITABLE' // the database encoding is not UTF-8, so it cannot hold everything that Latchkey writes
+  | 'TEXT_REFUSED' // the database cannot store a character in a text value
+  | 'STORE_ENGINE_MISSING' // better-sqlite3 is not installed, or was built for another Node.js version
+  | 'STORE_FAILED' // the database engine failed for another reason
   | 'STORE_CLOSED' // the store was used after close()
   | 'STORE_REPLACED' // the file was removed or replaced while it was open, or the server now holds another store
   | 'BACKUP_INVALID' // the file is not a complete backup signed by this store
-  | 'CONFLICT' // a unique constraint refused the row
+  | 'CONFLICT' // a unique constraint rejected the row
   | 'MASTER_KEY_WRONG' // the master key does not open this store
   | 'MASTER_KEY_UNREADABLE' // the file is missing, has the wrong size, or is readable by others
 
@@ -33,13 +33,29 @@ export class StorageError extends LatchkeyError<StorageErrorCode> {
   }
 }
 
+export function isTampered(error: unknown): boolean {
+  return error instanceof StorageError && error.code === 'STORE_TAMPERED'
+}
+
+/** Values of a statement, or a function that returns them when the statement is sent. */
+export type SqlParameters = readonly SqlValue[] | (() => readonly SqlValue[])
+
+export function valuesOf(parameters: SqlParameters): readonly SqlValue[] {
+  return typeof parameters === 'function' ? parameters() : parameters
+}
+
 /** A value that a column can hold. Integers stay below 2^53. */
 export type SqlValue = string | number | Uint8Array | null
 export type Row = Readonly<Record<string, SqlValue>>
 
 export interface Reader {
-  /** Returns the rows of a SELECT. Parameters are positional, written `?`. */
+  /** Returns the rows of a SELECT. Parameters are positional, written as `?`. */
   query(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>
+  /**
+   * Rows that one query of a large table should fetch (default: as many as can be verified in one
+   * event-loop turn).
+   */
+  readonly pageRows?: number
 }
 
 export interface Transaction extends Reader {
@@ -51,54 +67,55 @@ export interface Transaction extends Reader {
 }
 
 export interface Database {
-  /** Runs several SELECTs on one state of the store, whatever others commit in the meantime. */
+  /** Runs several SELECTs on one snapshot, regardless of concurrent commits. */
   snapshot<T>(work: (reader: Reader) => Promise<T>): Promise<T>
   /**
-   * Runs `work` in one serializable transaction and commits it durably; a rejection rolls back.
-   * Transactions of one process run one after the other.
+   * Runs `work` in one serializable transaction and commits it durably; a rejection rolls it back.
+   * Transactions from the same process run one at a time.
    */
   transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T>
   /**
-   * Reads the epoch. Every change that running servers must notice raises it. The value is at least
-   * as recent as the call.
+   * Reads the epoch, which increases with every change that running servers must notice. The value
+   * reflects every change committed before the call.
    */
   epoch(): Promise<number>
   /**
-   * Runs one writing statement in its own transaction, and resolves to the rows that it RETURNs. It
-   * sees everything committed before the call. It is cheap enough to run four times a second: a
-   * power failure may undo the last of these writes, though never one that a replica of another
-   * engine has confirmed. It does not wait for a transaction of this process that is between two
-   * statements.
+   * Runs one write statement in its own transaction and resolves to its RETURNING rows. The
+   * statement sees everything committed before the call. It is cheap enough to run four times a
+   * second, but a power failure can lose the most recent such writes unless a replica has confirmed
+   * them. It does not wait for another transaction of this process that is idle between statements.
    * @throws StorageError STORE_REPLACED
    */
   heartbeat(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>
   /**
-   * Runs one writing statement in its own transaction, and resolves to the rows that it RETURNs
-   * once they are durable. It waits for transactions of this process, and holds no lock between
-   * messages.
+   * Runs one write statement in its own transaction and resolves to its RETURNING rows once they
+   * are durable. It waits for this process's transactions and, being a single statement, holds no
+   * lock between messages.
+   * @param parameters a function if they contain a MAC, because the store's key may change during
+   * the wait
    */
-  write(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>
+  write(sql: string, parameters?: SqlParameters): Promise<readonly Row[]>
   /**
-   * Runs one SELECT, which sees everything committed before the call. It waits for transactions of
-   * this process but not for its snapshots.
+   * Runs one SELECT, which sees everything committed before the call. It waits for this process's
+   * transactions but not for its snapshots.
    */
   read(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>
   /**
-   * Returns what an operator should know about the database server: that a failover can lose a
-   * kill, or that connections run out.
+   * Returns warnings about the database server, for example that a failover can lose a kill or that
+   * connections are running out.
    * @param processes number of serving processes
    */
   warnings(processes: number): Promise<readonly string[]>
   /**
-   * @throws StorageError STORE_TAMPERED if the schema holds anything that the migrations did not
+   * @throws StorageError STORE_TAMPERED if the schema contains anything that the migrations did not
    * create
    */
   checkSchema(reader: Reader): Promise<void>
   /** SQL for the database's own wall clock, in whole milliseconds since the Unix epoch. */
   readonly nowSql: string
   /**
-   * Removes deleted data of committed changes from the files. Data that another process is reading
-   * is removed later.
+   * Purges the files of data that committed changes have deleted. Data that another process is
+   * still reading is purged later.
    */
   erase(): Promise<void>
   close(): Promise<void>
@@ -107,7 +124,7 @@ export interface Database {
 export class Mutex {
   #last: Promise<unknown> = Promise.resolve()
 
-  /** Runs `work` once all earlier work has settled. */
+  /** Runs `work` after all earlier work has settled. */
   run<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#last.then(work, work)
     this.#last = result.catch(() => undefined)

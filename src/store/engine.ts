@@ -1,4 +1,4 @@
-/** The two engines, each with its own way to create and open a store. */
+/** The two database engines, each with its own functions to create and open a store. */
 // SPDX-License-Identifier: Apache-2.0
 import { open, stat, unlink } from 'node:fs/promises'
 import { StorageError, type Database } from './database.ts'
@@ -11,11 +11,11 @@ export interface StorePlace {
   /** The SQLite database file. Either this or `postgres` is set. */
   readonly path?: string
   readonly postgres?: PostgresAddress
-  /** Deadline of each statement, in milliseconds. */
+  /** Statement timeout, in milliseconds. */
   readonly deadlineMs?: number
-  /** Number of connections to a server. */
+  /** Which connections to open to a PostgreSQL server; see PostgresOptions. */
   readonly connections?: PostgresOptions['connections']
-  /** Whether to refuse a database whose encoding cannot store every text. */
+  /** Whether to refuse a database whose encoding cannot represent all text. */
   readonly requiresUtf8?: boolean
   /** Role that the server connects as; set only if `postgres` connects as the table owner. */
   readonly servingRole?: string
@@ -24,11 +24,14 @@ export interface StorePlace {
 export interface Engine {
   /** Reports whether a store exists, even a damaged one. @throws StorageError */
   exists(): Promise<boolean>
-  /** Creates an empty database with Latchkey's tables. @throws StorageError STORE_EXISTS */
+  /**
+   * Creates an empty database with Latchkey's tables.
+   * @throws StorageError STORE_EXISTS
+   */
   create(): Promise<Database>
-  /** Removes what `create` created. */
+  /** Undoes `create`. */
   discard(database: Database): Promise<void>
-  /** Makes a new store durable in its folder or on its server. */
+  /** Makes a new store durable, in its directory or on its server. */
   settle(): Promise<void>
   /** @throws StorageError STORE_MISSING, STORE_NEWER, STORE_CORRUPT */
   open(): Promise<Database>
@@ -63,8 +66,8 @@ function createSqliteEngine(path: string, deadlineMs: number): Engine {
     },
     settle: () => syncFolder(path),
     async open() {
-      // Opening never creates an empty store: in place of a full one, it would look as if all keys
-      // were lost.
+      // Opening never creates an empty store, because an empty store would look as if all keys had
+      // been lost.
       const found = await stat(path).catch(() => undefined)
       if (found === undefined) {
         throw new StorageError('STORE_MISSING', `${path}: there is no store`, {
@@ -90,7 +93,7 @@ async function createEmptyFile(path: string): Promise<void> {
 function createPostgresEngine(address: PostgresAddress, place: StorePlace): Engine {
   const name = `${address.host}/${address.database}`
   const connect = async (options: Pick<PostgresOptions, 'connections' | 'requiresUtf8'>) => {
-    // Loaded on demand, because a SQLite store does not need it.
+    // Loaded on demand, because SQLite stores do not need it.
     const { openPostgres } = await import('./postgres/database.ts')
     const loading = () => loadTarget(address)
     const deadlineMs = place.deadlineMs ?? DEFAULT_DEADLINE_MS
@@ -121,7 +124,8 @@ function createPostgresEngine(address: PostgresAddress, place: StorePlace): Engi
       await database.close()
       throw new StorageError('STORE_EXISTS', `${name}: a store already exists`)
     },
-    // The facts are written in one transaction, so if it fails only empty tables remain.
+    // Nothing needs to be removed: all of a new store's records are written in one transaction, so
+    // a failure leaves only empty tables behind.
     discard: (database) => database.close(),
     settle: () => Promise.resolve(),
     async open() {

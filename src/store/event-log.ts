@@ -1,13 +1,14 @@
 /**
- * The permanent log of changes of the store. Codes chain its rows, so that none can be removed
- * unnoticed. The events are also the entries of a Merkle tree, the control log (docs/audit.md),
- * which others can verify without the key of the store.
+ * The permanent log of store changes. Its rows form a MAC chain, so the removal of any row is
+ * detected. The events are also the entries of a Merkle tree, the control log (docs/audit.md),
+ * which anyone can verify without the store key.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { hash } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { toAsciiJson } from '../core/remark.ts'
 import { type Json, toCanonicalJson } from '../core/signature.ts'
+import { turn } from '../core/slices.ts'
 import {
   appendToFrontier,
   type Frontier,
@@ -25,13 +26,13 @@ import type { Sealing } from './sealing.ts'
 
 export interface ControlEvent {
   readonly seq: number
-  /** Wall time, milliseconds since the Unix epoch. */
+  /** Wall time, in milliseconds since the Unix epoch. */
   readonly at: number
-  /** Epoch of the store after the change. */
+  /** The store's epoch after the change. */
   readonly epoch: number
   /** `kill`, `restore`, `deadman-renewed`, … */
   readonly kind: string
-  /** The operator as named by the caller. */
+  /** The operator name that the caller gave. */
   readonly operator: string
   readonly detail: Readonly<Record<string, unknown>>
 }
@@ -40,21 +41,24 @@ export interface ControlEvent {
 export const EVENTS_START = 'start'
 
 const COLUMNS = ['seq', 'at', 'epoch', 'kind', 'operator', 'detail']
+const SELECT = `SELECT ${COLUMNS.join(', ')}, mac FROM control_events`
+const SELECT_FROM = `${SELECT} WHERE seq >= ? ORDER BY seq`
+const SELECT_BETWEEN = `${SELECT} WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?`
 
-/** @param before code of the previous event */
+/** @param before the previous event's MAC */
 function fieldsOf(before: string, row: Row): readonly SqlValue[] {
   return ['control_events', before, ...COLUMNS.map((name) => column(row, name))]
 }
 
-/** An event as it was written, with what proves it in the control log once the change is committed. */
+/** A recorded event with its control log proof, which is valid once the change commits. */
 export interface WrittenEvent extends ControlEvent {
   readonly entry: Buffer
   readonly hashes: readonly Buffer[]
-  /** The control log up to this event. */
+  /** The control log up to and including this event. */
   readonly head: TreeHead
 }
 
-/** Call inside `Store.change`, which seals the end of the chain with everything else. */
+/** Call inside `Store.change`, which also seals the end of the chain. */
 export async function appendEvent(
   transaction: SealedTransaction,
   sealing: Sealing,
@@ -83,14 +87,14 @@ export async function appendEvent(
   return { ...event, seq, entry, hashes: proveLast(before), head }
 }
 
-/** Records a change of a key or credential in the same transaction. */
+/** Records a change to a key or credential in the same transaction. */
 export type RecordChange = (
   transaction: SealedTransaction,
   kind: string,
   detail: Readonly<Record<string, unknown>>,
 ) => Promise<void>
 
-/** @param operator absent: records nothing, for keys that Latchkey makes for itself */
+/** @param operator absent for Latchkey's own keys, whose changes are not recorded */
 export function createChangeRecorder(
   sealing: Sealing,
   clock: Clock,
@@ -104,8 +108,8 @@ export function createChangeRecorder(
 }
 
 /**
- * Loads the frontier of the tree. It is missing after a change by an earlier release; then all
- * events are hashed again.
+ * Loads the tree's frontier. If an earlier release made the last change, there is no frontier and
+ * all events are rehashed.
  */
 async function loadFrontier(
   reader: Reader,
@@ -123,71 +127,64 @@ async function loadFrontier(
 }
 
 /**
- * Returns the events after number `since`, oldest first; all of them by default. The chain proves
- * that none of them was changed or is missing.
- * @throws StorageError STORE_TAMPERED when one was changed or is missing
+ * Returns the events after number `since` (default: all), oldest first.
+ * @throws StorageError STORE_TAMPERED if an event was changed or is missing
  */
 export async function readEvents(
   reader: Reader,
   sealing: Sealing,
   since = 0,
 ): Promise<readonly ControlEvent[]> {
-  const { events } = await readState(reader, sealing)
-  return readChain(reader, sealing, events, since)
+  return readChain(reader, sealing, (await readState(reader, sealing)).events, since)
 }
 
-/** Events read at first from the end of the log, and the factor by which a further attempt grows. */
-const RECENT_EVENTS = 256
-const GROWTH = 4
-
-/**
- * Returns the events at or after a time, oldest first, without reading the log from its start. An
- * event of a host whose clock was far behind can hide those before it.
- * @param at wall time, milliseconds since the Unix epoch
- * @throws StorageError STORE_TAMPERED when one of the events read was changed or is missing
- */
-export async function readEventsSince(
-  reader: Reader,
-  sealing: Sealing,
-  at: number,
-): Promise<readonly ControlEvent[]> {
-  const { events: end } = await readState(reader, sealing)
-  for (let count = RECENT_EVENTS; ; count *= GROWTH) {
-    const skipped = Math.max(0, end.seq - count)
-    const events = await readChain(reader, sealing, end, skipped)
-    const [oldest] = events
-    if (skipped === 0 || oldest === undefined || oldest.at < at) {
-      return events.filter((event) => event.at >= at)
-    }
-  }
-}
-
-/** Returns the number of events, and the root of the control log that they form. */
+/** Returns the number of events and the control log's root hash. */
 export async function readEventsHead(reader: Reader, sealing: Sealing): Promise<TreeHead> {
   const { events } = await readState(reader, sealing)
   return { size: events.seq, root: rootOfFrontier(await loadFrontier(reader, sealing, events)) }
 }
 
+/** Returns the events after number `since`. A row past the recorded end of the log counts as tampering. */
 async function readChain(
   reader: Reader,
   sealing: Sealing,
   end: EventsEnd,
   since = 0,
 ): Promise<readonly ControlEvent[]> {
-  const seam = await findSeam(reader, sealing)
-  const rows = await reader.query(
-    `SELECT seq, at, epoch, kind, operator, detail, mac FROM control_events
-     WHERE seq >= ? ORDER BY seq`,
-    [since],
-  )
-  // The code that the event after this one covers.
+  const limit = Math.max(0, end.seq - since) + ONE_TOO_MANY
+  const rows = await reader.query(`${SELECT_FROM} LIMIT ?`, [since, limit])
+  return verifyChain(rows, { seam: await findSeam(reader, sealing), sealing, end, since }).events
+}
+
+/**
+ * Extra rows to read: the last skipped event, and one row past the end, whose presence is an error.
+ */
+const ONE_TOO_MANY = 2
+
+interface ChainPart {
+  readonly seam: Rekey['events']
+  readonly sealing: Sealing
+  readonly end: EventsEnd
+  readonly since: number
+}
+
+/**
+ * @param rows the rows from number `since` to the end
+ * @returns the events, and the end of the chain before them
+ */
+function verifyChain(
+  rows: readonly Row[],
+  { seam, sealing, end, since }: ChainPart,
+): { readonly events: readonly ControlEvent[]; readonly previous: EventsEnd } {
+  // Returns the MAC that the next event's MAC covers.
   const codeOf = (row: Row) =>
     column(row, 'seq') === seam?.seq ? seam.before : String(column(row, 'mac'))
-  // The chain continues from the code of the last event that is skipped.
+  // The chain continues from the MAC of the last skipped event.
   const skipped = since === 0 ? undefined : rows[0]
   const rest = skipped === undefined ? rows : rows.slice(1)
   if (skipped !== undefined && column(skipped, 'seq') !== since) throw broken()
-  let before = skipped === undefined ? EVENTS_START : codeOf(skipped)
+  const first = skipped === undefined ? EVENTS_START : codeOf(skipped)
+  let before = first
   const events = rest.map((row, i) => {
     const isNext =
       sealing.isAuthentic(fieldsOf(before, row), column(row, 'mac')) &&
@@ -197,22 +194,43 @@ async function readChain(
     return toEvent(row)
   })
   if (end.head !== before || end.seq !== since + rest.length) throw broken()
-  return events
+  return { events, previous: { seq: since, head: first } }
 }
 
+/** Number of events that are verified in one turn of the event loop. */
+const PORTION_EVENTS = 256
+
 /**
- * Returns the position up to which a new store key has authenticated the events again; undefined
- * unless a rekey is in progress.
+ * Yields the log from its end, in portions; within a portion, the oldest event comes first. Other
+ * work runs between portions. Events before the last portion that the caller takes are not read.
+ * @throws StorageError STORE_TAMPERED if one of the events read was changed or is missing
  */
+export async function* readBackwards(
+  reader: Reader,
+  sealing: Sealing,
+): AsyncGenerator<readonly ControlEvent[], void, undefined> {
+  const seam = await findSeam(reader, sealing)
+  let { events: end } = await readState(reader, sealing)
+  for (let last = Number.MAX_SAFE_INTEGER; end.seq > 0; last = end.seq) {
+    const since = Math.max(0, end.seq - PORTION_EVENTS)
+    const rows = await reader.query(SELECT_BETWEEN, [since, last, PORTION_EVENTS + ONE_TOO_MANY])
+    const { events, previous } = verifyChain(rows, { seam, sealing, end, since })
+    yield events
+    end = previous
+    await turn()
+  }
+}
+
+/** Returns the last event that has its new MAC during a rekey; undefined if there is none. */
 async function findSeam(reader: Reader, sealing: Sealing): Promise<Rekey['events']> {
   const [row] = await selectRows(reader, sealing, FACTS, { name: REKEY })
   return row === undefined ? undefined : (JSON.parse(String(column(row, 'value'))) as Rekey).events
 }
 
 /**
- * Authenticates the next events with the key that `sealing` seals with, from the end of those that
- * already are. Call inside `Store.change`.
- * @returns the new end; undefined once all events have their new code
+ * Re-authenticates the next batch of events after the seam, with the key that `sealing` seals with.
+ * Call inside `Store.change`.
+ * @returns the new seam; undefined once all events have a new MAC
  */
 export async function recodeEvents(
   transaction: SealedTransaction,
@@ -220,11 +238,7 @@ export async function recodeEvents(
 ): Promise<Rekey['events']> {
   const { ledger } = transaction
   const done = seam ?? { seq: 0, before: EVENTS_START }
-  const rows = await transaction.query(
-    `SELECT seq, at, epoch, kind, operator, detail, mac FROM control_events
-     WHERE seq >= ? ORDER BY seq LIMIT ?`,
-    [done.seq, limit + 1],
-  )
+  const rows = await transaction.query(`${SELECT_FROM} LIMIT ?`, [done.seq, limit + 1])
   const next = rows.filter((row) => Number(column(row, 'seq')) > done.seq)
   let { before } = done
   let head = rows.length > next.length ? String(column(rows[0] ?? {}, 'mac')) : EVENTS_START
@@ -246,7 +260,7 @@ export async function recodeEvents(
 interface Recoding {
   readonly sealing: Sealing
   readonly seam: Rekey['events']
-  /** Number of events in one change. */
+  /** Maximum number of events per change. */
   readonly limit: number
 }
 
@@ -261,12 +275,12 @@ function toEvent(row: Row): ControlEvent {
   }
 }
 
-/** c2sp.org/tlog-tiles: the length of an entry is a uint16. */
+/** c2sp.org/tlog-tiles encodes an entry's length as a uint16. */
 const MAX_ENTRY_BYTES = 65_535
 
 /**
- * Returns an event as an entry of the control log: canonical JSON (RFC 8785). Details that are too long for
- * an entry, such as the receipt of a very large fleet, are represented by their hash.
+ * Returns an event as a control log entry: canonical JSON (RFC 8785). Details that are too long for
+ * an entry, such as a very large fleet's receipt, are replaced by their hash.
  */
 export function encodeEvent({ seq, at, epoch, kind, operator, detail }: ControlEvent): Buffer {
   const encode = (fields: Readonly<Record<string, Json>>) => {

@@ -1,6 +1,6 @@
 /**
- * Reads and writes the raw rows of facts about the store, by name. sealed-rows.ts says which of
- * them are sealed.
+ * Reads and writes raw rows of the `facts` table, which holds the store's named records.
+ * sealed-rows.ts documents which of them are sealed.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError, type Reader, type Transaction } from './database.ts'
@@ -9,7 +9,10 @@ import { StorageError, type Reader, type Transaction } from './database.ts'
 export async function readFact(reader: Reader, name: string): Promise<string> {
   const value = await findFact(reader, name)
   if (value === undefined) {
-    throw new StorageError('STORE_CORRUPT', `the store lacks its fact "${name}"`)
+    throw new StorageError(
+      'STORE_CORRUPT',
+      `the store has no fact "${name}", which every store has: the database was damaged or changed`,
+    )
   }
   return value
 }

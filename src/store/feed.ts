@@ -1,11 +1,12 @@
 /**
- * The change feed: everything written to sealed tables since the last read, proven to be complete.
- * The elements of the changed rows must lead from the sum that was last verified to the sum of the
- * state (sealed-state.ts); if they do not, the tables are read and verified completely.
+ * The change feed returns everything written to sealed tables since the last read, with proof of
+ * completeness. The last verified sum, adjusted by the elements of the changed rows, must equal the
+ * sum in the current state (sealed-state.ts). Otherwise the tables are reread and verified in full.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { forEachInSlices } from '../core/slices.ts'
 import type { Reader, Row, SqlValue } from './database.ts'
-import { column, notWhole, PAGE, queryPage, verifyRow } from './sealed-rows.ts'
+import { column, notWhole, readPages, verifyRow } from './sealed-rows.ts'
 import { REMOVED_ROWS, type SealedTable } from './sealed-tables.ts'
 import {
   addElement,
@@ -19,17 +20,19 @@ import type { Sealing } from './sealing.ts'
 
 export interface TableChange {
   readonly table: SealedTable
-  /** Rows that were inserted or updated; all rows after a reset. */
+  /** Inserted and updated rows; all rows after a reset. */
   readonly put: readonly Row[]
-  /** Primary keys of rows that were deleted. */
+  /** Primary keys of deleted rows. */
   readonly removed: readonly (readonly SqlValue[])[]
-  /** If true, everything read before is void. It is then true for every table of the feed. */
+  /**
+   * Whether everything read before is invalid. A reset always applies to every table in the feed.
+   */
   readonly isReset: boolean
 }
 
 /**
- * Rows of one table by the JSON of their primary keys, each with the element that it adds to the
- * sum.
+ * The last verified state of one table. `elements` holds each row's element of the sum, keyed by
+ * the JSON of the row's primary key.
  */
 interface Known {
   readonly elements: Map<string, bigint>
@@ -38,31 +41,35 @@ interface Known {
 
 interface Step {
   readonly change: TableChange
-  readonly elements: ReadonlyMap<string, bigint>
+  /** After a reset, this becomes the new `Known`. */
+  readonly elements: Map<string, bigint>
   readonly sum: TableSum
 }
 
+/** Rows recorded in one event-loop turn. */
+const SLICE = 1000
+
 export interface Feed {
   /**
-   * Passes the changes since the last successful call to `apply`, one for each table that changed.
-   * They count as seen once `apply` has resolved. Calls must not overlap.
+   * Calls `apply` with the changes since the last successful update, one per changed table. The
+   * changes count as seen once `apply` has resolved. Calls must not overlap.
    * @throws StorageError STORE_TAMPERED
    */
   update(apply: (changes: readonly TableChange[]) => void | Promise<void>): Promise<void>
   /**
-   * Reads the changes within a snapshot of the caller. They count as seen once `commit` is called.
-   * @param state what the caller has read of the same snapshot (default: read it)
+   * Reads the changes within the caller's snapshot. They count as seen once `commit` is called.
+   * @param state the state that the caller read in the same snapshot; if absent, it is read here
    * @throws StorageError STORE_TAMPERED
    */
   read(reader: Reader, state?: SealedState): Promise<FeedStep>
-  /** The next call reads everything again. */
+  /** Makes the next call read everything again. */
   forget(): void
 }
 
 export interface FeedStep {
   readonly state: SealedState
   readonly changes: readonly TableChange[]
-  commit(): void
+  commit(): Promise<void>
 }
 
 /** @param snapshot runs work on one snapshot of the store */
@@ -73,8 +80,10 @@ export function createFeed(
 ): Feed {
   const known = new Map<string, Known>()
   let epoch = -1
+  /** Incremented by `forget`, so that data read before that call is discarded. */
+  let generation = 0
 
-  /** Returns undefined if the changes do not lead to the sums of the state. */
+  /** Returns undefined if the changes do not add up to the sums in the state. */
   async function readChanges(reader: Reader, state: SealedState): Promise<Step[] | undefined> {
     const steps: Step[] = []
     for (const table of tables) {
@@ -119,8 +128,8 @@ export function createFeed(
     await readRows(reader, REMOVED_ROWS, epoch, (row) => {
       const key = String(column(row, 'row_key'))
       const old = before.elements.get(key)
-      // A row that was inserted again is in the table, and a row that was added and removed in
-      // between was never known.
+      // Skips a row that was deleted and reinserted, because it is in the table, and a row that was
+      // added and removed between two reads, because it was never known.
       if (column(row, 'table_name') !== table.name || old === undefined || elements.has(key)) return
       sum = subtractElement(sum, old)
       removed.push(JSON.parse(key) as SqlValue[])
@@ -139,7 +148,7 @@ export function createFeed(
     return { change: { table, put, removed: [], isReset: true }, elements, sum }
   }
 
-  /** Reads in pages, so that no turn of the event loop verifies many rows. */
+  /** Reads in pages, so that no event-loop turn verifies many rows. */
   async function readRows(
     reader: Reader,
     table: SealedTable,
@@ -147,25 +156,27 @@ export function createFeed(
     take: (row: Row, element: bigint) => void,
   ): Promise<readonly Row[]> {
     const rows: Row[] = []
-    let page: readonly Row[]
-    do {
-      page = await queryPage(reader, table, rows.at(-1), { since })
+    await readPages(reader, table, { since }, (page) => {
       for (const row of page) {
         take(row, verifyRow(sealing, table, row).element)
         rows.push(row)
       }
-    } while (page.length === PAGE)
+    })
     return rows
   }
 
   async function read(reader: Reader, known?: SealedState): Promise<FeedStep> {
+    const readIn = generation
     const state = known ?? (await readState(reader, sealing))
     const steps = (await readChanges(reader, state)) ?? (await readAll(reader, state))
     return {
       state,
       changes: steps.map(({ change }) => change),
-      commit() {
-        for (const { change, elements, sum } of steps) commit(change, elements, sum)
+      async commit() {
+        for (const step of steps) {
+          if (readIn !== generation) return
+          await commit(step)
+        }
         epoch = state.epoch
       },
     }
@@ -175,26 +186,24 @@ export function createFeed(
     async update(apply) {
       const { changes, commit } = await snapshot((reader) => read(reader))
       if (changes.length > 0) await apply(changes)
-      commit()
+      await commit()
     },
     read,
     forget() {
+      generation += 1
       known.clear()
     },
   }
 
-  function commit(
-    { table, removed, isReset }: TableChange,
-    elements: Step['elements'],
-    sum: TableSum,
-  ) {
+  async function commit({ change, elements, sum }: Step): Promise<void> {
+    const { table, removed, isReset } = change
     const before = known.get(table.name)
     if (isReset || before === undefined) {
-      known.set(table.name, { elements: new Map(elements), sum })
+      known.set(table.name, { elements, sum })
       return
     }
-    for (const [key, element] of elements) before.elements.set(key, element)
-    for (const key of removed) before.elements.delete(JSON.stringify(key))
+    await forEachInSlices(elements, SLICE, ([key, element]) => before.elements.set(key, element))
+    await forEachInSlices(removed, SLICE, (key) => before.elements.delete(JSON.stringify(key)))
     before.sum = sum
   }
 }

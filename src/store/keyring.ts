@@ -1,83 +1,131 @@
 /**
- * The keys of an open store: one, or two while `store rekey --new-store-key` replaces it. A process
- * takes the second key from the store itself, which has it wrapped under the master key.
+ * The keys of an open store: one, or two during `store rekey --new-store-key`. A process loads the
+ * second key from the store itself, which holds it wrapped under the master key.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createSecretKey, type KeyObject } from 'node:crypto'
+import type { Clock } from '../core/clock.ts'
 import { factContext, PURPOSE_KEY } from './bindings.ts'
-import { type Database, type Reader, StorageError } from './database.ts'
+import { combineSealings } from './combined-sealing.ts'
+import { isTampered, type Reader, StorageError } from './database.ts'
 import { readFact } from './facts.ts'
+import { createKeyLoader, type HeldKey } from './key-loader.ts'
 import type { MasterKey } from './master-key.ts'
 import { column, loadTable } from './sealed-rows.ts'
 import { FACTS } from './sealed-tables.ts'
 import { readState } from './sealed-state.ts'
-import {
-  createSealing,
-  createSealingOf,
-  derive,
-  type KeySealing,
-  type Sealing,
-  type SealingKeys,
-} from './sealing.ts'
+import { createSealing, type KeySealing, type Sealing, type SealingKeys } from './sealing.ts'
 
-/** Sealed fact: the replacement of the store key that has not been completed. */
+/** Name of the sealed record of a store key replacement that is still in progress. */
 export const REKEY = 'rekey'
 
 export interface Rekey {
   /**
-   * `announced`: the old key seals, and every process that notices loads the next one.
-   * `rewrapping`: the new key seals, and what the old one has sealed is valid as well.
+   * `announced`: the old key seals, and every process that sees the announcement loads the next
+   * key. `rewrapping`: the new key seals, and data sealed by the old key is still valid.
    */
   readonly phase: 'announced' | 'rewrapping'
-  /** The next key, or while rewrapping the previous one, wrapped under the master key. */
+  /** The next key, or the previous one while rewrapping, wrapped under the master key. */
   readonly other: string
-  /** Wall time, milliseconds since the Unix epoch. */
+  /** Wall time, in milliseconds since the Unix epoch. */
   readonly startedAt: number
-  /** The first epoch that the new key has sealed. */
+  /** The first epoch sealed with the new key. */
   readonly switchedEpoch?: number
-  /** Last event that has its new code, and the code that it had before. Absent before the first. */
+  /** The last event with a new MAC, and its previous MAC; absent until an event has a new MAC. */
   readonly events?: { readonly seq: number; readonly before: string }
 }
 
-interface HeldKey {
-  /** Wrapped under the master key, as the store has it. */
-  readonly record: string
-  readonly sealing: KeySealing
+/**
+ * Returns undefined if the text is not JSON; this can happen only for a record that was never
+ * sealed.
+ */
+export function parseRekey(text: string): Partial<Rekey> | undefined {
+  try {
+    return JSON.parse(text) as Partial<Rekey>
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Thrown when the store's keys are not the ones that this process held when it began to read. The
+ * error is no evidence of tampering: load the key, then read again (follow-keys.ts).
+ */
+export class KeyChange extends StorageError {
+  /** The wrapped key that this process lacks; undefined if it has loaded the keys meanwhile. */
+  readonly record: string | undefined
+
+  constructor(record?: string) {
+    super('STORE_BUSY', 'another process replaced a key of the store in the meantime', {
+      hint: 'run the command again',
+    })
+    this.record = record
+  }
 }
 
 export interface Keyring {
-  /** Seals with the current key, and verifies with all. */
+  /** Seals with the current key, and verifies with all keys. */
   readonly sealing: Sealing
-  /** Seals with the current key, and verifies only with it. */
+  /** Seals with the current key, and verifies with that key only. */
   readonly current: KeySealing
-  /** Seals with the other key, and verifies with both. Undefined when there is no other key. */
+  /** Seals with the other key, and verifies with both. Undefined if there is no other key. */
   readonly turned: Sealing | undefined
   readonly purposeKey: KeyObject
-  /** The keys that verify: one, or two while the store key is replaced. */
+  /** Verification keys: one, or two during a store key replacement. */
   readonly keys: readonly SealingKeys[]
   readonly rekey: Rekey | undefined
   /**
-   * Loads keys that were announced or replaced since the last call. Costs one query if there are
-   * none.
-   * @returns whether the store's record of its keys has changed
-   * @throws StorageError STORE_TAMPERED, MASTER_KEY_WRONG, MASTER_KEY_UNREADABLE
+   * Incremented whenever the keys change. A failed verification proves nothing if the generation
+   * has changed since its snapshot began.
+   */
+  readonly generation: number
+  /**
+   * Reason why the store's current key could not be loaded; undefined once it has been loaded. The
+   * next read tries again.
+   */
+  readonly missing: unknown
+  /**
+   * Whether there is an announced key that this process has not loaded. Only heartbeats are
+   * authenticated with it.
+   */
+  readonly lacksNext: boolean
+  /** Call when a snapshot or a transaction begins, before its first statement. */
+  begin(reader: Reader): void
+  /**
+   * Loads keys that were announced or replaced since the last call. If there are none, the call
+   * costs one query. The call unwraps no key, because it runs inside a transaction.
+   * @returns whether the keys have changed
+   * @throws KeyChange if a key must be loaded first, or if the reader's snapshot may be older than
+   * the keys; StorageError STORE_TAMPERED
    */
   refresh(reader: Reader): Promise<boolean>
+  /**
+   * Loads the key that a refresh lacked.
+   * @throws StorageError MASTER_KEY_WRONG, MASTER_KEY_UNREADABLE or an error of the key's token
+   */
+  load(change: KeyChange): Promise<void>
+  /**
+   * Unwraps the announced key, which the next refresh uses.
+   * @throws the same errors as load
+   */
+  loadNext(): Promise<void>
 }
 
 export interface KeyringOptions {
-  readonly masterKey: MasterKey
-  /** The store key, wrapped as in the fact `master_key`. */
+  readonly masterKey: Pick<MasterKey, 'unwrap'>
+  readonly clock: Pick<Clock, 'monotonic'>
+  /** The wrapped store key, as stored in the record `master_key`. */
   readonly record: string
-  /** Unwrapped. Not kept. */
+  /** The unwrapped key. It is not retained. */
   readonly storeKey: Buffer
   readonly storeId: string
-  /** Whether `masterKey` is an escrow, which has one store key and no other. */
+  /** Whether `masterKey` is an escrow, which holds exactly one store key. */
   readonly isEscrow: boolean
 }
 
 export function createKeyring(options: KeyringOptions): Keyring {
   const { masterKey, storeId, isEscrow } = options
+  const loader = createKeyLoader(masterKey, options.clock)
   let current: HeldKey = {
     record: options.record,
     sealing: createSealing(options.storeKey),
@@ -86,66 +134,66 @@ export function createKeyring(options: KeyringOptions): Keyring {
   let purposeKey = current.sealing.keys.purpose
   let rekey: Rekey | undefined
   let seen = ''
+  let generation = 0
+  let missing: unknown
+  /** The generation in which each snapshot began. */
+  const begun = new WeakMap<Reader, number>()
 
-  async function unwrap(record: string): Promise<HeldKey> {
-    const storeKey = await masterKey.unwrap(record)
-    const sealing = createSealing(storeKey)
-    storeKey.fill(0)
-    return { record, sealing }
-  }
+  const findHeld = (record: string) =>
+    [current, other].find((one) => one?.record === record) ?? loader.find(record)
 
-  /** The key that opens the state; its record may be new when only the master key was replaced. */
+  /**
+   * Returns the key that opens the state. If only the master key changed, that key is returned with
+   * its new record.
+   */
   async function findCurrent(reader: Reader, record: string): Promise<HeldKey> {
     for (const held of other === undefined ? [current] : [current, other]) {
       if (await opensState(reader, held.sealing)) return { ...held, record }
     }
-    const found = isEscrow ? current : await unwrap(record)
-    if (isEscrow && !(await opensState(reader, found.sealing))) {
-      throw new StorageError('MASTER_KEY_WRONG', 'the escrow holds an earlier key of this store', {
+    if (isEscrow) {
+      throw new StorageError('MASTER_KEY_WRONG', 'the escrow has an earlier key of this store', {
         hint: 'use an escrow that was made after the last latchkey store rekey --new-store-key',
       })
     }
+    const found = findHeld(record)
+    if (found === undefined) throw new KeyChange(record)
     return found
   }
 
-  async function findOther(now: HeldKey, { phase, other: record }: Rekey) {
-    const held = [current, other].find((one) => one?.record === record && one !== now)
-    if (held !== undefined) return held
+  function findOther({ phase, other: record }: Rekey): HeldKey | undefined {
+    const found = findHeld(record)
+    if (found !== undefined) return found
     if (isEscrow) {
       throw new StorageError(
         'MASTER_KEY_WRONG',
         'the store key is being replaced, and only the master key opens both keys',
       )
     }
-    try {
-      return await unwrap(record)
-    } catch (error) {
-      // A server whose master key is no longer that of the store continues with the key that it
-      // has, and `store rekey` reports it.
-      if (error instanceof StorageError && phase === 'announced') return undefined
-      throw error
-    }
+    // Only heartbeats are authenticated with an announced key. A server whose master key no longer
+    // matches the store keeps using its current store key, and `store rekey` reports the server.
+    if (phase === 'announced') return undefined
+    throw new KeyChange(record)
   }
 
-  const keyring: Keyring = {
-    sealing: combine(
-      () => current.sealing,
-      () => other?.sealing,
-      () => (rekey?.phase === 'announced' ? other?.sealing : undefined),
-      () => purposeKey,
-    ),
+  const lacksNext = () => rekey?.phase === 'announced' && other === undefined
+  const purposes = () => purposeKey
+  const none = () => undefined
+
+  return {
+    sealing: combineSealings({
+      writing: () => current.sealing,
+      other: () => other?.sealing,
+      newer: () => (rekey?.phase === 'announced' ? other?.sealing : undefined),
+      purposeKey: purposes,
+    }),
     get current() {
       return current.sealing
     },
     get turned() {
       const next = other?.sealing
       if (next === undefined) return undefined
-      return combine(
-        () => next,
-        () => current.sealing,
-        () => undefined,
-        () => purposeKey,
-      )
+      const old = () => current.sealing
+      return combineSealings({ writing: () => next, other: old, newer: none, purposeKey: purposes })
     },
     get purposeKey() {
       return purposeKey
@@ -156,15 +204,36 @@ export function createKeyring(options: KeyringOptions): Keyring {
     get rekey() {
       return rekey
     },
+    get generation() {
+      return generation
+    },
+    get missing() {
+      return missing
+    },
+    get lacksNext() {
+      return lacksNext()
+    },
+    begin(reader) {
+      begun.set(reader, generation)
+    },
     async refresh(reader) {
+      const began = begun.get(reader) ?? generation
       const found = await reader.query(
         `SELECT name, value FROM facts WHERE name IN ('master_key', '${REKEY}') ORDER BY name`,
       )
       const text = JSON.stringify(found.map((row) => [row['name'], row['value']]))
-      if (text === seen) return false
+      const isNextLoaded = lacksNext() && loader.find(rekey?.other ?? '') !== undefined
+      if (text === seen && !isNextLoaded) {
+        if (began === generation) missing = undefined
+        return false
+      }
+      // Another reader has loaded keys since this snapshot began, so the snapshot may be older than
+      // the keys. A process must never go back to earlier keys: other processes could not verify
+      // what it then seals.
+      if (began !== generation) throw new KeyChange()
       const now = await findCurrent(reader, await readFact(reader, 'master_key'))
-      // Only the current key vouches for the facts, so that an attacker who knows an earlier key
-      // cannot make it valid again.
+      // Only the current key may authenticate these records, so that an attacker who knows an
+      // earlier key cannot make that key valid again.
       const state = await readState(reader, now.sealing)
       const facts = await loadTable(reader, now.sealing, FACTS, state)
       const valueOf = (name: string) => {
@@ -173,20 +242,37 @@ export function createKeyring(options: KeyringOptions): Keyring {
       }
       const rekeyText = valueOf(REKEY)
       const next = rekeyText === undefined ? undefined : (JSON.parse(rekeyText) as Rekey)
-      const second = next === undefined ? undefined : await findOther(now, next)
-      const purposes = valueOf(PURPOSE_KEY)
-      purposeKey =
-        purposes === undefined
+      const second = next === undefined ? undefined : findOther(next)
+      const wrapped = valueOf(PURPOSE_KEY)
+      const purpose =
+        wrapped === undefined
           ? now.sealing.keys.purpose
-          : createSecretKey(now.sealing.unwrap(factContext(PURPOSE_KEY, storeId), purposes))
+          : createSecretKey(now.sealing.unwrap(factContext(PURPOSE_KEY, storeId), wrapped))
+      if (began !== generation) throw new KeyChange()
       current = now
       other = second
       rekey = next
+      purposeKey = purpose
       seen = text
+      missing = undefined
+      generation += 1
+      begun.set(reader, generation)
       return true
     },
+    async load({ record }) {
+      if (record === undefined) return
+      try {
+        await loader.load(record)
+      } catch (error) {
+        if (missing === undefined) generation += 1
+        missing = error
+        throw error
+      }
+    },
+    async loadNext() {
+      if (lacksNext()) await loader.load(rekey?.other ?? '')
+    },
   }
-  return keyring
 }
 
 async function opensState(reader: Reader, sealing: Sealing): Promise<boolean> {
@@ -196,90 +282,5 @@ async function opensState(reader: Reader, sealing: Sealing): Promise<boolean> {
   } catch (error) {
     if (isTampered(error)) return false
     throw error
-  }
-}
-
-function isTampered(error: unknown): boolean {
-  return error instanceof StorageError && error.code === 'STORE_TAMPERED'
-}
-
-/**
- * Verifies with all keys of a keyring.
- * @param keys one or two
- */
-export function createVerifyingSealing([first, second]: readonly SealingKeys[]): Sealing {
-  if (first === undefined) throw new TypeError('a store has a key')
-  const one = createSealingOf(first)
-  const other = second === undefined ? undefined : createSealingOf(second)
-  return combine(
-    () => one,
-    () => other,
-    () => undefined,
-    () => first.purpose,
-  )
-}
-
-type FindSealing = () => KeySealing | undefined
-
-function combine(
-  writing: () => KeySealing,
-  other: FindSealing,
-  newer: FindSealing,
-  purposeKey: () => KeyObject,
-): Sealing {
-  const newest = () => newer() ?? writing()
-  return {
-    wrap: (context, secret) => writing().wrap(context, secret),
-    unwrap(context, wrapped) {
-      const second = other()
-      if (second === undefined) return writing().unwrap(context, wrapped)
-      try {
-        return writing().unwrap(context, wrapped)
-      } catch {
-        return second.unwrap(context, wrapped)
-      }
-    },
-    authenticate: (fields) => writing().authenticate(fields),
-    code: (fields) => writing().code(fields),
-    codeWith: (fields, mac) => writing().codeWith(fields, mac) ?? other()?.codeWith(fields, mac),
-    isAuthentic: (fields, mac) =>
-      writing().isAuthentic(fields, mac) || other()?.isAuthentic(fields, mac) === true,
-    prove: (fields) => newest().authenticate(fields),
-    isProven: (fields, mac) => newest().isAuthentic(fields, mac),
-    derive: (purpose) => derive(purposeKey(), purpose),
-  }
-}
-
-/**
- * Repeats a snapshot that failed because the store key was replaced in the meantime, once the keyring
- * has loaded the new key.
- */
-export function followKeys(database: Database, keyring: Keyring): Database {
-  async function snapshot<T>(work: (reader: Reader) => Promise<T>): Promise<T> {
-    try {
-      return await database.snapshot(work)
-    } catch (error) {
-      if (!isTampered(error)) throw error
-      const isNew = await database
-        .snapshot((reader) => keyring.refresh(reader))
-        .catch((failed: unknown) => {
-          throw isTampered(failed) ? error : failed
-        })
-      if (!isNew) throw error
-      return database.snapshot(work)
-    }
-  }
-  return {
-    snapshot,
-    nowSql: database.nowSql,
-    transaction: (work) => database.transaction(work),
-    epoch: () => database.epoch(),
-    heartbeat: (sql, parameters) => database.heartbeat(sql, parameters),
-    write: (sql, parameters) => database.write(sql, parameters),
-    read: (sql, parameters) => database.read(sql, parameters),
-    warnings: (processes) => database.warnings(processes),
-    checkSchema: (reader) => database.checkSchema(reader),
-    erase: () => database.erase(),
-    close: () => database.close(),
   }
 }

@@ -1,4 +1,4 @@
-/** The master key opens the store key, and with it everything in the store. */
+/** The master key unwraps the store key, and the store key opens everything else in the store. */
 // SPDX-License-Identifier: Apache-2.0
 import { createSecretKey, randomBytes, scrypt, type KeyObject } from 'node:crypto'
 import { open, readFile, stat } from 'node:fs/promises'
@@ -11,16 +11,16 @@ import { encodeFields, seal, unseal } from './sealing.ts'
 export type MasterKeySource =
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'passphrase'; readonly passphrase: Secret }
-  /** The holder of the key, a token, wraps and unwraps. */
+  /** A token holds the key, and wraps and unwraps the store key. */
   | { readonly kind: 'pkcs11'; readonly key: MasterKey }
   /** The private key of an escrow opens the store's key (custody.ts). */
   | { readonly kind: 'escrow'; readonly key: MasterKey }
 
-/** Wraps the store key. */
+/** Wraps and unwraps the store key. */
 export interface MasterKey {
   /**
-   * Returns text for the store: the wrapped store key, and everything needed to unwrap it except
-   * the secret.
+   * Returns the text to store: the wrapped store key and everything needed to unwrap it, except the
+   * secret.
    */
   wrap(storeKey: Buffer): Promise<string>
   /** @throws StorageError MASTER_KEY_WRONG */
@@ -28,9 +28,11 @@ export interface MasterKey {
 }
 
 const KEY_BYTES = 32
-/** Takes about 0.3 s and 128 MiB, once at startup (OWASP's first recommendation for scrypt). */
+/** OWASP's first scrypt recommendation: about 0.3 s and 128 MiB, once at startup. */
 const SCRYPT = { N: 131_072, r: 8, p: 1 }
 const SCRYPT_MAX_MEMORY = 256 * 1024 * 1024
+/** Highest accepted cost, as a multiple of the cost above. */
+const MAX_COST = 4
 
 interface KeyRecord {
   readonly kind: MasterKeySource['kind']
@@ -80,7 +82,8 @@ export function createMasterKey(source: MasterKeySource): MasterKey {
 }
 
 /**
- * The tag covers the parameters stored next to the wrapped key, so that weaker ones do not open it.
+ * The tag covers the parameters stored next to the wrapped key, so unwrapping fails if they were
+ * weakened.
  */
 function toAad(head: Omit<KeyRecord, 'wrapped'>): Buffer {
   return encodeFields(['latchkey master key v1', JSON.stringify(head)])
@@ -97,13 +100,23 @@ function parseRecord(text: string): KeyRecord {
   throw new StorageError('STORE_TAMPERED', 'the record of the master key cannot be parsed')
 }
 
-/** Checks only the shape; scrypt and the tag check the values. */
+/** Checks the record's shape and cost; scrypt and the authentication tag check its values. */
 function isKeyRecord(record: unknown): record is KeyRecord {
   if (typeof record !== 'object' || record === null) return false
   const { kind, wrapped, scrypt: parameters } = record as Record<string, unknown>
-  const salt = (parameters as { salt?: unknown } | null | undefined)?.salt
   const hasShape = typeof kind === 'string' && typeof wrapped === 'string'
-  return hasShape && (parameters === undefined || typeof salt === 'string')
+  return hasShape && (parameters === undefined || isAffordable(parameters))
+}
+
+/**
+ * An attacker who can write to the database could plant parameters with which scrypt runs for
+ * hours. The limit leaves room for a later release that derives keys at a higher cost.
+ */
+function isAffordable(parameters: unknown): boolean {
+  if (typeof parameters !== 'object' || parameters === null) return false
+  const { N, r, p, salt } = parameters as Record<string, unknown>
+  const cost = Number(N) * Number(r) * Number(p)
+  return typeof salt === 'string' && cost <= MAX_COST * SCRYPT.N * SCRYPT.r * SCRYPT.p
 }
 
 async function deriveFromPassphrase(
@@ -124,27 +137,30 @@ async function deriveFromPassphrase(
 }
 
 /**
- * @throws StorageError MASTER_KEY_UNREADABLE unless the file has 32 bytes that only its owner can
- * read
+ * @throws StorageError MASTER_KEY_UNREADABLE unless the file contains 32 bytes and only its owner
+ * can read it
  */
 async function loadKeyFile(path: string): Promise<KeyObject> {
   const unreadable = (why: string, hint?: string) =>
     new StorageError('MASTER_KEY_UNREADABLE', `${path}: ${why}`, hint === undefined ? {} : { hint })
   const found = await stat(path).catch(() => undefined)
-  if (found === undefined) throw unreadable('there is no such master key file')
+  if (found === undefined) throw unreadable('the master key file does not exist')
   if ((found.mode & 0o077) !== 0) {
     throw unreadable('others can read the master key', `chmod 600 ${path}`)
   }
   const bytes = await readFile(path).catch(() => undefined)
-  if (bytes?.length !== KEY_BYTES) throw unreadable('a master key file must have exactly 32 bytes')
+  if (bytes?.length !== KEY_BYTES) {
+    const found = bytes === undefined ? 'cannot be read' : `found ${String(bytes.length)}`
+    throw unreadable(`expected a master key file of ${String(KEY_BYTES)} bytes, ${found}`)
+  }
   const key = createSecretKey(bytes)
   bytes.fill(0)
   return key
 }
 
 /**
- * Creates a file of 32 random bytes with mode 0600, durable when this resolves. Never overwrites a
- * file.
+ * Creates a file of 32 random bytes with mode 0600, which is durable once the promise resolves.
+ * Never overwrites a file.
  */
 export async function createMasterKeyFile(path: string): Promise<void> {
   const bytes = randomBytes(KEY_BYTES)
@@ -159,7 +175,7 @@ export async function createMasterKeyFile(path: string): Promise<void> {
   await syncFolder(path)
 }
 
-/** A new name is durable only once its folder is synced. */
+/** A new directory entry is durable only once the directory is synced. */
 export async function syncFolder(path: string): Promise<void> {
   const folder = await open(dirname(path), 'r')
   try {

@@ -1,5 +1,5 @@
 /**
- * A recovery key that no single person holds: it is generated in memory, split among several people
+ * A recovery key that no single person holds. It is generated in memory, split among several people
  * with Shamir's secret sharing, and recombined only in memory.
  */
 // SPDX-License-Identifier: Apache-2.0
@@ -9,23 +9,23 @@ import { combine, split } from 'shamir-secret-sharing'
 import { fingerprint } from './custody.ts'
 import { StorageError } from './database.ts'
 
-/** The share of one person. */
+/** One person's share. */
 export interface RecoveryPart {
   readonly format: 'latchkey-recovery-part'
   readonly version: 1
-  /** SHA-256 of the recovery key in SubjectPublicKeyInfo, in hex. */
+  /** SHA-256 of the recovery key's SubjectPublicKeyInfo, in hex. */
   readonly recoveryKey: string
-  /** From 1. */
+  /** 1-based part number. */
   readonly part: number
   readonly parts: number
-  /** Number of parts that are needed. */
+  /** Number of parts required to restore the key. */
   readonly needed: number
   /** Base64. */
   readonly share: string
 }
 
 export interface SplitRecoveryKey {
-  /** PEM, SubjectPublicKeyInfo. */
+  /** The public key as a SubjectPublicKeyInfo in PEM. */
   readonly publicKey: string
   readonly parts: readonly RecoveryPart[]
 }
@@ -33,7 +33,7 @@ export interface SplitRecoveryKey {
 const RSA_BITS = 3072
 const FORMAT = 'latchkey-recovery-part'
 
-/** @param counts both from 2 to 255; no more parts may be needed than there are */
+/** @param counts numbers from 2 to 255; `needed` may not exceed `parts` */
 export async function createRecoveryParts(counts: {
   readonly parts: number
   readonly needed: number
@@ -48,7 +48,8 @@ export async function createRecoveryParts(counts: {
     ...{ format: FORMAT, version: 1, recoveryKey, part: i + 1, ...counts },
     share: Buffer.from(share).toString('base64'),
   }))
-  // The key exists only here, so check that the last parts restore it before anything is written.
+  // The key exists only here, so this checks that the last parts restore it before anything is
+  // written.
   await joinRecoveryParts(parts.slice(-counts.needed))
   return { publicKey: pair.publicKey.export({ format: 'pem', type: 'spki' }).toString(), parts }
 }
@@ -65,7 +66,8 @@ export function parseRecoveryPart(text: string): RecoveryPart | undefined {
 }
 
 /**
- * @throws StorageError MASTER_KEY_WRONG unless the parts restore the recovery key that they name
+ * @throws StorageError MASTER_KEY_WRONG unless the parts restore the recovery key whose fingerprint
+ * they carry
  */
 export async function joinRecoveryParts(parts: readonly RecoveryPart[]): Promise<KeyObject> {
   const [first] = parts
@@ -75,7 +77,7 @@ export async function joinRecoveryParts(parts: readonly RecoveryPart[]): Promise
   const shares = new Map(parts.map(({ part, share }) => [part, Buffer.from(share, 'base64')]))
   if (shares.size < first.needed) {
     throw wrong(
-      `${String(first.needed)} different parts of the recovery key are needed; found ${String(shares.size)}`,
+      `expected ${String(first.needed)} different parts of the recovery key, found ${String(shares.size)}`,
     )
   }
   try {
@@ -89,7 +91,7 @@ export async function joinRecoveryParts(parts: readonly RecoveryPart[]): Promise
   throw wrong('a part of the recovery key is damaged')
 }
 
-/** The library accepts no subclass of Uint8Array. */
+/** The library does not accept subclasses of Uint8Array. */
 function toBytes(buffer: Buffer): Uint8Array {
   return new Uint8Array(buffer)
 }

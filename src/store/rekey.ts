@@ -1,7 +1,8 @@
 /**
- * Replaces the store's own key while servers run. First every instance loads the new key, next to
- * the old one; then the new key seals, and everything is sealed again in small changes; then the
- * old key is dropped. Each step is one change, so an interrupted rekey continues where it stopped.
+ * Replaces the store's own key while servers are running. First every instance loads the new key
+ * alongside the old one. Then the new key seals new data, and existing data is resealed in small
+ * changes. Finally the old key is dropped. Each step is one change, so an interrupted rekey resumes
+ * where it stopped.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
@@ -27,32 +28,38 @@ import { notWritten } from './sealed-state.ts'
 import { deleteRow, putRow, replaceRow, type SealedTransaction } from './sealed-transaction.ts'
 import { openWithKey, type Store, type StoreOptions } from './store.ts'
 
-/** Stage that a rekey has reached. */
+/** Progress of a rekey. */
 export type RekeyStage = 'announced' | 'switched' | 'rewrapped' | 'finished'
 
 export interface RekeyDeps {
   readonly clock: Clock
   /**
-   * Resolves once every running instance has the newest key, or after a while.
-   * @returns the instances that do not have it
+   * Resolves once every running instance has the newest key, or after a timeout.
+   * @returns the instances that lack the key
    */
   readonly waitForKey: (store: Store) => Promise<readonly string[]>
   /**
-   * Resolves once every running instance has acknowledged this epoch, or after a while.
-   * @returns the instances that have not
+   * Resolves once every running instance has acknowledged this epoch, or after a timeout.
+   * @returns the instances that have not acknowledged it
    */
   readonly waitForEpoch: (store: Store, epoch: number) => Promise<readonly string[]>
-  /** Reports whether any instance runs. */
+  /** Reports whether any instance is running. */
   readonly isServed: (store: Store) => Promise<boolean>
   readonly onStage?: (stage: RekeyStage) => void
-  /** Called with the number of rows that were sealed again so far. */
+  /** Called with the number of rows resealed so far. */
   readonly onProgress?: (rows: number) => void
 }
 
-/** Longer than any statement can last that a process authenticated before it switched keys. */
+/**
+ * Grace period, which outlasts any statement that was authenticated before its process switched
+ * keys. Statements are authenticated when they are sent, and end after five seconds.
+ */
 const GRACE_MS = 6000
 
-/** @returns the number of rows that were sealed again @throws StorageError */
+/**
+ * @returns the number of rows resealed
+ * @throws StorageError
+ */
 export async function rekeyStore(options: StoreOptions, deps: RekeyDeps): Promise<number> {
   const { store, storeKey, keyring } = await openWithKey(options)
   storeKey.fill(0)
@@ -68,7 +75,7 @@ export async function rekeyStore(options: StoreOptions, deps: RekeyDeps): Promis
 export async function refuseDuringRekey(reader: Reader): Promise<void> {
   if ((await findFact(reader, REKEY)) === undefined) return
   throw new StorageError('STORE_BUSY', 'the store key is being replaced', {
-    hint: 'run latchkey store rekey --new-store-key again, which completes it',
+    hint: 'run latchkey store rekey --new-store-key --yes again, which completes it',
   })
 }
 
@@ -89,6 +96,7 @@ class Rekeying {
     let rekey = this.#keyring.rekey ?? (await this.#announce(masterKey))
     if (rekey.phase === 'announced') {
       onStage?.('announced')
+      await this.#store.loadNextKey()
       await this.#waitForKey(rekey)
       rekey = await this.#switch(rekey)
     }
@@ -103,14 +111,15 @@ class Rekeying {
     await resealAll(resealing)
     onStage?.('rewrapped')
     await this.#waitForEpoch(rekey)
-    // A process may have authenticated a row with the old key just before it switched.
+    // This runs once more, because a process may have authenticated a row with the old key just
+    // before it switched keys.
     await recodeTables(resealing)
     await this.#finish(rekey)
     onStage?.('finished')
     return this.#rows
   }
 
-  /** Loads the keys as the last change left them. */
+  /** Loads the keys that are valid after the last change. */
   async #refresh(): Promise<void> {
     await this.#store.database.snapshot((reader) => this.#keyring.refresh(reader))
   }
@@ -132,7 +141,7 @@ class Rekeying {
     return rekey
   }
 
-  /** @throws StorageError STORE_BUSY; then this process has changed nothing */
+  /** @throws StorageError STORE_BUSY, in which case this process has changed nothing */
   async #waitForKey(rekey: Rekey): Promise<void> {
     const missing = await this.#deps.waitForKey(this.#store)
     if (missing.length === 0) return
@@ -141,12 +150,15 @@ class Rekeying {
       'STORE_BUSY',
       `nothing was changed: the new store key was not loaded by ${missing.join(', ')}`,
       {
-        hint: 'an instance must be able to read the current master key, and be of this release: restart it with the current configuration',
+        hint: 'each instance must run this release and be able to read the current master key: restart these instances with the current configuration',
       },
     )
   }
 
-  /** All facts and the state come from one key, so that this key alone vouches for both. */
+  /**
+   * Seals the `facts` table and the state with a single key, so that this key alone authenticates
+   * them.
+   */
   async #switch(rekey: Rekey): Promise<Rekey> {
     const { sealing, id } = this.#store
     const { turned, purposeKey } = this.#keyring
@@ -185,7 +197,7 @@ class Rekeying {
     return switched
   }
 
-  /** @throws StorageError STORE_BUSY; the rekey can then be continued */
+  /** @throws StorageError STORE_BUSY; the rekey can be resumed later */
   async #waitForEpoch({ switchedEpoch = 0 }: Rekey): Promise<void> {
     const missing = await this.#deps.waitForEpoch(this.#store, switchedEpoch)
     if (missing.length > 0) {
@@ -198,7 +210,7 @@ class Rekeying {
     if (await this.#deps.isServed(this.#store)) await pause(GRACE_MS)
   }
 
-  /** No row may remain that only the old key verifies. */
+  /** Verifies that no row still needs the old key, and then drops that key. */
   async #finish(rekey: Rekey): Promise<void> {
     const { database, sealing } = this.#store
     await database.snapshot(async (reader) => {
@@ -211,7 +223,10 @@ class Rekeying {
     await this.#refresh()
   }
 
-  /** The record has the only copy of a key, so it is deleted only in the stage that was waited for. */
+  /**
+   * Deletes the rekey record. The record holds the only copy of a key, so it is deleted only if the
+   * rekey has not advanced in the meantime.
+   */
   async #delete(transaction: SealedTransaction, rekey: Rekey): Promise<void> {
     const { sealing } = this.#store
     await readOwnRekey(transaction, sealing, rekey)

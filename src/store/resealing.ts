@@ -1,4 +1,4 @@
-/** Seals everything in a store again with the current key of its keyring, in small changes. */
+/** Reseals everything in a store with its keyring's current key, in small changes. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../core/clock.ts'
 import { pause } from '../core/deadline.ts'
@@ -12,12 +12,12 @@ import { putRow, replaceRow } from './sealed-transaction.ts'
 import type { Sealing } from './sealing.ts'
 import type { Store } from './store.ts'
 
-/** Identifies one stage of one rekey: no two rekeys have the same wrapped key. */
+/** Identifies one stage of one rekey: every rekey has a different wrapped key. */
 type RekeyIdentity = Pick<Rekey, 'phase' | 'other'>
 
 /**
- * Reads the record of a rekey for a change that continues it. Several processes may carry out one
- * rekey, and one of them may have finished it and begun the next.
+ * Reads the rekey record before a change that continues it. Several processes can run the same
+ * rekey, and one of them may have finished it and started the next.
  * @throws StorageError STORE_BUSY if the record is no longer in this stage
  */
 export async function readOwnRekey(
@@ -40,23 +40,24 @@ export interface ResealingDeps {
   readonly store: Store
   readonly keyring: Keyring
   readonly clock: Clock
-  /** The rekey that this process carries out. */
+  /** The rekey that this process is running. */
   readonly rekey: RekeyIdentity
-  /** Called with the number of rows after each change. */
+  /** Called after each change with the row count so far. */
   readonly onRows: (rows: number) => void
 }
 
-/**
- * Number of rows that one change seals again. It holds the writers' lock for tens of milliseconds.
- */
+/** Rows resealed per change. Each change holds the write lock for tens of milliseconds. */
 const SLICE = 200
 /**
- * The pause after a change lasts this long, or as long as the change did, because servers apply
- * each change before they renew their lease.
+ * Minimum pause after a change. A longer change is followed by an equally long pause, because
+ * servers apply each change before they renew their lease.
  */
 const LEAST_PAUSE_MS = 100
 
-/** Seals rows, secrets and events that an earlier key sealed. @throws StorageError STORE_TAMPERED */
+/**
+ * Reseals the rows, secrets and events that an earlier key sealed.
+ * @throws StorageError STORE_TAMPERED
+ */
 export async function resealAll(deps: ResealingDeps): Promise<void> {
   for (const table of SEALED_TABLES) await resealTable(deps, table)
   await resealEvents(deps)
@@ -64,7 +65,7 @@ export async function resealAll(deps: ResealingDeps): Promise<void> {
 }
 
 /**
- * Seals rows that are part of no sum.
+ * Reseals the rows that have a MAC but are not part of any sealed sum.
  * @throws StorageError STORE_TAMPERED
  */
 export async function recodeTables(deps: ResealingDeps): Promise<void> {
@@ -98,7 +99,7 @@ function keyOf(table: SealedTable, row: Row): Row {
   return Object.fromEntries(table.key.map((name) => [name, column(row, name)]))
 }
 
-/** Wraps the secret of a row again, if it has one. */
+/** Rewraps a row's secret, if it has one. */
 export function rewrap(sealing: Sealing, table: SealedTable, row: Row, storeId: string): Row {
   const wrapped = wrappedColumn(table, row, storeId)
   if (wrapped === undefined) return row
@@ -114,7 +115,10 @@ export function rewrap(sealing: Sealing, table: SealedTable, row: Row, storeId: 
 async function resealEvents(deps: ResealingDeps): Promise<void> {
   const { store } = deps
   const { sealing } = store
-  /** Seals the next events again. @returns whether there are more */
+  /**
+   * Reseals the next batch of events.
+   * @returns whether more events remain
+   */
   async function next(): Promise<boolean> {
     const after = await store.change(async (transaction) => {
       const { events: seam, ...rekey } = await readOwnRekey(transaction, sealing, deps.rekey)
@@ -137,7 +141,8 @@ async function recodeTable(deps: ResealingDeps, table: CodedTable): Promise<void
   for (;;) {
     const after = last === undefined ? '' : `WHERE (${order}) > (${key.map(() => '?').join(', ')})`
     const page = await database.snapshot(async (reader) => {
-      // First, so that rows of a later key are not taken for changes from outside.
+      // Check the rekey record first, so that rows sealed with a later key do not look like outside
+      // tampering.
       await readOwnRekey(reader, sealing, deps.rekey)
       return reader.query(
         `SELECT ${[...key, ...columns, 'mac'].join(', ')} FROM ${name} ${after}
@@ -162,7 +167,8 @@ async function recodeTable(deps: ResealingDeps, table: CodedTable): Promise<void
         await deps.keyring.refresh(transaction)
         await readOwnRekey(transaction, sealing, deps.rekey)
         for (const row of old) {
-          // A row written in the meantime has its new code, or the next pass finds it.
+          // The old MAC is a condition, so that a row written in the meantime is skipped. Such a
+          // row already has its new MAC, or the next pass finds it.
           await transaction.execute(`UPDATE ${name} SET mac = ? WHERE ${where} AND mac = ?`, [
             sealing.authenticate(fields(row)),
             ...key.map((one) => column(row, one)),

@@ -1,8 +1,9 @@
 /**
- * Reads and verifies rows that carry a code, one at a time or as complete tables against the sealed
- * state.
+ * Reads and verifies rows that carry a MAC, either one at a time or as complete tables against the
+ * sealed state.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { turn } from '../core/slices.ts'
 import { StorageError, type Reader, type Row, type SqlValue } from './database.ts'
 import { addElement, NO_ROWS, readState, type SealedState, type TableSum } from './sealed-state.ts'
 import {
@@ -15,7 +16,7 @@ import {
 } from './sealed-tables.ts'
 import type { RowCode, Sealing } from './sealing.ts'
 
-/** Keys and credentials, verified as of one moment. */
+/** Keys and credentials, read from one snapshot and verified. */
 export interface StoreContents {
   readonly epoch: number
   readonly keys: readonly Row[]
@@ -24,15 +25,18 @@ export interface StoreContents {
 }
 
 /**
- * Returns the value of a column; if the column is absent, the schema is not that of this release.
+ * Returns the value of a column. A column is missing only if the schema is from another release.
  */
 export function column(row: Row, name: string): SqlValue {
   const value = row[name]
-  if (value === undefined) throw new StorageError('STORE_CORRUPT', `a row lacks its column ${name}`)
-  return value
+  if (value !== undefined) return value
+  const found = Object.keys(row).join(', ')
+  throw new StorageError('STORE_CORRUPT', `expected the column ${name} in a row of ${found}`, {
+    hint: 'run the release of Latchkey that last upgraded the store',
+  })
 }
 
-/** The columns in the order in which the code covers them; `mac` comes after them. */
+/** The columns in MAC order, without `mac` itself. */
 export function sealedColumns(table: SealedTable): readonly string[] {
   return [...table.key, ...table.columns, 'changed_epoch']
 }
@@ -61,12 +65,15 @@ export function verifyRow(sealing: Sealing, table: SealedTable, row: Row): RowCo
   return code
 }
 
-/** Reports whether the code of a row was made with this key. */
+/** Reports whether this key produced the row's MAC. */
 export function isSealedBy(sealing: Sealing, table: SealedTable, row: Row): boolean {
   return sealing.codeWith(fieldsOf(table, row), column(row, 'mac')) !== undefined
 }
 
-/** Verifies each row separately, so a missing or older row goes unnoticed here. @throws StorageError STORE_TAMPERED */
+/**
+ * Verifies each row on its own. Missing or outdated rows are not detected.
+ * @throws StorageError STORE_TAMPERED
+ */
 export async function selectRows(
   reader: Reader,
   sealing: Sealing,
@@ -91,11 +98,11 @@ async function queryRows(reader: Reader, table: SealedTable, where: Row): Promis
   )
 }
 
-/** Number of rows verified in one turn of the event loop: well under two milliseconds. */
-export const PAGE = 100
+/** Number of rows verified in one event-loop turn, which takes well under two milliseconds. */
+const PAGE = 100
 
 /**
- * Returns all rows of a table after verifying them against the state, which detects rows that were
+ * Returns a table's rows after verifying them against the state, which detects rows that were
  * changed, removed, added or rolled back. Reads page by page.
  * @throws StorageError STORE_TAMPERED
  */
@@ -142,12 +149,10 @@ async function scanTable(
   { state, pageRows = PAGE, take }: Scan,
 ): Promise<void> {
   let found: TableSum = NO_ROWS
-  let page: readonly Row[] = []
-  do {
-    page = await queryPage(reader, table, page.at(-1), { pageRows })
+  await readPages(reader, table, { pageRows }, (page) => {
     for (const row of page) found = addElement(found, verifyRow(sealing, table, row).element)
     take?.(page)
-  } while (page.length === pageRows)
+  })
   const expected = state.tables.get(table.name) ?? NO_ROWS
   if (found.rows !== expected.rows || found.sum !== expected.sum) throw notWhole(table)
 }
@@ -159,19 +164,51 @@ export function notWhole(table: SealedTable): StorageError {
   )
 }
 
-/** Returns the rows after `last` in the order of the primary key. */
+interface Pages {
+  /** If set, only rows written after this epoch are read. */
+  readonly since?: number | undefined
+  readonly pageRows?: number
+}
+
+/**
+ * Passes a table's rows to `take` in primary key order, at most `pageRows` at a time, each page in
+ * its own event-loop turn. The next page is read while `take` processes the current one.
+ */
+export async function readPages(
+  reader: Reader,
+  table: SealedTable,
+  { since, pageRows = PAGE }: Pages,
+  take: (page: readonly Row[]) => void,
+): Promise<void> {
+  const count = Math.max(pageRows, reader.pageRows ?? 0)
+  const query = (last?: Row) => queryPage(reader, table, last, { since, pageRows: count })
+  let reading: Promise<readonly Row[]> | undefined = query()
+  while (reading !== undefined) {
+    const rows: readonly Row[] = await reading
+    reading = rows.length === count ? query(rows.at(-1)) : undefined
+    reading?.catch(() => undefined)
+    try {
+      for (let at = 0; at < rows.length; at += pageRows) {
+        // Without this pause, replies from the SQLite thread that have already arrived would be
+        // delivered in the same event-loop turn.
+        await turn()
+        take(rows.slice(at, at + pageRows))
+      }
+    } catch (error) {
+      // Statements within a snapshot must not overlap, and ending the snapshot is itself a
+      // statement.
+      await reading?.catch(() => undefined)
+      throw error
+    }
+  }
+}
+
+/** Returns the rows after `last`. */
 export function queryPage(
   reader: Reader,
   table: SealedTable,
   last: Row | undefined,
-  {
-    since,
-    pageRows = PAGE,
-  }: {
-    /** If set, only rows written after this epoch are read. */
-    readonly since?: number | undefined
-    readonly pageRows?: number
-  } = {},
+  { since, pageRows = PAGE }: Pages = {},
 ): Promise<readonly Row[]> {
   const key = table.key.join(', ')
   const conditions = [
@@ -188,7 +225,10 @@ export function queryPage(
   )
 }
 
-/** Returns complete tables as of one moment. @throws StorageError STORE_TAMPERED */
+/**
+ * Returns complete tables from one snapshot.
+ * @throws StorageError STORE_TAMPERED
+ */
 export async function loadTables(
   reader: Reader,
   sealing: Sealing,
@@ -200,7 +240,26 @@ export async function loadTables(
   return loaded
 }
 
-/** @throws StorageError STORE_TAMPERED when a key or credential was changed from outside */
+/** Takes the rows of a table page by page. They may be used once all pages have been taken. */
+export interface TableScan {
+  readonly table: SealedTable
+  readonly take: (page: readonly Row[]) => void
+}
+
+/**
+ * Reads complete tables as of a single moment, and keeps no rows.
+ * @throws StorageError STORE_TAMPERED
+ */
+export async function scanTables(
+  reader: Reader,
+  sealing: Sealing,
+  scans: readonly TableScan[],
+): Promise<void> {
+  const state = await readState(reader, sealing)
+  for (const { table, take } of scans) await scanTable(reader, sealing, table, { state, take })
+}
+
+/** @throws StorageError STORE_TAMPERED if a key or credential was not last written by Latchkey */
 export async function loadContents(reader: Reader, sealing: Sealing): Promise<StoreContents> {
   const { epoch } = await readState(reader, sealing)
   const tables = await loadTables(reader, sealing, [KEYS, KEY_VERSIONS, CREDENTIALS])
@@ -209,7 +268,7 @@ export async function loadContents(reader: Reader, sealing: Sealing): Promise<St
 }
 
 /**
- * Returns the value of a sealed fact, verified to be the current one.
+ * Returns the current value of a sealed record in the `facts` table.
  * @throws StorageError STORE_TAMPERED
  */
 export async function findSealedFact(
@@ -222,7 +281,10 @@ export async function findSealedFact(
   return found === undefined ? undefined : String(column(found, 'value'))
 }
 
-/** Verifies everything that is sealed. @throws StorageError STORE_TAMPERED */
+/**
+ * Verifies all sealed data.
+ * @throws StorageError STORE_TAMPERED
+ */
 export async function verifyAll(reader: Reader, sealing: Sealing): Promise<void> {
   const state = await readState(reader, sealing)
   for (const table of SEALED_TABLES) await verifyTable(reader, sealing, table, state)

@@ -1,7 +1,8 @@
 /**
- * The expected sum over the sealed rows as of one epoch: for each table the number of rows and the
- * sum of their elements. It is one sealed fact, so the cost of a change does not depend on the
- * number of rows. docs/internals/store.md says what it proves, and what only the full audit proves.
+ * The state contains the expected sums over the sealed rows at one epoch: for each table, its
+ * row count and the sum of its rows' elements. The state is one sealed record, so the cost of a
+ * change does not depend on the number of rows. docs/internals/store.md explains what the state
+ * proves, and what requires a full audit.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError, type Reader, type Transaction } from './database.ts'
@@ -10,16 +11,16 @@ import type { Sealing } from './sealing.ts'
 
 export interface TableSum {
   readonly rows: number
-  /** Below 2^256. */
+  /** Sum of the rows' elements, below 2^256. */
   readonly sum: bigint
 }
 
 export interface SealedState {
   readonly epoch: number
-  /** Random for each epoch, so that two histories of one store differ in it. */
+  /** Random for each epoch, so that diverging histories of a store have different states. */
   readonly tag: string
   readonly tables: ReadonlyMap<string, TableSum>
-  /** The last of the chained events (event-log.ts). */
+  /** The last event in the chain (event-log.ts). */
   readonly events: EventsEnd
 }
 
@@ -27,8 +28,8 @@ export interface EventsEnd {
   readonly seq: number
   readonly head: string
   /**
-   * The Merkle tree over the events (core/tlog/frontier.ts), each hash in Base64. Absent after a
-   * change by an earlier release, which does not maintain it.
+   * The Merkle tree over the events (core/tlog/frontier.ts), with its hashes in Base64. Absent
+   * after a change by an earlier release, which does not maintain it.
    */
   readonly frontier?: readonly string[]
 }
@@ -48,7 +49,7 @@ export function subtractElement({ rows, sum }: TableSum, element: bigint): Table
   return { rows: rows - 1, sum: (sum - element + MODULUS) % MODULUS }
 }
 
-/** @throws StorageError STORE_TAMPERED if epoch and state are not from the same moment */
+/** @throws StorageError STORE_TAMPERED if the epoch and the state are not from the same moment */
 export async function readState(reader: Reader, sealing: Sealing): Promise<SealedState> {
   const { epoch: text, state: wrapped } = await readPair(reader)
   const epoch = Number(text)
@@ -65,7 +66,7 @@ export async function readState(reader: Reader, sealing: Sealing): Promise<Seale
   }
 }
 
-/** The format inside the seal. The cast is safe, because only `writeState` can have sealed it. */
+/** The sealed plaintext. The cast is safe, because only `writeState` can have sealed it. */
 interface StateRecord {
   readonly tag: string
   readonly tables: Readonly<Record<string, readonly [rows: number, sum: string]>>
@@ -84,8 +85,8 @@ export async function writeState(
     ),
   )
   const record: StateRecord = { tag, tables, events }
-  // Encrypted as well as authenticated, because an observer of the changing sums could compute the
-  // elements of rows.
+  // The state is encrypted as well as authenticated, because an observer of the changing sums could
+  // otherwise compute the elements of individual rows.
   const wrapped = sealing.wrap(contextOf(epoch), Buffer.from(JSON.stringify(record), 'utf8'))
   await writeFact(transaction, 'epoch', String(epoch))
   await writeFact(transaction, 'state', wrapped)
@@ -102,12 +103,15 @@ async function readPair(reader: Reader): Promise<{ epoch: string; state: string 
   if (rows.length === 2 && typeof epoch === 'string' && typeof state === 'string') {
     return { epoch, state }
   }
-  throw new StorageError('STORE_CORRUPT', 'the store lacks its fact "epoch" or "state"')
+  throw new StorageError(
+    'STORE_CORRUPT',
+    'the store has no fact "epoch" or no fact "state": the database was damaged or changed',
+  )
 }
 
 /**
- * The stored value differs from the written one: something in the database modifies what Latchkey
- * writes.
+ * Returns the error for a stored value that differs from the one written: something in the database
+ * is modifying Latchkey's writes.
  */
 export function notWritten(what: string): StorageError {
   return new StorageError('STORE_TAMPERED', `the database did not keep what was written: ${what}`)

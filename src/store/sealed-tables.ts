@@ -1,19 +1,21 @@
-/** Tables whose rows carry a code, with the columns that the code covers. */
+/** The tables whose rows carry a MAC, and the columns that the MAC covers. */
 // SPDX-License-Identifier: Apache-2.0
 
 export interface SealedTable {
   readonly name: string
-  /** Columns of the primary key. */
+  /** The primary key columns. */
   readonly key: readonly string[]
   /** All other columns except `changed_epoch` and `mac`. */
   readonly columns: readonly string[]
-  /** Excludes rows of the same table that are sealed differently. */
+  /** SQL condition that excludes the table's rows that are sealed differently. */
   readonly except?: string
-  /** Deleted rows leave no record, since no server follows the changes of this table row by row. */
+  /**
+   * Whether deletions leave no record, because no server follows this table's changes row by row.
+   */
   readonly leavesNoRecord?: true
 }
 
-/** All facts except those that seal the others. */
+/** All records in `facts` except the epoch and the state, which are sealed differently. */
 export const FACTS: SealedTable = {
   name: 'facts',
   key: ['name'],
@@ -21,7 +23,7 @@ export const FACTS: SealedTable = {
   except: "name NOT IN ('epoch', 'state')",
 }
 
-/** Fact: when `store backup` last succeeded, and the epoch of that backup. */
+/** Name of the record that holds the time and epoch of the last successful `store backup`. */
 export const LAST_BACKUP = 'last_backup'
 
 export const KEYS: SealedTable = {
@@ -36,6 +38,13 @@ export const KEY_VERSIONS: SealedTable = {
   columns: ['created_at', 'destroyed_at', 'reserved_uses', 'material'],
 }
 
+/** Activation and deactivation dates; a key without dates has no row. */
+export const KEY_DATES: SealedTable = {
+  name: 'key_dates',
+  key: ['key_store', 'key_id'],
+  columns: ['activate_at', 'deactivate_at'],
+}
+
 /** Check values that identify key versions on tokens. */
 export const TOKEN_KEYS: SealedTable = {
   name: 'token_keys',
@@ -43,7 +52,7 @@ export const TOKEN_KEYS: SealedTable = {
   columns: ['check_value', 'seen_at', 'reason', 'operator'],
 }
 
-/** Key versions that are being retired, or that a retirement destroyed. */
+/** Key versions that are being retired or that a retirement has destroyed. */
 export const RETIREMENTS: SealedTable = {
   name: 'retirements',
   key: ['key_store', 'key_id', 'version'],
@@ -83,42 +92,49 @@ export const RESTORATIONS: SealedTable = {
   ],
 }
 
-/** Policy documents, one row per revision that touches them. Rows are only added. */
+/** Policy documents, with one row per revision that affects them. Rows are only added. */
 export const POLICIES: SealedTable = {
   name: 'policies',
   key: ['revision', 'name'],
   columns: ['mode', 'document', 'action', 'reason', 'operator', 'created_at'],
 }
 
-/** People who operate the fleet through the admin listener, and groups that give them roles. */
+/**
+ * The people who operate the fleet through the admin listener, and the groups that give them roles.
+ */
 export const OPERATORS: SealedTable = {
   name: 'operators',
   key: ['name'],
   columns: ['kind', 'role', 'key_stores', 'member_of', 'created_at', 'created_by'],
 }
 
-/** Hashes of bearer tokens for the admin listener. */
+/** Hashed bearer tokens for the admin listener. */
 export const ADMIN_TOKENS: SealedTable = {
   name: 'admin_tokens',
   key: ['id'],
   columns: ['operator', 'sha256', 'created_at', 'created_by', 'expires_at', 'revoked_at'],
 }
 
-/** Restore requests of schema versions before 6. No rows are added. */
+/** Restore requests from schema versions before 6; no longer written. */
 export const RESTORE_REQUESTS: SealedTable = {
   name: 'restore_requests',
   key: ['id'],
   columns: ['switch_ids', 'reason', 'operator', 'requested_at', 'ready_at', 'approved_by'],
 }
 
-/** Records a deleted row by its table and the JSON of its primary key, so that servers notice the deletion. */
+/**
+ * Records each deletion by its table and the JSON of the primary key, so that servers notice it.
+ */
 export const REMOVED_ROWS: SealedTable = {
   name: 'removed_rows',
   key: ['table_name', 'row_key'],
   columns: [],
 }
 
-/** Serving processes, from before their first lease until their gate is closed permanently. */
+/**
+ * Serving processes, registered before their first lease and removed when their gate has closed
+ * permanently.
+ */
 export const REGISTRATIONS: SealedTable = {
   name: 'registrations',
   key: ['id'],
@@ -134,6 +150,7 @@ export const SEALED_TABLES: readonly SealedTable[] = [
     REGISTRATIONS,
     POLICIES,
     TOKEN_KEYS,
+    KEY_DATES,
     RETIREMENTS,
     OPERATORS,
     ADMIN_TOKENS,

@@ -1,4 +1,4 @@
-/** One change of sealed rows: tracks their sums, and reads back what it has written. */
+/** One change to sealed rows. It tracks the tables' sums and reads back what it has written. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Row, SqlValue, Transaction } from './database.ts'
 import { column, codeOf, describeRow, sealedColumns, selectRows, verifyRow } from './sealed-rows.ts'
@@ -12,18 +12,18 @@ import {
 } from './sealed-state.ts'
 import type { Sealing } from './sealing.ts'
 
-/** The transaction of a change. Its ledger tracks the changes of sealed rows. */
+/** The transaction of one change, with a ledger that tracks the sealed rows that it changes. */
 export interface SealedTransaction extends Transaction {
   readonly ledger: Ledger
 }
 
 export class Ledger {
-  /** Epoch of the store after the change. */
+  /** The store's epoch after the change. */
   readonly epoch: number
-  /** The random tag of that epoch. */
+  /** That epoch's random tag. */
   readonly tag: string
   readonly #tables: Map<string, { rows: number; sum: bigint }>
-  /** The code that must be there at the end, by table and primary key; undefined for a deleted row. */
+  /** The expected final MACs, by table and primary key; undefined for a deleted row. */
   readonly #written = new Map<string, { table: SealedTable; key: Row; mac: string | undefined }>()
   events: SealedState['events']
 
@@ -50,7 +50,7 @@ export class Ledger {
     this.#note(table, row, undefined)
   }
 
-  /** @throws StorageError STORE_TAMPERED when the database has not kept what was written */
+  /** @throws StorageError STORE_TAMPERED if the database did not keep what was written */
   async readBack(transaction: Transaction, sealing: Sealing): Promise<void> {
     for (const { table, key, mac } of this.#written.values()) {
       const [row] = await selectRows(transaction, sealing, table, key)
@@ -68,7 +68,7 @@ function keyOf(table: SealedTable, row: Row): Row {
   return Object.fromEntries(table.key.map((name) => [name, column(row, name)]))
 }
 
-/** @throws StorageError CONFLICT when the primary key is already in use */
+/** @throws StorageError CONFLICT if the primary key is already in use */
 export async function insertRow(
   transaction: SealedTransaction,
   sealing: Sealing,
@@ -85,7 +85,10 @@ export async function insertRow(
   transaction.ledger.add(table, row, code)
 }
 
-/** Writes all columns of the row with this primary key. @returns false if there is none */
+/**
+ * Overwrites every column of the row with this primary key.
+ * @returns false if there is no such row
+ */
 export async function updateRow(
   transaction: SealedTransaction,
   sealing: Sealing,
@@ -99,7 +102,7 @@ export async function updateRow(
 }
 
 /**
- * Writes all columns of a row.
+ * Overwrites every column of a row.
  * @param before the row as it was selected in this transaction
  */
 export async function replaceRow(
@@ -121,7 +124,7 @@ export async function replaceRow(
   transaction.ledger.add(table, row, code)
 }
 
-/** Updates the row that has this primary key, or inserts it. */
+/** Updates the row with this primary key, or inserts it. */
 export async function putRow(
   transaction: SealedTransaction,
   sealing: Sealing,
@@ -132,9 +135,7 @@ export async function putRow(
   await insertRow(transaction, sealing, table, row)
 }
 
-/**
- * Removes the row with this primary key, if there is one, and leaves a record of it for servers.
- */
+/** Removes the row with this primary key, if there is one, and records the deletion for servers. */
 export async function deleteRow(
   transaction: SealedTransaction,
   sealing: Sealing,

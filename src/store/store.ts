@@ -1,79 +1,93 @@
-/** An open store: its database, and the keys to its sealed contents. */
+/** An open store: its database and the keys to its sealed contents. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { createAuditing, verifyFew } from './audit.ts'
-import { StorageError, type Database, type Reader, type Row, type Transaction } from './database.ts'
+import { type Changes, createChanges, withLedger } from './change.ts'
+import { isTampered, StorageError, type Database, type Reader, type Row } from './database.ts'
 import { createEngine, type StorePlace } from './engine.ts'
 import { createMasterKey, type MasterKeySource } from './master-key.ts'
-import { createTag, type EpochMark, writeEpoch } from './epochs.ts'
 import { EVENTS_START } from './event-log.ts'
-import { findFact, readFact, writeFact } from './facts.ts'
+import { findFact, readFact } from './facts.ts'
 import { createFeed, type Feed } from './feed.ts'
-import { createKeyring, followKeys, type Keyring } from './keyring.ts'
-import { loadContents, loadTables, verifyAll, type StoreContents } from './sealed-rows.ts'
+import { followKeys } from './follow-keys.ts'
+import { createKeyring, type Keyring } from './keyring.ts'
+import {
+  loadContents,
+  loadTables,
+  scanTables,
+  type StoreContents,
+  type TableScan,
+  verifyAll,
+} from './sealed-rows.ts'
 import { FACTS, type SealedTable } from './sealed-tables.ts'
-import { notWritten, readState, writeState } from './sealed-state.ts'
-import { insertRow, Ledger, type SealedTransaction } from './sealed-transaction.ts'
+import { writeState } from './sealed-state.ts'
+import { insertRow, Ledger } from './sealed-transaction.ts'
 import { createSealing, type Sealing } from './sealing.ts'
 import { upgradeSeals } from './upgrade.ts'
 
-export interface Store {
+export interface Store extends Changes {
   readonly database: Database
   readonly sealing: Sealing
-  /** Id of the store. It never changes. New stores derive it from their key. */
+  /** The store's id, which never changes. New stores derive it from their key. */
   readonly id: string
   /**
-   * Runs one durable change of sealed rows, which running servers then apply. Its cost does not
-   * depend on the number of rows. It cannot make foreign rows look genuine, because the expected
-   * sums change only by differences. A change with `erases` leaves no trace in the files of the
-   * data it removed.
-   * @param work receives the epoch that the store has afterwards
+   * Returns a feed for these tables: all rows first, then every change. Each reader needs its own
+   * feed.
    */
-  change<T>(
-    work: (transaction: SealedTransaction, epoch: number) => Promise<T>,
-    options?: ChangeOptions,
-  ): Promise<T>
-  /**
-   * Raises only the epoch, whatever the state of the rows: servers that find a store that was
-   * changed from outside refuse everything.
-   * @throws StorageError STORE_TAMPERED if the database does not keep even that
-   */
-  bumpEpoch(): Promise<EpochMark>
-  /** Returns a feed of these tables: all rows first, then every change. Each reader needs its own feed. */
   feed(...tables: readonly SealedTable[]): Feed
-  /** Loads a new key of the store, if there is one. Call at each new epoch. @throws as Keyring.refresh */
+  /**
+   * Loads the store's new key, if there is one. Call at each new epoch.
+   * @throws the same errors as Keyring.refresh
+   */
   refreshKeys(reader: Reader): Promise<boolean>
-  /** Returns keys and credentials, verified. @throws StorageError STORE_TAMPERED */
+  /**
+   * Reason why the store's current key could not be loaded, so that this process cannot read the
+   * store; undefined once a call to refreshKeys has succeeded. Unlike `fault`, it is no evidence of
+   * tampering, and clears once the master key is usable.
+   */
+  readonly missingKey: unknown
+  /**
+   * Whether there is an announced key that this process has not loaded. The store is usable without
+   * it, but heartbeats of instances that have the key do not verify.
+   */
+  readonly lacksNextKey: boolean
+  /**
+   * Loads the announced key, if there is one. This can take as long as the master key's token does.
+   * @throws the same errors as Keyring.loadNext
+   */
+  loadNextKey(): Promise<void>
+  /**
+   * Returns the keys and credentials after verifying them.
+   * @throws StorageError STORE_TAMPERED
+   */
   contents(): Promise<StoreContents>
-  /** Returns complete tables as of one moment, verified. @throws StorageError STORE_TAMPERED */
+  /**
+   * Returns complete tables from one snapshot, after verifying them.
+   * @throws StorageError STORE_TAMPERED
+   */
   tables(...tables: readonly SealedTable[]): Promise<readonly (readonly Row[])[]>
   /**
-   * Verifies the schema and everything that is sealed, on separate connections and in slices.
+   * Reads complete tables as of a single moment, page by page, and keeps no rows.
+   * @throws StorageError STORE_TAMPERED
+   */
+  scan(...scans: readonly TableScan[]): Promise<void>
+  /**
+   * Verifies the schema and all sealed data in slices, on separate connections.
    * @throws StorageError STORE_TAMPERED
    */
   audit(): Promise<void>
-  /** Why the last audit failed; undefined once one has passed again. */
+  /** Reason for the last audit failure; undefined once an audit has passed again. */
   readonly fault: StorageError | undefined
   close(): Promise<void>
-}
-
-export interface ChangeOptions {
-  readonly erases?: boolean
-  /** Set only by `control accept-epoch`: servers continue from here, whatever they saw before. */
-  readonly acceptsAny?: boolean
-  /** Minimum for the new epoch. */
-  readonly minEpoch?: number
-  /** Set only by `store rekey`: seals the state with a key other than the current one. */
-  readonly sealing?: Sealing
 }
 
 export interface StoreOptions extends StorePlace {
   readonly masterKey: MasterKeySource
   readonly clock: Clock
   /**
-   * Whether to open a store that was changed from outside, in order to raise its epoch so that
-   * servers read it and refuse everything.
+   * Whether to open a tampered store, in order to raise its epoch so that servers reread it and
+   * refuse all requests.
    */
   readonly allowsTampered?: boolean
 }
@@ -84,18 +98,22 @@ const STORE_KEY_BYTES = 32
 export async function createStore(options: StoreOptions): Promise<Store> {
   const masterKey = createMasterKey(options.masterKey)
   const storeKey = randomBytes(STORE_KEY_BYTES)
-  // Wrapped before the file is created, so that a wrong master key leaves no store that cannot be
-  // opened.
+  // Wrap the key before creating the file, so that an unusable master key does not leave a store
+  // that cannot be opened.
   const record = await masterKey.wrap(storeKey)
   const engine = createEngine(options)
   const database = await engine.create()
   try {
     const sealing = createSealing(storeKey)
     const id = toUuid(sealing.derive('store id'))
-    const keyring = createKeyring({ masterKey, record, storeKey, storeId: id, isEscrow: false })
+    const { clock } = options
+    const keyring = createKeyring({
+      ...{ masterKey, clock, record, storeKey, storeId: id },
+      isEscrow: false,
+    })
     await database.transaction(async (transaction) => {
-      // Another init may have created the store since engine.create() looked. Its facts must not be
-      // overwritten.
+      // Another `init` may have created the store since engine.create() checked. Its records must
+      // not be overwritten.
       const [row] = await transaction.query('SELECT count(*) AS facts FROM facts')
       if (Number(row?.['facts']) > 0) {
         throw new StorageError('STORE_EXISTS', 'another init created the store in the meantime')
@@ -116,7 +134,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
       await database.checkSchema(transaction)
     })
     await engine.settle()
-    return assemble(options, database, keyring, id)
+    return assemble(options, followKeys(database, keyring), keyring, id)
   } catch (error) {
     await engine.discard(database)
     throw error
@@ -127,7 +145,7 @@ export async function createStore(options: StoreOptions): Promise<Store> {
 
 /**
  * @throws StorageError STORE_MISSING, STORE_NEWER, STORE_CORRUPT, STORE_TAMPERED, MASTER_KEY_WRONG,
- * MASTER_KEY_UNREADABLE; the store is then unchanged
+ * MASTER_KEY_UNREADABLE; the store is left unchanged
  */
 export async function openStore(options: StoreOptions): Promise<Store> {
   const { store, storeKey } = await openWithKey(options)
@@ -135,41 +153,47 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   return store
 }
 
-/** An open store, with the members needed only to change its keys. */
+/** An open store, with the additional members needed to change its keys. */
 export interface StoreWithKeys {
   readonly store: Store
-  /** 32 bytes, which the caller must overwrite. */
+  /** 32 bytes, which the caller must zero after use. */
   readonly storeKey: Buffer
+  /** The stored record `master_key`, from which `storeKey` was unwrapped. */
+  readonly record: string
   readonly keyring: Keyring
 }
 
-/** @throws as openStore */
+/** @throws the same errors as openStore */
 export async function openWithKey(options: StoreOptions): Promise<StoreWithKeys> {
   const engine = createEngine(options)
-  const database = await engine.open()
+  const opened = await engine.open()
   try {
-    const { record, id } = await database.snapshot(async (reader) => ({
+    const { record, id } = await opened.snapshot(async (reader) => ({
       record: await readFact(reader, 'master_key'),
       id: await readFact(reader, 'store_id'),
     }))
     const masterKey = createMasterKey(options.masterKey)
     const storeKey = await masterKey.unwrap(record)
     const isEscrow = options.masterKey.kind === 'escrow'
-    const keyring = createKeyring({ masterKey, record, storeKey, storeId: id, isEscrow })
+    const { clock } = options
+    const keyring = createKeyring({ masterKey, clock, record, storeKey, storeId: id, isEscrow })
+    const database = followKeys(opened, keyring)
     try {
       await bringUp(database, keyring)
     } catch (error) {
-      const isTampered = error instanceof StorageError && error.code === 'STORE_TAMPERED'
-      if (!isTampered || options.allowsTampered !== true) throw error
+      if (!isTampered(error) || options.allowsTampered !== true) throw error
     }
-    return { store: assemble(options, database, keyring, id), storeKey, keyring }
+    // Other instances may already authenticate their heartbeats with the announced key. If it
+    // cannot be loaded, those instances only seem silent.
+    if (keyring.lacksNext) await loadNextKey(database, keyring).catch(() => undefined)
+    return { store: assemble(options, database, keyring, id), storeKey, record, keyring }
   } catch (error) {
-    await database.close()
+    await opened.close()
     throw error
   }
 }
 
-/** Seals rows written by an earlier release, and verifies the contents. */
+/** Seals rows written by an earlier release, then verifies the contents. */
 async function bringUp(database: Database, keyring: Keyring): Promise<void> {
   const { sealing } = keyring
   if (!(await database.snapshot(hasState))) {
@@ -186,11 +210,20 @@ async function bringUp(database: Database, keyring: Keyring): Promise<void> {
   })
 }
 
+/** @throws the same errors as Keyring.loadNext */
+async function loadNextKey(database: Database, keyring: Keyring): Promise<void> {
+  const refresh = (reader: Reader) => keyring.refresh(reader)
+  if (!keyring.lacksNext) await database.snapshot(refresh)
+  if (!keyring.lacksNext) return
+  await keyring.loadNext()
+  await database.snapshot(refresh)
+}
+
 async function hasState(reader: Reader): Promise<boolean> {
   return (await findFact(reader, 'state')) !== undefined
 }
 
-/** RFC 9562, version 8: all bits come from the bytes, except for version and variant. */
+/** RFC 9562, version 8: all bits are custom, except for the version and variant. */
 function toUuid(bytes: Buffer): string {
   const id = Buffer.from(bytes.subarray(0, 16))
   id.writeUInt8((id.readUInt8(6) & 0x0f) | 0x80, 6)
@@ -198,19 +231,11 @@ function toUuid(bytes: Buffer): string {
   return id.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
 }
 
-function withLedger(transaction: Transaction, ledger: Ledger): SealedTransaction {
-  return {
-    query: (sql, parameters) => transaction.query(sql, parameters),
-    execute: (sql, parameters) => transaction.execute(sql, parameters),
-    ledger,
-  }
-}
-
-function assemble(place: StorePlace, opened: Database, keyring: Keyring, id: string): Store {
+function assemble(place: StorePlace, database: Database, keyring: Keyring, id: string): Store {
   const { sealing } = keyring
-  const database = followKeys(opened, keyring)
   const auditing = createAuditing(place, database, keyring)
   const { judged } = auditing
+  let loadingNext: Promise<void> | undefined
   return {
     database,
     sealing,
@@ -219,58 +244,32 @@ function assemble(place: StorePlace, opened: Database, keyring: Keyring, id: str
     get fault() {
       return auditing.fault
     },
-    async change(work, options) {
-      const result = await database.transaction(async (transaction) => {
-        await keyring.refresh(transaction)
-        const before = await readState(transaction, sealing)
-        const epoch = Math.max(before.epoch + 1, options?.minEpoch ?? 0)
-        const ledger = new Ledger(before, { epoch, tag: createTag() })
-        const done = await work(withLedger(transaction, ledger), epoch)
-        const own = options?.sealing ?? sealing
-        await writeEpoch(transaction, own, ledger, options?.acceptsAny ?? false)
-        const { tables, events, tag } = ledger
-        await writeState(transaction, own, { epoch, tag, tables, events })
-        await ledger.readBack(transaction, sealing)
-        // Checked at the end, when the written tables are locked, so that a planted object is
-        // visible.
-        await database.checkSchema(transaction)
-        return done
-      })
-      // The change is committed. Data that cannot be overwritten now is overwritten by the next
-      // erasure.
-      if (options?.erases === true) await database.erase().catch(() => undefined)
-      return result
-    },
-    async bumpEpoch() {
-      const mark = await database.transaction(async (transaction) => {
-        await keyring.refresh(transaction).catch(() => false)
-        const next = {
-          epoch: Number(await readFact(transaction, 'epoch')) + 1,
-          tag: createTag(),
-        }
-        await writeEpoch(transaction, sealing, next, false)
-        await writeFact(transaction, 'epoch', String(next.epoch))
-        return next
-      })
-      // Checked after the commit, because a planted object may have reverted the change with it.
-      if ((await database.epoch()) < mark.epoch) throw notWritten('facts epoch')
-      return mark
-    },
+    ...createChanges(database, keyring),
     feed(...tables) {
-      // After a failed audit, the unchanged rows cannot be trusted either.
-      return createFeed(
-        (work) =>
-          auditing.fault === undefined
-            ? judged(database.snapshot(work))
-            : Promise.reject(auditing.fault),
-        sealing,
-        tables,
-      )
+      // After a failed audit, unchanged rows cannot be trusted either, so an audit must pass first.
+      const snapshot: Database['snapshot'] = async (work) => {
+        await auditing.clear()
+        return judged(database.snapshot(work))
+      }
+      return createFeed(snapshot, sealing, tables)
     },
     refreshKeys: (reader) => keyring.refresh(reader),
+    get missingKey() {
+      return keyring.missing
+    },
+    get lacksNextKey() {
+      return keyring.lacksNext
+    },
+    loadNextKey() {
+      loadingNext ??= loadNextKey(database, keyring).finally(() => {
+        loadingNext = undefined
+      })
+      return loadingNext
+    },
     contents: () => judged(database.snapshot((reader) => loadContents(reader, sealing))),
     tables: (...tables) =>
       judged(database.snapshot((reader) => loadTables(reader, sealing, tables))),
+    scan: (...scans) => judged(database.snapshot((reader) => scanTables(reader, sealing, scans))),
     async close() {
       await auditing.close()
       await database.close()

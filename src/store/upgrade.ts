@@ -1,6 +1,6 @@
 /**
- * Upgrades a store of schema versions 1 to 6 to the format of version 7 in one transaction:
- * verifies it as those releases did, and seals it as this release does.
+ * Upgrades a store of any schema version from 1 to 6 to the version 7 format in one transaction:
+ * verifies the old format's digest and MACs, then seals the rows in the new format.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError, type Reader, type Row, type SqlValue, type Transaction } from './database.ts'
@@ -21,15 +21,18 @@ import {
 import { addElement, NO_ROWS, type TableSum, writeState } from './sealed-state.ts'
 import type { Sealing } from './sealing.ts'
 
-/** The tables that the digest covered, in this order. */
+/** The tables covered by the digest, in this order. */
 const FIRST_TABLES = [KEYS, KEY_VERSIONS, CREDENTIALS]
-/** Tables that the digest covered once they had rows. */
+/** Tables that the digest covers only if they have rows. */
 const LATER_TABLES = [SWITCHES, DEAD_MAN_SWITCHES, RESTORE_REQUESTS, RESTORATIONS]
-/** Facts of the old format, which the sealed state replaces. */
+/** Records of the old format that the sealed state replaces. */
 const DIGEST = 'digest'
 const EVENTS_HEAD = 'control_events'
 
-/** Does nothing if the store already has the current format. @throws StorageError STORE_TAMPERED */
+/**
+ * Does nothing if the store is already in the current format.
+ * @throws StorageError STORE_TAMPERED
+ */
 export async function upgradeSeals(transaction: Transaction, sealing: Sealing): Promise<void> {
   if ((await findFact(transaction, 'state')) !== undefined) return
   const epoch = Number(await readFact(transaction, 'epoch'))
@@ -47,7 +50,7 @@ export async function upgradeSeals(transaction: Transaction, sealing: Sealing): 
   await writeState(transaction, sealing, { epoch, tag, tables: sums, events })
 }
 
-/** Earlier codes cover the name that the table had when they were computed. */
+/** Earlier MACs cover the name that the table had when they were computed. */
 function oldNameOf({ name }: SealedTable): string {
   return name === DEAD_MAN_SWITCHES.name ? 'leased_access' : name
 }

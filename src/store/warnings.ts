@@ -1,5 +1,5 @@
 /**
- * Finds problems of a store that an operator should know about: its server, its backups, an
+ * Finds problems with a store that an operator should know about: its server, its backups, or an
  * unfinished rekey.
  */
 // SPDX-License-Identifier: Apache-2.0
@@ -12,9 +12,9 @@ import type { Store } from './store.ts'
 export interface WarningOptions {
   /** Number of serving processes. */
   readonly processes: number
-  /** Wall time, milliseconds since the Unix epoch. */
+  /** Wall time, in milliseconds since the Unix epoch. */
   readonly now: number
-  /** Backup age above which to warn; 0 disables the warning, for backups made by other tools. */
+  /** Backup age that triggers a warning; 0 disables it, for backups made with other tools. */
   readonly maxBackupAgeMs: number
 }
 
@@ -37,10 +37,13 @@ export async function findStoreWarnings(
 }
 
 function describeRekey({ startedAt }: Rekey): string {
-  return `the replacement of the store key that began at ${toDate(startedAt)} is not complete; run latchkey store rekey --new-store-key to complete it`
+  return `the replacement of the store key that began at ${toDate(startedAt)} is not complete; run latchkey store rekey --new-store-key --yes to complete it`
 }
 
-/** A store without its own keys holds nothing that only a backup could restore. */
+/**
+ * Returns no warning for a store without keys of its own, which contains nothing that only a backup
+ * could restore.
+ */
 async function checkBackup(
   reader: Reader,
   backup: string | undefined,
@@ -59,7 +62,7 @@ async function checkBackup(
     return versions === 0
       ? []
       : [
-          `there is no backup by latchkey store backup: if the store is lost, so is everything that its ${count(versions)} encrypted`,
+          `latchkey store backup has not made a backup yet: if the store is lost, so is everything that its ${count(versions)} encrypted`,
         ]
   }
   const at = toDate(last.createdAt)

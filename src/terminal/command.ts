@@ -9,19 +9,21 @@ import type { Output } from './output.ts'
 
 export interface Flag {
   readonly type: 'string' | 'boolean'
+  /** Whether the flag may be given several times; `stringsFlag` returns all values. */
+  readonly isRepeatable?: true
   readonly short?: string
-  /** Placeholder of the value in help. */
+  /** Placeholder for the value in help text. */
   readonly value?: string
   readonly description: string
 }
 
-/** A subcommand. Each has a module in commands/; commands.ts gives it its name. */
+/** A subcommand. Each has its own module in commands/, and its name is defined in commands.ts. */
 export interface Command {
   /** Operands after the name, such as `KEY_ID`. */
   readonly operands?: readonly string[]
   readonly flags: Readonly<Record<string, Flag>>
   readonly examples: readonly string[]
-  /** Runs the command. Resolving gives exit code 0. */
+  /** Runs the command. If the promise resolves, the exit code is 0. */
   run(context: Context): Promise<void>
 }
 
@@ -31,9 +33,11 @@ export interface NamedCommand extends Command {
   readonly summary: string
 }
 
+export type FlagValue = string | boolean | readonly string[]
+
 export interface Context {
   readonly operands: readonly string[]
-  readonly flags: Readonly<Record<string, string | boolean | undefined>>
+  readonly flags: Readonly<Record<string, FlagValue | undefined>>
   readonly output: Output
   readonly environment: NodeJS.ProcessEnv
 }
@@ -51,12 +55,13 @@ export const COMMON_FLAGS = {
     value: 'FORM',
     description: 'Output format: json, yaml or wide.',
   },
-  wide: { type: 'boolean', description: 'Do not shorten tables to the width of the terminal.' },
+  wide: { type: 'boolean', description: 'Do not truncate tables to the width of the terminal.' },
   help: { type: 'boolean', short: 'h', description: 'Print this help.' },
 } as const satisfies Record<string, Flag>
 
 /**
- * Returns the flags of a command and the common ones. A command that defines -o itself keeps it.
+ * Returns a command's own flags and the common ones. If a command defines -o itself, its definition
+ * wins.
  */
 export function allFlagsOf({ flags }: Pick<Command, 'flags'>): Readonly<Record<string, Flag>> {
   const isTaken = Object.values(flags).some(({ short }) => short === COMMON_FLAGS.as.short)
@@ -88,9 +93,12 @@ export const BACKEND_FLAG = {
     type: 'string',
     short: 'b',
     value: 'NAME',
-    description: 'Entry of `backends` (default: the only one).',
+    description: 'Name of the entry of `backends` to use (default: the only one).',
   },
 } as const satisfies Record<string, Flag>
+
+/** Last line of output from a command that needs --yes and was run without it. */
+export const ADD_YES = 'Add --yes to do it.'
 
 export const YES_FLAG = {
   yes: {
@@ -101,14 +109,14 @@ export const YES_FLAG = {
   'dry-run': { type: 'boolean', description: 'Only show what would be done (the default).' },
 } as const satisfies Record<string, Flag>
 
-/** For commands that act at once unless --dry-run is given. */
+/** Flags for commands that act at once unless --dry-run is given. */
 export const DRY_RUN_FLAG = {
   'dry-run': { type: 'boolean', description: 'Only show what would be done.' },
   yes: { type: 'boolean', short: 'y', description: 'Apply the change (the default).' },
 } as const satisfies Record<string, Flag>
 
 const LOCAL_CONFIG = 'latchkey.yaml'
-/** Path in packages, in images and after `latchkey init --system`. */
+/** Configuration path in packages, in images and after `latchkey init --system`. */
 export const SYSTEM_CONFIG = '/etc/latchkey/latchkey.yaml'
 
 export function configPath(context: Context): string {
@@ -119,21 +127,24 @@ export function configPath(context: Context): string {
   return isInstalled ? SYSTEM_CONFIG : LOCAL_CONFIG
 }
 
-/** Loads the configuration. The loader is imported here, so that other commands start faster. */
+/** Loads the configuration. The import is dynamic, so that other commands start faster. */
 export async function loadContextConfig(context: Context): Promise<Config> {
   const { loadConfig } = await import('../config/load.ts')
   return loadConfig(configPath(context), context.environment)
 }
 
-/** Like loadContextConfig, with everything that a reload compares later. */
+/**
+ * Like loadContextConfig, but also returns the raw settings and the secrets, which a later reload
+ * compares with the new ones.
+ */
 export async function loadServedConfig(context: Context): Promise<LoadedConfig> {
   const { loadConfigWithSource } = await import('../config/load.ts')
   return loadConfigWithSource(configPath(context), context.environment)
 }
 
 /**
- * Loads only what commands on the control store need, so that faults in other sections do not stop
- * them.
+ * Loads only the sections that control store commands need, so that errors in other sections do not
+ * block them.
  */
 export async function loadControlConfig(context: Context): Promise<Config> {
   const { loadControlConfig } = await import('../config/load.ts')
@@ -145,12 +156,22 @@ export function stringFlag(context: Context, name: string): string | undefined {
   return typeof value === 'string' ? value : undefined
 }
 
-/** The part of a configuration that names key stores; a remote listener reports only the names. */
+/** Returns the values of a repeatable flag, in the order of the command line. */
+export function stringsFlag(context: Context, name: string): readonly string[] {
+  const value = context.flags[name]
+  return typeof value === 'object' ? value : []
+}
+
+/** Part of a configuration that lists key stores. A remote listener reports only their names. */
 export interface KeyStoreList<Store extends { readonly name: string; readonly backend?: string }> {
   readonly keyStores: readonly Store[]
 }
 
-/** Finds the key store that --key-store names, or the only one, or the only one of --backend. @throws UsageError */
+/**
+ * Finds the key store that --key-store names. Without that flag, finds the only key store, or the
+ * only one on the backend that --backend names.
+ * @throws UsageError
+ */
 export function findKeyStore<Store extends { readonly name: string; readonly backend?: string }>(
   context: Context,
   config: KeyStoreList<Store>,

@@ -1,6 +1,6 @@
 /**
- * Named admin listeners in a file of the user, and the listener that the environment names. A
- * context has the paths of a token and of certificates, never a token itself.
+ * Manages named admin listeners in a per-user file, and the listener set by the environment. A
+ * context contains paths to a token and certificates, never a token itself.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdir, open, readFile, rename } from 'node:fs/promises'
@@ -20,7 +20,7 @@ export interface AdminContext {
 }
 
 export interface ContextFile {
-  /** Name of the context in use; absent for the control store. */
+  /** Name of the current context; absent if commands use the control store. */
   readonly current?: string
   readonly contexts: Readonly<Record<string, AdminContext>>
 }
@@ -28,7 +28,7 @@ export interface ContextFile {
 /** Address of an admin listener, with everything that a call needs. */
 export interface AdminTarget {
   readonly url: string
-  /** Origin of the address, for messages, such as `context prod`. */
+  /** Source of the address, for messages, such as `context prod`. */
   readonly source: string
   readonly token?: Secret
   readonly ca?: string
@@ -40,18 +40,20 @@ export const CONTEXT_FLAG = {
     type: 'string',
     value: 'NAME',
     description:
-      'Admin listener to call: a name from context add (default: $LATCHKEY_ADDR, else the context in use; --config or the name "local": the control store).',
+      'Context that names the admin listener to call; see context add (default: $LATCHKEY_ADDR, else the current context). With --config or the name "local", the command uses the control store directly.',
   },
 } as const satisfies Record<string, Flag>
 
-/** Flags of commands that work on the control store or call an admin listener. */
+/** Flags for commands that either work on the control store or call an admin listener. */
 export const PLACE_FLAGS = { ...CONTEXT_FLAG, ...CONFIG_FLAG } as const
 
 /** The name that stands for the control store of this host. */
 export const LOCAL = 'local'
 const EMPTY: ContextFile = { contexts: {} }
 
-/** Undefined for a process without a home, such as a service: it has no contexts. */
+/**
+ * Returns undefined for a process without a home folder, such as a service, which has no contexts.
+ */
 function contextsPath({ environment }: Context): string | undefined {
   const { XDG_CONFIG_HOME: folder, HOME: home } = environment
   if (folder !== undefined && folder !== '') return join(folder, 'latchkey', 'contexts.json')
@@ -73,15 +75,18 @@ export async function loadContexts(context: Context): Promise<ContextFile> {
   } catch {
     // The error below reports the problem.
   }
-  throw new UsageError('INPUT_INVALID', `${path} is not a file of contexts`)
+  throw new UsageError('INPUT_INVALID', `${path} is not a context file`)
 }
 
-/** Replaces the file as a whole. */
+/** Replaces the contexts file as a whole. */
 export function saveContexts(context: Context, file: ContextFile): Promise<void> {
   return replaceFile(contextsPath(context), file)
 }
 
-/** Tokens of `latchkey login` by the origin of the listener, beside the contexts, mode 0600. */
+/**
+ * Stores the token from `latchkey login` under the listener's origin, in a file with mode 0600 next
+ * to the contexts file.
+ */
 export async function saveLogin(context: Context, url: string, token: Secret): Promise<void> {
   const path = loginsPath(context)
   await replaceFile(path, { ...(await loadLogins(path)), [url]: token.reveal() })
@@ -102,7 +107,8 @@ async function loadLogins(path: string | undefined): Promise<Readonly<Record<str
 }
 
 async function replaceFile(path: string | undefined, file: object): Promise<void> {
-  if (path === undefined) throw new UsageError('USAGE', 'HOME is not set, so contexts have no file')
+  if (path === undefined)
+    throw new UsageError('USAGE', 'HOME is not set, so there is no place for the context file')
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   const draft = `${path}.${randomBytes(6).toString('hex')}.new`
   const handle = await open(draft, 'wx', 0o600)
@@ -116,8 +122,7 @@ async function replaceFile(path: string | undefined, file: object): Promise<void
 }
 
 /**
- * Returns the admin listener that a command should call; undefined for the control store of this
- * host.
+ * Returns the admin listener that a command should call; undefined for this host's control store.
  * @throws UsageError, or a system error for a file that cannot be read
  */
 export async function findAdminTarget(context: Context): Promise<AdminTarget | undefined> {
@@ -143,8 +148,8 @@ export async function findAdminTarget(context: Context): Promise<AdminTarget | u
 }
 
 /**
- * Returns a listener that the user has configured, even if the command works on the control store:
- * $LATCHKEY_ADDR, the context in use, or the only one.
+ * Returns the listener that $LATCHKEY_ADDR, the current context or the only context names, even if
+ * the command works on the control store.
  */
 export async function findKnownTarget(context: Context): Promise<AdminTarget | undefined> {
   const address = context.environment['LATCHKEY_ADDR'] ?? ''
@@ -157,8 +162,8 @@ export async function findKnownTarget(context: Context): Promise<AdminTarget | u
 }
 
 /**
- * Returns the admin listener at an address, with the token and certificates that the environment names, or
- * else with the token of the last login there.
+ * Returns the admin listener at an address. The token and certificates come from the environment;
+ * if the environment sets none, the token comes from the last login at that address.
  */
 export function findTargetAt(context: Context, address: string): Promise<AdminTarget> {
   return fromEnvironment(context, address)
@@ -183,8 +188,9 @@ function fromEnvironment(context: Context, address: string): Promise<AdminTarget
 }
 
 /**
- * Every target is made here. Without a token and a certificate, it has the token of the last login.
- * @param token token that goes before the file of the entries
+ * Builds an admin target. A target with neither a token nor a certificate gets the token from the
+ * last login.
+ * @param token token that takes precedence over the context's token file
  */
 async function toTarget(
   context: Context,
@@ -193,7 +199,10 @@ async function toTarget(
   token?: string,
 ): Promise<AdminTarget> {
   if ((clientCertificate === undefined) !== (clientKey === undefined)) {
-    throw new UsageError('USAGE', `${source}: a client certificate needs its key, and the reverse`)
+    throw new UsageError(
+      'USAGE',
+      `${source}: a client certificate and its key must be given together`,
+    )
   }
   const given = token ?? (tokenFile && (await readPrivateFile(tokenFile)).toString('utf8').trim())
   const url = parseAddress(address)
@@ -215,7 +224,7 @@ async function toTarget(
 }
 
 /**
- * Accepts plain HTTP for loopback only, because a token could be read in transit.
+ * Accepts plain HTTP only for loopback, because the token could otherwise be read in transit.
  * @throws UsageError
  */
 export function parseAddress(text: string): string {
@@ -232,7 +241,7 @@ export function parseAddress(text: string): string {
   return url.origin
 }
 
-/** Paths are stored as absolute, so that a context works in any folder. */
+/** Makes a path absolute, so that a context works from any folder. */
 export function toAbsolute(path: string | undefined): string | undefined {
   return path === undefined ? undefined : resolve(path)
 }

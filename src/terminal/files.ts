@@ -1,5 +1,10 @@
-/** Files that commands read and write: secrets with mode 0600, and the JSON file for the AWS KMS console. */
+/**
+ * Reads and writes the files that commands use: secrets with mode 0600, and the JSON file for the
+ * AWS KMS console.
+ */
 // SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
 import { constants, open, readFile, stat, type FileHandle } from 'node:fs/promises'
 import type { KeyStoreConfig } from '../config/config.ts'
 import { Secret } from '../core/secret.ts'
@@ -12,7 +17,10 @@ export function writePrivateFile(path: string, text: string): Promise<void> {
   return writeNewFile(path, text, 0o600)
 }
 
-/** Like `writePrivateFile`, with a mode. Never writes through a link. @throws UsageError if the path exists */
+/**
+ * Like `writePrivateFile`, but with the given mode. Never writes through a link.
+ * @throws UsageError if the path exists
+ */
 export async function writeNewFile(path: string, text: string, mode: number): Promise<void> {
   const file = await open(path, 'wx', mode).catch((cause: unknown) => {
     if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause
@@ -22,8 +30,7 @@ export async function writeNewFile(path: string, text: string, mode: number): Pr
 }
 
 /**
- * Writes a file that may exist, such as a report that is created again. Never writes through a
- * link.
+ * Writes a file that may already exist, such as a regenerated report. Never writes through a link.
  */
 export async function writeOutputFile(path: string, text: string): Promise<void> {
   const { O_WRONLY, O_TRUNC, O_NOFOLLOW } = constants
@@ -53,6 +60,19 @@ export async function readPrivateFile(path: string): Promise<Buffer> {
   return readFile(path)
 }
 
+/** Hashes a file of any size in bounded memory. Returns the SHA-256 in hex. */
+export async function hashFile(
+  path: string,
+): Promise<{ readonly sha256: string; readonly bytes: number }> {
+  const hash = createHash('sha256')
+  let bytes = 0
+  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+    hash.update(chunk)
+    bytes += chunk.length
+  }
+  return { sha256: hash.digest('hex'), bytes }
+}
+
 async function readStandardInput(): Promise<Buffer> {
   const chunks: Buffer[] = []
   for await (const chunk of process.stdin) chunks.push(chunk as Buffer)
@@ -67,7 +87,10 @@ interface ConsoleFile {
   }
 }
 
-/** XKS 1.0.3, XKS proxy configuration in AWS KMS console. The text contains the secret. */
+/**
+ * Returns the file for the AWS KMS console, which contains the secret (XKS 1.0.3, XKS proxy
+ * configuration in AWS KMS console).
+ */
 export function toConsoleFile(
   keyStore: Pick<KeyStoreConfig, 'prefix'>,
   credential: Credential,

@@ -1,27 +1,51 @@
 /**
- * The rules of output. Results go to standard output, as text or, with --json, as one document.
+ * Output conventions. Results go to standard output, as text or, with --json, as one document.
  * Everything else goes to standard error: `latchkey: error: …` and `latchkey: hint: …`, in lower
- * case, without a full stop and without a stack.
+ * case, without a full stop or a stack trace.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { UNPRINTABLE } from '../core/remark.ts'
+import { type TableOptions, foldText, toTable } from './layout.ts'
+import { createProgressLine } from './progress.ts'
 
 export interface Output {
   readonly json: boolean
-  /** Prints `text`, or `value` as JSON with --json. */
-  result(text: string, value: unknown): void
   /**
-   * Prints one line of a result that comes in parts. With --json it prints nothing, since `result`
-   * prints everything.
+   * Prints `text`, or `value` as JSON with --json. Escapes unprintable characters.
+   * @param text a function if it takes long to make
+   */
+  result(text: string | (() => string), value: unknown): void
+  /** Like `result`, but prints `text` byte for byte if standard output is not a terminal. */
+  document(text: string, value: unknown): void
+  /**
+   * Prints one line of a result that arrives in parts. With --json it prints nothing, since
+   * `result` prints the whole document.
    */
   line(text: string): void
-  /** Whether standard output is a terminal, so that colours may be used. */
+  /** Whether standard output is a terminal that may show colors. */
   readonly isTerminal: boolean
-  /** Formats rows as columns. On a terminal, cells are shortened in the middle until a row fits its width. */
-  table(headings: readonly string[], rows: readonly (readonly string[])[]): string
-  /** On a terminal, replaces the previous state; elsewhere, separates one state from the next. */
+  /** Formats rows as columns that fit the width of a terminal. */
+  table(
+    headings: readonly string[],
+    rows: readonly (readonly string[])[],
+    options?: Pick<TableOptions, 'right'>,
+  ): string
+  /**
+   * Wraps lines at the terminal's width. Use it for text that people read, not for text that they
+   * copy, such as a token or a document.
+   */
+  fold(text: string): string
+  /** On a terminal, clears the screen; elsewhere, prints a blank line before the next state. */
   clear(): void
-  /** Prints a remark to standard error. */
+  /** Prints a note to standard error. Unlike the progress line, it is never erased. */
   note(text: string): void
+  /**
+   * Shows the progress of a long operation in one line on standard error, if that is a terminal.
+   * The line is erased by the next output or when the command ends.
+   */
+  progress(text: string): void
+  /** Erases the progress line. */
+  endProgress(): void
   error(error: unknown, options?: { readonly withStack: boolean }): void
 }
 
@@ -30,15 +54,37 @@ export interface Streams {
   readonly stderr: (text: string) => void
   /** Whether standard output is a terminal and NO_COLOR is unset (https://no-color.org). */
   readonly isTerminal?: boolean
-  /** Width to wrap help to; absent if lines are not wrapped. */
+  /** Width to wrap lines to; absent if lines are not wrapped. */
   readonly columns?: number
+  /** Terminal width of standard error; absent if it is not a terminal. */
+  readonly stderrColumns?: number
 }
 
 const toJson = (value: unknown) => `${JSON.stringify(value)}\n`
 
 /**
- * @param json print documents instead of text
- * @param wide do not shorten tables to the terminal's width
+ * Matches our own color sequences, and all characters that must not reach a terminal; tabs and line
+ * feeds are allowed.
+ */
+const COLOR = String.raw`\u001b\[(?:0|1|2|31|32|1;31|1;32)m`
+const COLOR_OR_UNPRINTABLE = new RegExp(`${COLOR}|(?![\\t\\n])${UNPRINTABLE.source}`, 'gu')
+
+/**
+ * Escapes unprintable characters as JSON does. In JSON they occur only in strings, so no value
+ * changes.
+ */
+function toPrintable(text: string, hasColors = false): string {
+  return text.replace(COLOR_OR_UNPRINTABLE, (found) => {
+    if (hasColors && found.length > 1 && found.startsWith('\u001b')) return found
+    return Array.from({ length: found.length }, (_, i) => toEscape(found.charCodeAt(i))).join('')
+  })
+}
+
+const toEscape = (unit: number) => `\\u${unit.toString(16).padStart(4, '0')}`
+
+/**
+ * @param json whether to print documents instead of text
+ * @param wide whether to print tables at full width, even if the terminal is narrower
  * @param toDocument writes a document in a format other than JSON
  */
 export function createOutput(
@@ -47,25 +93,51 @@ export function createOutput(
   wide = false,
   toDocument: (value: unknown) => string = toJson,
 ): Output {
+  const columns = wide ? undefined : streams.columns
+  const progress = createProgressLine(streams)
+  const hasColors = streams.isTerminal === true
+  const printRaw = (text: string) => {
+    progress.end()
+    streams.stdout(text)
+  }
+  const print = (text: string) => {
+    printRaw(toPrintable(text, hasColors))
+  }
+  const remark = (text: string) => {
+    progress.end()
+    streams.stderr(toPrintable(text))
+  }
+  const withEnd = (text: string) => (text.endsWith('\n') ? text : `${text}\n`)
   return {
     json,
     result(text, value) {
-      streams.stdout(json ? toDocument(value) : text.endsWith('\n') ? text : `${text}\n`)
+      if (json) print(toDocument(value))
+      else print(withEnd(typeof text === 'function' ? text() : text))
+    },
+    document(text, value) {
+      const isTerminal = hasColors || streams.columns !== undefined
+      if (json || isTerminal) print(json ? toDocument(value) : withEnd(text))
+      else printRaw(withEnd(text))
     },
     line(text) {
-      if (!json) streams.stdout(`${text}\n`)
+      if (!json) print(`${text}\n`)
     },
     isTerminal: streams.isTerminal === true,
-    table: (headings, rows) => toTable(headings, rows, wide ? undefined : streams.columns),
+    table: (headings, rows, options) => toTable(headings, rows, { columns, ...options }),
+    fold: (text) => foldText(text, columns ?? Infinity),
     clear() {
-      if (!json) streams.stdout(streams.isTerminal === true ? '\u001b[2J\u001b[H' : '\n')
+      if (!json) printRaw(hasColors ? '\u001b[2J\u001b[H' : '\n')
     },
     note(text) {
-      streams.stderr(`latchkey: ${text}\n`)
+      const line = `latchkey: ${text}`
+      const width = wide ? undefined : streams.stderrColumns
+      remark(`${foldText(line, width ?? Infinity)}\n`)
     },
+    progress: progress.show,
+    endProgress: progress.end,
     error(error, { withStack } = { withStack: false }) {
       const described = describe(error, withStack)
-      streams.stderr(json ? `${JSON.stringify({ error: described })}\n` : renderText(described))
+      remark(json ? `${JSON.stringify({ error: described })}\n` : renderText(described))
     },
   }
 }
@@ -74,7 +146,7 @@ interface Described {
   readonly code?: string
   readonly message: string
   readonly hint?: string
-  /** The configuration file that has the faults. */
+  /** The configuration file that contains the errors. */
   readonly file?: string
   readonly faults?: readonly { readonly path: string; readonly message: string }[]
   readonly stack?: string
@@ -104,68 +176,6 @@ function renderText({ message, hint, file, faults, stack }: Described): string {
   ].join('')
 }
 
-/** Largest width of a cell, since an ARN can have 2,048 characters. */
-const MAX_COLUMN = 120
-
-const GAP = '  '
-/** Minimum width of a column; narrower cells could not be told apart. */
-const MIN_COLUMN = 8
-
-/**
- * Formats rows as columns, each as wide as its widest cell. Without `columns`, a much wider cell shifts only its own line.
- * @param columns width to fit into: the widest cells are shortened in the middle, where ARNs differ least
- */
-export function toTable(
-  headings: readonly string[],
-  rows: readonly (readonly string[])[],
-  columns?: number,
-): string {
-  const all = [headings, ...rows]
-  const longest = headings.map((_, i) => Math.max(...all.map((row) => (row[i] ?? '').length)))
-  const widths =
-    columns === undefined
-      ? longest.map((width) => Math.min(MAX_COLUMN, width))
-      : fitWidths(longest, headings, columns)
-  return all
-    .map((row) =>
-      row
-        .map((cell, i) => {
-          const width = widths[i] ?? 0
-          return (columns === undefined ? cell : shorten(cell, width)).padEnd(width)
-        })
-        .join(GAP)
-        .trimEnd(),
-    )
-    .join('\n')
-}
-
-/** Repeatedly shortens the widest column. A column keeps room for its heading. */
-function fitWidths(
-  longest: readonly number[],
-  headings: readonly string[],
-  columns: number,
-): readonly number[] {
-  const widths = [...longest]
-  const least = headings.map((heading) => Math.max(MIN_COLUMN, heading.length))
-  let excess =
-    widths.reduce((sum, width) => sum + width, GAP.length * (widths.length - 1)) - columns
-  while (excess > 0) {
-    const room = widths.map((width, i) => (width > (least[i] ?? 0) ? width : 0))
-    const widest = room.indexOf(Math.max(...room))
-    if (room[widest] === 0) break
-    widths[widest] = (widths[widest] ?? 0) - 1
-    excess -= 1
-  }
-  return widths
-}
-
-/** Keeps the beginning and the end of a text. */
-export function shorten(text: string, width: number): string {
-  if (text.length <= width) return text
-  const end = Math.ceil((width - 1) / 2)
-  return `${text.slice(0, width - 1 - end)}\u2026${text.slice(text.length - end)}`
-}
-
 interface Sentence {
   readonly message: string
   readonly hint?: string
@@ -186,14 +196,17 @@ const ADDRESSES: ReadonlyMap<string, Sentence> = new Map([
     'EADDRINUSE',
     {
       message: 'another process is listening there',
-      hint: 'end it, or choose another port',
+      hint: 'stop it, or choose another port',
     },
   ],
   ['EADDRNOTAVAIL', { message: 'is not an address of this host' }],
   ['EACCES', { message: 'cannot be bound by this user', hint: 'ports below 1024 require root' }],
 ])
 
-/** Describes a system error; returns undefined for other errors and for system errors without a better sentence. */
+/**
+ * Describes a system error. Returns undefined for other errors, and for system errors whose own
+ * message is clear enough.
+ */
 function describeSystemError(error: unknown): Sentence | undefined {
   if (!(error instanceof Error)) return undefined
   const { code, syscall, path, address, port } = error as NodeJS.ErrnoException & {

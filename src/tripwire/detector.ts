@@ -1,18 +1,18 @@
 /**
  * Decides whether a request breaks a rule. The code is pure: it does no I/O and reads no clock, so
- * that a server, a simulation and a test run the same decisions.
+ * that a server, a simulation and a test make the same decisions.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { toCaller } from '../core/caller.ts'
 import { type Subject, type Trip, type TripwireRule } from './rule.ts'
 import { WindowCount } from './window-count.ts'
 
-/** A finished request that was answered, or refused to this caller. */
+/** A finished request that the server either served or refused because of its caller. */
 export interface Observation {
   readonly keyStore: string
   readonly keyId: string
   readonly operation: string
-  /** awsPrincipalArn. */
+  /** The request's awsPrincipalArn. */
   readonly principal: string
   readonly accessClass: string
   readonly isAllowed: boolean
@@ -21,25 +21,26 @@ export interface Observation {
 export interface DetectorOptions {
   readonly rules: readonly TripwireRule[]
   /**
-   * Number of subjects that each rule remembers. Beyond it, the least recently active one is
-   * forgotten.
+   * Maximum number of subjects that each rule remembers. Beyond it, the rule evicts the least
+   * recently active subject.
    */
   readonly maxSubjects: number
-  /** Number of processes that share the requests: each applies an equal share of a count. */
+  /** Number of processes that share the load: each applies an equal share of a count limit. */
   readonly shares?: () => number
   /**
-   * Returns the time until which the callers and classes of a key store are learned without a trip.
+   * Returns the time until which the callers and classes of a key store are learned without causing
+   * a trip.
    */
   readonly learnUntil?: (keyStore: string) => number
   /**
-   * How long the callers or classes of a subject are learned that may have been forgotten,
-   * milliseconds. The window of the rule is the least.
+   * How long, in milliseconds, a rule relearns a subject's callers or classes when the rule may have
+   * forgotten them. At least the rule's window.
    */
   readonly learningMs: number
 }
 
 export interface Detector {
-  /** @param at milliseconds from any start, which should not go back */
+  /** @param at milliseconds since an arbitrary origin; should not decrease */
   observe(request: Observation, at: number, onTrip: (trip: Trip) => void): void
   /**
    * Processes earlier requests without reporting trips: counts them, and learns their callers and
@@ -47,34 +48,34 @@ export interface Detector {
    */
   recall(request: Observation, at: number, count: number): void
   /**
-   * Suppresses trips of a rule about this subject until `until`, because one was already reported.
+   * Suppresses trips of the rule for this subject until `until`, because one was already reported.
    */
   quiet(rule: string, subject: Subject, until: number): void
-  /** Number of subjects forgotten because there were too many. */
+  /** Number of subjects evicted because there were too many. */
   readonly forgotten: number
 }
 
-/** Number of names remembered for one subject. Further ones do not count as new. */
+/** Maximum number of names remembered per subject. Names beyond it do not count as new. */
 const MAX_KNOWN = 10_000
 
 interface Entry {
   readonly count: WindowCount
-  /** Number of all requests, to compute a share. */
+  /** Count of all requests, used to compute a share. */
   readonly all: WindowCount | undefined
   /** Callers or classes seen so far. */
   readonly known: Set<string> | undefined
   quietUntil: number
   /**
-   * Time until which names are learned without a trip; undefined until the first request decides it.
-   * Once a rule has forgotten a subject, every subject that it does not know may be that one, with
-   * names that only seem new.
+   * Time until which names are learned without causing a trip; undefined until the first request
+   * sets it. Once a rule has evicted a subject, any unknown subject may be an evicted one, whose
+   * names only seem new.
    */
   learnUntil: number | undefined
 }
 
 interface CompiledRule {
   readonly rule: TripwireRule
-  /** Subjects in the order of their last use. */
+  /** Subjects in order of last use. */
   readonly entries: Map<string, Entry>
   hasForgotten: boolean
 }
@@ -105,7 +106,7 @@ export function createDetector(options: DetectorOptions): Detector {
     return entry
   }
 
-  /** Reports whether names of a subject are learned without a trip. */
+  /** Reports whether a subject's names are being learned without causing a trip. */
   function learns({ rule }: CompiledRule, entry: Entry, keyStore: string, at: number): boolean {
     entry.learnUntil ??= at + Math.max(learningMs, rule.windowMs)
     return at < entry.learnUntil || at < learnUntil(keyStore)
@@ -113,7 +114,7 @@ export function createDetector(options: DetectorOptions): Detector {
 
   /**
    * Returns the entry if the request changed the value that the rule measures.
-   * @param isPast the request is recalled, so its names are only learned
+   * @param isPast whether this is a recalled request, whose names are only learned
    */
   function take(
     one: CompiledRule,
@@ -195,7 +196,7 @@ export function isCounted(rule: TripwireRule, request: Observation): boolean {
   }
 }
 
-/** A space is a safe separator: neither key store names nor key ids contain one. */
+/** Neither key store names nor key ids contain a space, so it is a safe separator. */
 function nameOf({ per }: TripwireRule, { keyStore, keyId, principal }: Observation): string {
   if (per === 'principal') return toCaller(principal)
   return per === 'key-store' ? keyStore : `${keyStore} ${keyId}`
@@ -215,7 +216,10 @@ function measure(rule: TripwireRule, { count, all }: Entry, at: number): number 
   return requests < rule.atLeast ? 0 : (100 * count.totalAt(at)) / requests
 }
 
-/** Every process sees each new caller and each class, but only its own share of denials. */
+/**
+ * Divides only the limit for Decrypts among the processes. Each process sees every new caller and
+ * class, and a percentage of its own requests needs no division.
+ */
 function limitOf({ measure, limit }: TripwireRule, shares: () => number): number {
   return measure === 'decrypts' ? Math.ceil(limit / Math.max(1, shares())) : limit
 }

@@ -1,4 +1,7 @@
-/** Reads from recorded usage what a process needs to continue where others stopped. */
+/**
+ * Loads state from recorded usage, so that a process can continue from the counts of earlier
+ * processes.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { accessClassOf } from '../policy/principal.ts'
 import type { Reader } from '../store/database.ts'
@@ -14,7 +17,10 @@ import {
 import type { Detector, Observation } from './detector.ts'
 import type { TripwireEvent, TripwireRule } from './rule.ts'
 
-/** Outcomes in recorded usage that count as a denial: Latchkey's own codes where they exist. */
+/**
+ * Reports whether a recorded outcome, which is Latchkey's own code if there is one, counts as a
+ * denial.
+ */
 function isDenial(outcome: string): boolean {
   return outcome.startsWith('POLICY_') || DENIALS.has(outcome)
 }
@@ -41,7 +47,7 @@ export function toObservation(subject: UsageKey): Observation | undefined {
 export interface RecalledUsage {
   /** Requests within the longest window, oldest first. */
   readonly spans: readonly ActivitySpan[]
-  /** Every subject that is still recorded. */
+  /** Every subject with a usage record. */
   readonly subjects: readonly Activity[]
 }
 
@@ -63,9 +69,10 @@ export async function loadRecalledUsage(
 }
 
 /**
- * Passes the requests before its start to a detector. The requests of an hour or minute count as if
- * all were made with the first one, so that none counts for longer than its window.
- * @param toTime converts wall time to the detector's
+ * Feeds a detector the requests recorded before startup. All requests in an hour or minute are
+ * counted as if they arrived with the first one, so that no request counts for longer than the
+ * rule's window.
+ * @param toTime converts wall time to the detector's time
  * @param shares number of processes; each takes over an equal share
  */
 export function recall(
@@ -86,8 +93,8 @@ export function recall(
 }
 
 /**
- * Keeps a restart from reporting a trip again within its window.
- * @param trips of this and other processes
+ * Prevents a process from reporting a trip again after a restart, within the rule's window.
+ * @param trips trips of all processes
  * @param now wall time, milliseconds since the Unix epoch
  */
 export function recallTrips(
@@ -97,16 +104,16 @@ export function recallTrips(
   now: number,
 ): void {
   for (const { rule, subject, windowMs, at, done } of trips) {
-    // The throttle ended with its process, and only another trip starts it again.
+    // A throttle ends when its process exits, and only another trip starts a new one.
     if (done === 'throttle' || at + windowMs <= now) continue
     detector.quiet(rule, subject, toTime(at + windowMs))
   }
 }
 
 /**
- * Returns the wall time until which the callers of a key store are learned. A key store without
- * recorded usage is new, or its record was lost: either way all of its callers would seem new. So
- * would those that were recorded without their names (`activity.maxSubjects`).
+ * Returns the wall time until which a key store's callers are learned. If a key store has no
+ * recorded usage, it is new or its record was lost; in either case, all its callers would seem new.
+ * Callers recorded without their names (`activity.maxSubjects`) would seem new too.
  */
 export function toLearnUntil(
   { subjects }: RecalledUsage,

@@ -1,35 +1,38 @@
-/** The rules of the tripwire, and what it reports when one of them is broken. */
+/** Tripwire rules, and the trips that they report. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Scope } from '../core/scope.ts'
 
 export type Measure =
   | 'decrypts' // answered Decrypts
-  | 'denialPercent' // refused requests, as a share of all that could have been answered
+  | 'denialPercent' // refused requests, as a percentage of all requests that could have been answered
   | 'newPrincipals' // callers that never used the key store or key before
-  | 'newAccessClasses' // classes of access that were never seen before
+  | 'newAccessClasses' // access classes that were never seen before
 
 export type Action = 'log' | 'throttle' | 'kill'
 
 export interface TripwireRule {
   readonly name: string
-  /** Absent for every key store. */
+  /** Absent if the rule covers every key store. */
   readonly keyStore?: string
-  /** Key id; needs `keyStore`. Absent for every key. */
+  /** Key id; needs `keyStore`. Absent if the rule covers every key. */
   readonly key?: string
-  /** Unit that is counted separately. */
+  /** Unit for which the rule keeps separate counts. */
   readonly per: 'key-store' | 'key' | 'principal'
   readonly measure: Measure
-  /** Largest value that is still normal; in percent for `denialPercent`. */
+  /** Highest value that is still normal; a percentage for `denialPercent`. */
   readonly limit: number
   readonly windowMs: number
-  /** `denialPercent` is not judged before the window has this many requests. */
+  /** Minimum number of requests in the window before `denialPercent` is evaluated. */
   readonly atLeast: number
   readonly action: Action
-  /** Direction that `throttle` and `kill` stop. */
+  /** Direction that the `throttle` and `kill` actions block. */
   readonly direction: 'decrypt' | 'both'
 }
 
-/** Unit that a rule counts separately. One field is set, or key store and key. */
+/**
+ * Unit that a rule counts separately. Exactly one field is set, except that a key also has its key
+ * store.
+ */
 export interface Subject {
   readonly keyStore?: string
   readonly keyId?: string
@@ -43,19 +46,19 @@ export interface Trip {
   readonly subject: Subject
   readonly measured: number
   /**
-   * The limit that applied in this process: a share of the rule's limit if there are several
-   * processes.
+   * The limit that applied in this process. With several processes, it is a share of the rule's
+   * limit.
    */
   readonly limit: number
 }
 
-/** A trip, for notifications, the log and the event log of the store. */
+/** A trip, as passed to notifications, the log and the store's event log. */
 export interface TripwireEvent {
   readonly rule: string
   readonly measure: Measure
   /** Action that the rule asks for. */
   readonly action: Action
-  /** Action that was carried out; with `mode: rehearse` always `log`. */
+  /** Action taken; always `log` with `mode: rehearse`. */
   readonly done: Action
   readonly subject: Subject
   readonly measured: number
@@ -72,7 +75,7 @@ export function toScope({ keyStore, key }: TripwireRule, subject: Subject): Scop
     // The criterion is a pattern, and an asterisk in a caller's own name must not widen it.
     const literal = principal.replaceAll('*', '?')
     const pattern = principal.includes(':assumed-role/') ? `${literal}/*` : literal
-    // Switches cannot name a caller and a key together, so the caller is stopped in the whole key
+    // A switch cannot name both a caller and a key, so the caller is blocked for the entire key
     // store.
     const within = keyStore === undefined ? {} : { keyStore }
     return { kind: 'match', criteria: { principal: pattern }, ...within }
@@ -94,9 +97,7 @@ const DENIALS: ReadonlySet<string> = new Set([
   ...['AccessDeniedException', 'KeyNotFoundException', 'InvalidCiphertextException'],
 ])
 
-/**
- * Reports whether a refusal says something about its caller. Refusals of a kill switch do not.
- */
+/** Reports whether a refusal says something about the caller. Refusals by a kill switch do not. */
 export function isDenial(errorName: string | undefined, reason: string | undefined): boolean {
   return errorName !== undefined && DENIALS.has(errorName) && reason?.startsWith('KILLED') !== true
 }

@@ -1,6 +1,7 @@
 /**
- * Evaluates rules against past requests. The audit log has every request, so the result is exact.
- * Recorded usage has hourly counts, so the result says what must and what could have happened.
+ * Evaluates rules against past requests. The audit log contains every request, so the result is
+ * exact. Recorded usage contains only hourly counts, so the result is a range of certain and
+ * possible trips.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { HOUR_MS } from '../usage/recorder.ts'
@@ -10,7 +11,7 @@ import { toObservation } from './recorded-usage.ts'
 import { LEAST_COVERED } from './window-count.ts'
 import { type Subject, type TripwireRule, describeSubject, isDenial } from './rule.ts'
 
-/** The trips of one rule by one subject. */
+/** One rule's trips for one subject. */
 export interface SimulatedTrip {
   readonly rule: string
   readonly action: TripwireRule['action']
@@ -30,12 +31,12 @@ export interface SimulatedTrip {
 
 export interface TripwireSimulation {
   readonly requests: number
-  /** Requests counted without their caller (`activity.maxSubjects`). */
+  /** Number of requests recorded without their caller (`activity.maxSubjects`). */
   readonly notToldApart: number
   readonly trips: readonly SimulatedTrip[]
 }
 
-/** A request of the past. */
+/** A past request. */
 export interface PastRequest {
   readonly observation: Observation
   /** Wall time, milliseconds since the Unix epoch. */
@@ -75,7 +76,7 @@ class Trips {
   }
 }
 
-/** Replays requests in time order. */
+/** Replays requests in chronological order. */
 export function simulateRequests(
   requests: Iterable<PastRequest>,
   { rules, learningMs, maxSubjects }: SimulationOptions,
@@ -132,7 +133,7 @@ interface PastHour extends ActivitySpan {
 
 interface Series {
   readonly subject: Subject
-  /** Requests that the rule counts, by the start of their hour. */
+  /** Number of requests that the rule counts, by the start of their hour. */
   readonly counted: Map<number, number>
   readonly all: Map<number, number>
 }
@@ -157,9 +158,9 @@ function add(counts: Map<number, number>, at: number, count: number): void {
 }
 
 /**
- * A window's count lies between two sums: at least that of the whole hours inside it, and at most
- * that of all hours that it touches. If an hour has several windows, one of them holds at least an
- * equal share.
+ * A window's count lies between two sums: it is at least the sum of the whole hours inside it, and
+ * at most the sum of all hours that it touches. If an hour contains several windows, one of them
+ * holds at least an equal share of the hour's count.
  */
 function countBounds(rule: TripwireRule, past: readonly PastHour[], trips: Trips): void {
   const { windowMs, limit } = rule
@@ -183,7 +184,7 @@ function countBounds(rule: TripwireRule, past: readonly PastHour[], trips: Trips
   }
 }
 
-/** Sums the hours that end with this one. */
+/** Sums the counts of `hours` consecutive hours, the last of which is `hour`. */
 function sumOf(counted: ReadonlyMap<number, number>, hour: number, hours: number): number {
   let sum = 0
   for (let i = 0; i < hours; i++) sum += counted.get(hour - i * HOUR_MS) ?? 0
@@ -191,15 +192,15 @@ function sumOf(counted: ReadonlyMap<number, number>, hour: number, hours: number
 }
 
 /**
- * Denials can cluster within an hour, so the share can have any value once there are enough of
- * them.
+ * Denials can cluster within an hour, so the percentage of denials can have any value once there
+ * are enough requests.
  */
 function shareBounds(rule: TripwireRule, past: readonly PastHour[], trips: Trips): void {
   for (const { subject, counted, all } of toSeries(rule, past)) {
     for (const [hour, denied] of counted) {
       const requests = all.get(hour) ?? 0
       const share = (100 * denied) / Math.max(1, requests)
-      // The rule judges at least this many requests together; all others of the hour may fall
+      // The rule evaluates at least this many requests together; the hour's other requests may fall
       // outside the window.
       const highest = Math.min(100, (100 * denied) / Math.min(rule.atLeast, Math.max(1, requests)))
       const couldBeJudged = requests >= rule.atLeast && highest > rule.limit
@@ -211,7 +212,7 @@ function shareBounds(rule: TripwireRule, past: readonly PastHour[], trips: Trips
   }
 }
 
-/** Returns the request of an entry of the audit log; undefined if no rule counts it. */
+/** Converts an audit log entry to a request; undefined if no rule counts it. */
 export function fromAuditEntry(entry: Readonly<Record<string, unknown>>): PastRequest | undefined {
   const text = (name: string) => {
     const value = entry[name]
@@ -230,7 +231,7 @@ export function fromAuditEntry(entry: Readonly<Record<string, unknown>>): PastRe
   return { observation: { keyStore, keyId, operation, principal, accessClass, isAllowed }, at }
 }
 
-/** Merges sequences that are each in time order. */
+/** Merges sequences that are each in chronological order. */
 export function* mergeByTime(
   sources: readonly Iterator<PastRequest>[],
 ): Generator<PastRequest, void, undefined> {

@@ -6,7 +6,7 @@ import type { ActivitySpan } from '../usage/usage-table.ts'
 import { toObservation } from './recorded-usage.ts'
 import { type TripwireRule } from './rule.ts'
 
-/** Limits are this many times the maximum recorded. */
+/** Safety factor: limits are this multiple of the recorded maximum. */
 const MARGIN = 3
 const LEAST_DECRYPTS = 100
 const LEAST_NEW_PRINCIPALS = 2
@@ -14,13 +14,13 @@ const LEAST_DENIAL_PERCENT = 25
 const DAY_MS = 24 * HOUR_MS
 
 interface Peaks {
-  /** Answered Decrypts by start of the hour, per caller and in total. */
+  /** Number of Decrypts served per hour, by caller and in total. */
   readonly byCaller: Map<string, number>
   readonly byHour: Map<number, number>
   /** Requests and denials by caller and hour. */
   readonly all: Map<string, number>
   readonly denied: Map<string, number>
-  /** Hour of the first use by each caller, and of each class of access. */
+  /** Hour in which each caller was first seen; `firstClass` has the same for each access class. */
   readonly firstHour: Map<string, number>
   readonly firstClass: Map<string, number>
   /** Hour of the first request. */
@@ -123,7 +123,10 @@ function most(counts: Iterable<number>): number {
   return highest
 }
 
-/** A window of a day can start at any hour and in the middle of it, so it can touch 25 hours. */
+/**
+ * Returns the highest count in a one-day window. Such a window can start in the middle of an hour,
+ * so it can overlap 25 hours.
+ */
 function mostInADay(byHour: ReadonlyMap<number, number>): number {
   const sums = [...byHour.keys()].map((start) => {
     let sum = 0
@@ -134,8 +137,8 @@ function mostInADay(byHour: ReadonlyMap<number, number>): number {
 }
 
 /**
- * Returns how many were new within two hours, because a window of an hour can touch two. The first
- * day does not count, because everything is new then.
+ * Returns the maximum number of new names within two hours, because a one-hour window can overlap
+ * two clock hours. The first day does not count, because every name is new then.
  */
 function mostNew(firstHours: ReadonlyMap<string, number>, start: number): number {
   const counts = new Map<number, number>()
@@ -147,14 +150,14 @@ function mostNew(firstHours: ReadonlyMap<string, number>, start: number): number
   return most(counts.values())
 }
 
-/** Rounds up to two digits, so that a limit does not look more precise than it is. */
+/** Rounds up to two significant digits, so that a limit does not look more precise than it is. */
 function toLimit(highest: number, least: number): number {
   const limit = Math.max(least, highest * MARGIN)
   const unit = 10 ** Math.max(0, Math.floor(Math.log10(limit)) - 1)
   return Math.ceil(limit / unit) * unit
 }
 
-/** Returns the rules as the section `tripwire` of latchkey.yaml. */
+/** Formats the rules as the `tripwire` section of latchkey.yaml. */
 export function toYaml(rules: readonly TripwireRule[]): string {
   const lines = rules.flatMap((rule) => [
     `    - name: ${rule.name}`,

@@ -1,4 +1,4 @@
-/** The throttles of one process: which requests broken rules refuse for now. */
+/** The throttles of one process, which temporarily refuse requests after a trip. */
 // SPDX-License-Identifier: Apache-2.0
 import { toCaller } from '../core/caller.ts'
 import type { RequestSubject } from '../core/request.ts'
@@ -6,12 +6,12 @@ import type { Trip, TripwireRule } from './rule.ts'
 
 interface Throttle {
   readonly rule: TripwireRule
-  /** Monotonic milliseconds. */
+  /** Monotonic time in milliseconds. */
   readonly until: number
 }
 
 export interface Throttles {
-  /** Throttles the subject of a trip for the window of its rule. */
+  /** Throttles a trip's subject for the length of the rule's window. */
   add(trip: Trip, now: number): void
   /** Reports whether any rule refuses this request. */
   refuses(subject: RequestSubject, now: number): boolean
@@ -19,11 +19,17 @@ export interface Throttles {
   count(now: number): number
 }
 
-/** Maximum number of subjects throttled at once; beyond it, the one that ends first is released. */
+/**
+ * Maximum number of throttled subjects. Beyond it, the subject whose throttle expires first is
+ * released.
+ */
 const MAX_SUBJECTS = 1000
 
 export function createThrottles(): Throttles {
-  /** One subject may have broken several rules, and each of them refuses for its own window. */
+  /**
+   * A subject may have broken several rules; each of them throttles it for the length of its own
+   * window.
+   */
   const bySubject = new Map<string, readonly Throttle[]>()
 
   function dropEnded(now: number): void {
@@ -52,7 +58,7 @@ export function createThrottles(): Throttles {
     const list = bySubject.get(id)
     if (list === undefined) return false
     for (const { rule, until } of list) {
-      // The kind is compared too, because a caller could have the name of a key store.
+      // Compare the kind too, because a caller could have the same name as a key store.
       if (rule.per === per && now < until && covers(rule, subject)) return true
     }
     return false
@@ -90,7 +96,7 @@ function endOf(list: readonly Throttle[]): number {
 
 function covers(rule: TripwireRule, { keyStore, keyId, operation }: RequestSubject): boolean {
   if (rule.keyStore !== undefined && rule.keyStore !== keyStore) return false
-  // As with a kill, a caller is stopped in the whole key store.
+  // A caller is throttled for the entire key store, as with a kill.
   if (rule.key !== undefined && rule.per !== 'principal' && rule.key !== keyId) return false
   return operation === 'Decrypt' || (operation === 'Encrypt' && rule.direction === 'both')
 }

@@ -28,16 +28,16 @@ export interface TripwireDeps {
   readonly mode: 'rehearse' | 'enforce'
   readonly rules: readonly TripwireRule[]
   readonly maxSubjects: number
-  /** Names the host in the record of a kill. */
+  /** Host name to record with a kill. */
   readonly host: string
   readonly clock: Clock
   readonly logger: Logger
   readonly shares: () => number
-  /** Monotonic milliseconds; see `DetectorOptions`. */
+  /** Returns monotonic time in milliseconds; see `DetectorOptions`. */
   readonly learnUntil: (keyStore: string) => number
-  /** Milliseconds; see `DetectorOptions`. */
+  /** Learning period in milliseconds; see `DetectorOptions`. */
   readonly learningMs: number
-  /** Resolves to the id of the switch once no instance answers the requests that it stops. */
+  /** Resolves to the switch's id once no instance serves requests that the switch stops. */
   readonly kill: (order: AutomaticKill) => Promise<string | undefined>
   /** Receives every trip, for notifications. Must not throw. */
   readonly onEvent: (event: TripwireEvent) => void
@@ -45,7 +45,7 @@ export interface TripwireDeps {
 
 interface Counted {
   readonly rule: string
-  /** `failed` is a kill that the store did not accept. */
+  /** `failed` means that the store did not accept a kill. */
   readonly done: Action | 'failed'
   count: number
 }
@@ -61,14 +61,16 @@ export interface TripwireStats {
 }
 
 export interface Tripwire {
-  /** Processes earlier requests, before the first one is served. */
+  /**
+   * The detector, which must process earlier requests before the server handles its first request.
+   */
   readonly detector: Pick<Detector, 'recall' | 'quiet'>
   /** Call with each finished request. Never throws. */
   observe(record: RequestRecord): void
-  /** Reports whether a broken rule refuses this request for now. */
+  /** Reports whether the request is throttled because of a broken rule. */
   isThrottled(subject: RequestSubject): boolean
   stats(): TripwireStats
-  /** Resolves when the kills in progress have ended. */
+  /** Resolves once all kills in progress have finished. */
   stop(): Promise<void>
 }
 
@@ -94,7 +96,8 @@ export function createTripwire(deps: TripwireDeps): Tripwire {
     const event = { ...subject, rule: name, measure, measured, limit, windowMs, action, done }
     if (done === 'log') logger.warn('a tripwire rule was broken', event)
     else logger.error('a tripwire rule was broken', event)
-    // A kill also throttles, so that this process stops before the switch is written.
+    // A kill also throttles, so that this process refuses requests even before the switch is
+    // committed.
     if (done !== 'log') throttles.add(trip, clock.monotonic())
     if (done === 'kill') startKill(trip)
     const at = clock.now()
@@ -110,15 +113,22 @@ export function createTripwire(deps: TripwireDeps): Tripwire {
       .kill({ scope, direction: rule.direction, reason: reason.slice(0, 500), operator })
       .then(
         (switchId) => {
-          logger.error('the tripwire killed', { ...subject, rule: rule.name, switch: switchId })
+          logger.error('the tripwire created a kill switch', {
+            ...subject,
+            rule: rule.name,
+            switch: switchId,
+          })
         },
         (err: unknown) => {
           count(rule.name, 'failed')
-          logger.error('the tripwire could not kill; this process throttles', {
-            ...subject,
-            rule: rule.name,
-            err,
-          })
+          logger.error(
+            'the tripwire could not create a kill switch; this process throttles instead',
+            {
+              ...subject,
+              rule: rule.name,
+              err,
+            },
+          )
         },
       )
       .finally(() => kills.delete(kill))
@@ -145,7 +155,7 @@ export function createTripwire(deps: TripwireDeps): Tripwire {
   }
 }
 
-/** Returns undefined for a request that no rule counts, such as those of Latchkey's own tools. */
+/** Returns undefined for a request that no rule counts, such as one from Latchkey's own tools. */
 function toObservation(record: RequestRecord): Observation | undefined {
   const { keyStore, keyId, operation, metadata, accessClass = 'unknown', status } = record
   const principal = metadata?.awsPrincipalArn

@@ -6,13 +6,13 @@ const SLOTS = 16
 export const LEAST_COVERED = (SLOTS - 1) / SLOTS
 
 /**
- * Counts in slots of a sixteenth of the window. The count covers at most the window and at least
- * fifteen sixteenths of it, so it never includes requests older than the window.
+ * Counts in slots of one sixteenth of the window. The count covers at least fifteen sixteenths of
+ * the window, and never includes requests older than the window.
  */
 export class WindowCount {
   readonly #slots = new Uint32Array(SLOTS)
   readonly #slotMs: number
-  /** Number of the newest slot, counted from time 0. */
+  /** Index of the newest slot, counted from time 0. */
   #newest = 0
   #total = 0
 
@@ -20,7 +20,10 @@ export class WindowCount {
     this.#slotMs = windowMs / SLOTS
   }
 
-  /** @param at milliseconds from any start; an earlier time than the newest counts as the newest */
+  /**
+   * @param at milliseconds since an arbitrary origin; a time before the newest slot counts in the
+   * newest slot
+   */
   add(at: number, count = 1): void {
     this.#turnTo(at)
     const slot = this.#newest % SLOTS

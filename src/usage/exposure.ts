@@ -1,6 +1,6 @@
 /**
- * Exposure, which a kill cannot undo: the callers that hold data keys from earlier calls, and until
- * when they may use them.
+ * Finds the exposure that a kill cannot undo: the callers that hold data keys from earlier calls,
+ * and how long they may use them.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Activity } from './usage-table.ts'
@@ -13,25 +13,26 @@ export interface Fetcher {
   readonly account: string
   readonly kmsOperation: string
   /**
-   * The proxy's operation: Decrypt returned an existing data key, Encrypt belonged to a new one.
+   * The proxy operation: Decrypt returned an existing data key; Encrypt was part of creating a new
+   * one.
    */
   readonly operation: string
   readonly requests: number
   readonly lastAt: number
 }
 
-/** One key as used by one service. */
+/** The exposure of one key through one service. */
 export interface Exposure {
   readonly keyStore: string
   readonly keyId: string
   readonly service: CachingFact
   readonly requests: number
-  /** Wall time of the first and last fetch in the period, milliseconds since the Unix epoch. */
+  /** Wall time of the first and last fetch in the period, in milliseconds since the Unix epoch. */
   readonly firstAt: number
   readonly lastAt: number
   /** Wall time by which the exposure has certainly ended; absent when it is unknown. */
   readonly endsAt?: number
-  /** Most requests first. */
+  /** Callers that fetched data keys, most requests first. */
   readonly by: readonly Fetcher[]
 }
 
@@ -41,7 +42,7 @@ export interface Exposure {
  */
 const GIVES_DATA_KEY = new Set(['Decrypt', 'GenerateDataKey'])
 
-/** Returns the exposures with the latest fetch first. */
+/** Returns the exposures, most recent fetch first. */
 export function findExposure(activities: readonly Activity[]): readonly Exposure[] {
   const groups = new Map<string, Activity[]>()
   for (const one of activities) {
@@ -58,7 +59,7 @@ export function findExposure(activities: readonly Activity[]): readonly Exposure
 
 function isFetch({ outcome, operation, kmsOperation, isOverflow }: UsageKey): boolean {
   if (outcome !== SUCCESS) return false
-  // Neither the caller nor the purpose is known, so the request is included to be safe.
+  // Neither the caller nor the purpose of this request is known, so it is included to be safe.
   if (isOverflow) return operation === 'Decrypt' || operation === 'Encrypt'
   return kmsOperation !== undefined && GIVES_DATA_KEY.has(kmsOperation)
 }

@@ -1,6 +1,6 @@
 /**
- * Counts who used which key: in memory on the request path, and written in the background. A crash
- * loses the counts since the last flush.
+ * Counts who used which key. Requests are counted in memory and written in the background, so a
+ * crash loses the counts since the last flush.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../core/clock.ts'
@@ -24,7 +24,7 @@ export interface Count {
 export interface CredentialUse {
   readonly accessKeyId: string
   readonly keyStore: string
-  /** Requests with a valid signature, whatever their outcome. */
+  /** Requests with a valid signature, regardless of their outcome. */
   uses: number
   firstAt: number
   lastAt: number
@@ -48,7 +48,7 @@ function addUses(uses: Map<string, CredentialUse>, more: Map<string, CredentialU
   return uses
 }
 
-/** Counts one more request of a subject. */
+/** Counts one more request by a subject. */
 function addRequest(count: Count, at: number): void {
   count.requests += 1
   if (at > count.lastAt) count.lastAt = at
@@ -56,8 +56,9 @@ function addRequest(count: Count, at: number): void {
 }
 
 /**
- * Minutes pile up while the store cannot be written. Beyond `limit` counts, all counts of a subject
- * are merged into its newest minute; if that is not enough, the oldest lose their names.
+ * While the store cannot be written, counts accumulate minute by minute. Above `limit` counts, all
+ * counts of a subject are merged into its newest minute. If that is not enough, the oldest subjects
+ * are counted without their names.
  */
 function compact(pending: Map<string, Count>, limit: number): Map<string, Count> {
   if (pending.size <= limit) return pending
@@ -97,12 +98,12 @@ function merge(a: Count, b: Count): Count {
 }
 
 export interface Recorder {
-  /** Synchronous, without I/O; never throws. */
+  /** Runs synchronously, does no I/O, and never throws. */
   record(request: CountedRequest): void
   start(): void
   /**
    * Writes the pending counts. Never rejects: counts that could not be written are kept for the
-   * next time.
+   * next call.
    */
   flush(): Promise<void>
   /** Writes all remaining counts. Resolves whether or not that succeeds. */
@@ -111,9 +112,12 @@ export interface Recorder {
 }
 
 export interface RecorderStats {
-  /** Number of subjects not yet written. */
+  /** Number of subjects whose counts have not been written yet. */
   readonly pending: number
-  /** Requests counted without a name since the start, because `maxSubjects` was reached. */
+  /**
+   * Requests counted without caller and key since the recorder started, because `maxSubjects` was
+   * reached.
+   */
   readonly overflowed: number
   readonly failedFlushes: number
 }
@@ -127,20 +131,20 @@ export interface RecorderDeps {
   readonly purge: () => Promise<void>
   readonly clock: Clock
   readonly flushIntervalMs: number
-  /** Maximum number of different subjects counted individually within one hour. */
+  /** Maximum number of distinct subjects counted individually within one hour. */
   readonly maxSubjects: number
   readonly logger: Logger
 }
 
-/** Interval between two purges of old rows. */
+/** Interval between purges of old rows. */
 const PURGE_EVERY_MS = 10 * MINUTE_MS
 const LAST_TRIES = 3
-/** Number of counts written at a time. A slow statement would delay the renewal of the lease. */
+/** Maximum number of counts per statement. A slow statement would delay lease renewal. */
 const SLICE = 100
 
 export function createRecorder(deps: RecorderDeps): Recorder {
   const { clock, maxSubjects } = deps
-  /** Counts by minute, then by key. */
+  /** Counts, keyed by minute and subject. */
   let pending = new Map<string, Count>()
   let credentials = new Map<string, CredentialUse>()
   let known = new Set<string>()
@@ -154,7 +158,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
   let flushing: Periodic | undefined
   let running: Promise<void> = Promise.resolve()
 
-  /** A request that ends slightly later may have begun earlier, and wall time may jump back. */
+  /** Moves to the minute of `at`. Requests may finish out of order, and wall time may jump back. */
   function turnTo(at: number): void {
     const now = Math.floor(at / MINUTE_MS) * MINUTE_MS
     if (now > minute || minute - now > MINUTE_MS) minute = now

@@ -1,12 +1,12 @@
-/** Computes from recorded usage what a kill switch would have refused. It refuses no request. */
+/** Dry run of a kill switch: computes from recorded usage which requests it would have refused. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Activity } from './usage-table.ts'
 import type { Operation, RequestSubject } from '../core/request.ts'
 import { SUCCESS, type UsageKey } from './usage-key.ts'
 
 /**
- * Applies the gate's rules with only one switch: returns why a request would be refused, or
- * undefined.
+ * Applies the gate's rules as if only one switch existed. Returns why a request would be refused,
+ * or undefined.
  */
 export type Judge = (subject: RequestSubject) => string | undefined
 
@@ -22,18 +22,19 @@ export interface Refused {
 export interface Rehearsal {
   /** All recorded requests. */
   readonly requests: number
-  /** Requests that were answered and would have been refused. */
+  /** Requests that were served but would have been refused. */
   readonly wouldBeRefused: number
   /** Requests in the switch's scope that were refused for another reason. */
   readonly refusedAnyway: number
   /**
-   * Requests of callers that were too many to name: whether the switch covers them is unknown.
+   * Requests counted without a caller, because there were too many different ones. The switch may
+   * or may not cover them.
    */
   readonly notToldApart: number
   readonly principals: readonly Refused[]
   readonly services: readonly Refused[]
   readonly accounts: readonly Refused[]
-  /** Names are KEY_STORE/KEY_ID. */
+  /** Each name has the form KEY_STORE/KEY_ID. */
   readonly keys: readonly Refused[]
   readonly kmsOperations: readonly Refused[]
 }
@@ -74,8 +75,8 @@ export function toRequestSubject(subject: UsageKey): RequestSubject {
 }
 
 /**
- * Returns the caller's account. A service acting for itself has none, so the key owner's account
- * counts.
+ * Returns the caller's account. A service acting for itself has none, so the key owner's account is
+ * used instead.
  */
 export function accountOf(...arns: readonly (string | undefined)[]): string | undefined {
   for (const arn of arns) {

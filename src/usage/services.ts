@@ -1,13 +1,14 @@
 /**
- * How AWS services use the data keys that they have fetched: what works without KMS, for how long,
- * and what ends it. The table holds published facts; the rest is marked as unknown.
+ * Facts about how AWS services use data keys that they have already fetched: what works without
+ * KMS, for how long, and what ends it. The table holds what AWS states or implies; anything else is
+ * marked as unknown.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { serviceOf } from '../core/partitions.ts'
 
 export type Certainty =
   | 'documented' // stated by AWS on a current page or in its API model
-  | 'archived' // stated by AWS in a copy of 2023 or earlier
+  | 'archived' // stated by AWS on an archived page from 2023 or earlier
   | 'inferred' // follows from what AWS states about another case
   | 'unknown' // not stated by AWS
 
@@ -18,12 +19,15 @@ export interface CachingFact {
   /** Functions that still work without the proxy. */
   readonly goesOn: string
   readonly howLong: string
-  /** Upper limit in milliseconds after the last fetch; absent if unknown or unbounded. */
+  /**
+   * Maximum time, in milliseconds, for which these functions still work after the last fetch of a
+   * data key; absent if unknown or unbounded.
+   */
   readonly atMostMs?: number
   readonly endedBy: string
   readonly certainty: Certainty
   readonly source: string
-  /** Lasting harm if keys are out of reach for this long. */
+  /** Lasting damage if the keys are unavailable for seven days. */
   readonly afterSevenDays?: string
 }
 
@@ -34,7 +38,7 @@ export const CACHING_FACTS: readonly CachingFact[] = [
     name: 'Amazon EBS, EC2',
     viaServices: ['ebs', 'ec2'],
     goesOn: 'reading and writing attached volumes: the data key is in the Nitro hardware',
-    howLong: 'without limit, while the volume is attached',
+    howLong: 'as long as the volume stays attached',
     endedBy: 'detaching the volume; the next attach fails',
     certainty: 'documented',
     source: UNUSABLE,
@@ -45,7 +49,8 @@ export const CACHING_FACTS: readonly CachingFact[] = [
     goesOn:
       'requests to buckets with S3 Bucket Keys; without Bucket Keys every object request calls KMS',
     howLong: 'a limited time that AWS does not publish',
-    endedBy: 'the expiry of the bucket-level key; AWS publishes nothing that the owner can do',
+    endedBy:
+      'the expiry of the bucket-level key; AWS documents no way for the owner to end it sooner',
     certainty: 'unknown',
     source: 'https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-key.html',
   },
@@ -57,7 +62,7 @@ export const CACHING_FACTS: readonly CachingFact[] = [
     atMostMs: 86_400_000,
     endedBy: 'the end of the reuse period',
     certainty: 'documented',
-    source: 'the API model of SQS, 2012-11-05',
+    source: 'the SQS API model, version 2012-11-05',
   },
   {
     name: 'Amazon DynamoDB',
@@ -67,8 +72,10 @@ export const CACHING_FACTS: readonly CachingFact[] = [
     howLong: '5 minutes after the last activity; the limit for an active caller is not published',
     endedBy: 'five minutes of inactivity',
     certainty: 'archived',
-    source: 'Amazon DynamoDB Developer Guide, "Table key caching", a copy of 2023 or earlier',
-    afterSevenDays: 'DynamoDB begins to archive tables whose key was out of reach for seven days',
+    source:
+      'Amazon DynamoDB Developer Guide, "Table key caching", an archived copy from 2023 or earlier',
+    afterSevenDays:
+      'DynamoDB starts archiving tables whose key has been inaccessible for seven days',
   },
   {
     name: 'Amazon RDS, Aurora',
@@ -78,20 +85,23 @@ export const CACHING_FACTS: readonly CachingFact[] = [
     endedBy: 'the service, once it notices: inaccessible-encryption-credentials-recoverable',
     certainty: 'inferred',
     source:
-      'https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Overview.Encryption.html, which speaks of a disabled KMS key',
+      'https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Overview.Encryption.html, which describes a disabled KMS key',
     afterSevenDays:
-      'a cluster can be recovered, by enabling the key and starting it, for seven days; after that only from a backup',
+      'for seven days, a cluster can be recovered by enabling the key and starting the cluster; after that, only from a backup',
   },
 ]
 
-/** A call without a service: an application, or a client such as the AWS Encryption SDK. */
+/**
+ * A call made without an AWS service: by an application, or a client such as the AWS Encryption
+ * SDK.
+ */
 const DIRECT: CachingFact = {
   name: 'direct calls to KMS',
   viaServices: [],
-  goesOn: 'whatever the application does with the data keys that it keeps',
+  goesOn: 'anything the application does with data keys that it has cached',
   howLong:
     'the application decides: with the AWS Encryption SDK, the limits of its caching materials manager; without a cache, no longer than the operation',
-  endedBy: 'the expiry of its cache, or the end of the process',
+  endedBy: "the expiry of the application's cache, or the end of its process",
   certainty: 'inferred',
   source: 'https://docs.aws.amazon.com/kms/latest/developerguide/keystore-external.html',
 }
@@ -101,7 +111,7 @@ function unknownService(name: string): CachingFact {
   return {
     name,
     viaServices: [name],
-    goesOn: 'whatever the service does with its data keys',
+    goesOn: 'anything the service does with data keys that it has fetched',
     howLong: 'unknown; see "Data protection" in the service\'s documentation',
     endedBy: 'unknown; according to AWS, an effect "is delayed until the KMS key is used again"',
     certainty: 'unknown',
@@ -110,8 +120,9 @@ function unknownService(name: string): CachingFact {
 }
 
 /**
- * @param viaService kmsViaService, as `ebs` or, like kms:ViaService, `ebs.eu-west-1.amazonaws.com`
- * @param principal names a service that acts for itself: `ec2.amazonaws.com`, in China `ec2.amazonaws.com.cn`
+ * @param viaService kmsViaService: `ebs` or, as in kms:ViaService, `ebs.eu-west-1.amazonaws.com`
+ * @param principal names a service that acts for itself: `ec2.amazonaws.com`, or
+ * `ec2.amazonaws.com.cn` in China
  */
 export function findCachingFact(viaService?: string, principal = ''): CachingFact {
   const name = viaService?.split('.')[0]?.toLowerCase() ?? serviceOf(principal)

@@ -6,7 +6,7 @@ import type { Store } from '../store/store.ts'
 import { type Recorder, createRecorder } from './recorder.ts'
 import { purgeActivity, writeCounts, writeUses } from './usage-table.ts'
 
-/** The recorder continues to write until it is stopped. */
+/** Starts a recorder that writes until it is stopped. */
 export function startStoredRecorder(deps: {
   readonly config: {
     readonly retentionMs: number
@@ -22,8 +22,8 @@ export function startStoredRecorder(deps: {
     writeCounts: (counts) => writeCounts(store.database, counts),
     writeUses: (uses) => writeUses(store.database, uses),
     purge: async () => {
-      // Uses the database's clock, so that a host with a wrong clock does not delete rows of
-      // others.
+      // Uses the database's clock, so that a host whose clock is wrong does not delete other hosts'
+      // rows.
       const ask = `SELECT ${store.database.nowSql} AS now`
       const [row] = await store.database.snapshot((reader) => reader.query(ask))
       const now = Number(row?.['now'])

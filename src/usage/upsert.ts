@@ -2,12 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Database, Row } from '../store/database.ts'
 
-/** How a column combines with the stored value; columns not listed stay unchanged. */
+/** Specifies how a column is merged with the stored value; columns not listed stay unchanged. */
 export type MergeRule = 'sum' | 'least' | 'most'
 
-/**
- * Rows are written in the order of the primary key, so that the writers of a fleet cannot deadlock.
- */
+/** Writes rows in primary key order, so that concurrent writers in a fleet cannot deadlock. */
 export async function upsert(
   database: Database,
   table: string,

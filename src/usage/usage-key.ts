@@ -1,12 +1,12 @@
 /**
- * The properties shared by requests that are counted together: who asked for what, by which path,
- * and with which outcome.
+ * The properties shared by requests that are counted together: caller, operation, key, path and
+ * outcome.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import type { RequestMetadata, RequestRecord } from '../core/request.ts'
 
-/** The part of a request's record that is counted. */
+/** The fields of a request record that are used for counting. */
 export type CountedRequest = Pick<
   RequestRecord,
   'at' | 'keyStore' | 'operation' | 'keyId' | 'accessKeyId' | 'errorName' | 'reason' | 'isProbe'
@@ -17,7 +17,9 @@ export type CountedRequest = Pick<
 export interface UsageKey {
   readonly keyStore: string
   readonly operation: string
-  /** Undefined for GetHealthStatus; the fields below are undefined where KMS sent no value. */
+  /**
+   * Undefined for GetHealthStatus. The optional fields below are undefined if KMS sent no value.
+   */
   readonly keyId?: string
   readonly kmsOperation?: string
   readonly principal?: string
@@ -31,7 +33,7 @@ export interface UsageKey {
    * Set if there were too many different subjects: only key store, operation and outcome were kept.
    */
   readonly isOverflow: boolean
-  /** Set for requests of Latchkey's own tools (core/probe.ts). */
+  /** Set for requests from Latchkey's own tools (core/probe.ts). */
   readonly isProbe?: true
 }
 
@@ -41,8 +43,8 @@ const MAX_TEXT = 2048
 const SEPARATOR = '\u0000'
 
 /**
- * Returns equal keys for requests that are counted together. It is on the path of every request, so
- * it allocates no array and no object.
+ * Returns equal keys for requests that are counted together. This function runs for every request,
+ * so it allocates no array and no object.
  */
 export function toKey(
   { keyStore, operation, keyId, reason, errorName, isProbe }: CountedRequest,
@@ -77,7 +79,10 @@ export function toUsageKey(
   }
 }
 
-/** Returns the reduced subject of a request, for use when there is no room for another subject. */
+/**
+ * Returns a request's subject reduced to key store, operation and outcome, for use when there is no
+ * room for another full subject.
+ */
 export function toOverflow(request: CountedRequest) {
   const { keyStore = '', operation = '', reason, errorName } = request
   const outcome = reason ?? errorName ?? SUCCESS
@@ -85,13 +90,19 @@ export function toOverflow(request: CountedRequest) {
   return { keyStore, operation, outcome, isOverflow: true, ...probe } satisfies UsageKey
 }
 
-/** Databases refuse NUL, and terminals interpret control characters. */
+/**
+ * Truncates a value and replaces control characters, because databases refuse NUL and terminals
+ * interpret control characters.
+ */
 function text(name: keyof UsageKey, value: string | undefined): Partial<UsageKey> {
   if (value === undefined) return {}
   return { [name]: value.slice(0, MAX_TEXT).replace(/\p{Cc}/gu, '?') }
 }
 
-/** Returns half a SHA-256 in Base64url, 22 characters, identical in every process. */
+/**
+ * Returns the first 22 characters of the subject's SHA-256 in Base64url. They are the same in every
+ * process.
+ */
 export function toUsageKeyId(subject: UsageKey): string {
   const { keyStore, operation, keyId, kmsOperation, principal, kmsKeyArn } = subject
   const { viaService, vpc, vpce, outcome, isOverflow, isProbe } = subject

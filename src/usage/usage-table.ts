@@ -1,4 +1,6 @@
-/** Stored activity: counts by minute for the last hours, by hour for the retention period. */
+/**
+ * Stored activity: counts by minute for the last two hours, and by hour for the retention period.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Database, Reader, Row, SqlValue } from '../store/database.ts'
 import { type Count, type CredentialUse, HOUR_MS, MINUTE_MS } from './recorder.ts'
@@ -20,15 +22,16 @@ export interface Period {
   readonly spanMs: number
 }
 
-/** How long counts by minute are kept; older activity is known only by hour. */
+/** Retention of counts by minute; older activity is available only by hour. */
 export const MINUTES_KEPT_MS = 2 * HOUR_MS
 /** Rows deleted per transaction, few enough not to delay a kill. */
 const PURGE_ROWS = 500
 
 /**
- * Writes all or nothing, except for subjects, which may be written twice. Each statement is its own
- * transaction, so a process that is suspended here does not make a kill wait for a lock.
- * @param counts a small number: they become one statement
+ * Writes all counts or none. If it fails, the subjects may already have been written; writing them
+ * again does no harm. Each statement is its own transaction, so a process that is suspended here
+ * does not make a kill wait for a lock.
+ * @param counts must be few, because they are written in one statement
  */
 export async function writeCounts(database: Database, counts: readonly Count[]): Promise<void> {
   const subjects = new Map<string, Row>()
@@ -113,7 +116,9 @@ async function purgeRows(
   }
 }
 
-/** Rounds outwards to whole minutes where they are kept, otherwise to whole hours. */
+/**
+ * Rounds outwards to whole minutes if counts per minute are still kept, otherwise to whole hours.
+ */
 export function toPeriod(asked: { since: number; until: number }, now: number): Period {
   const spanMs = now - asked.since < MINUTES_KEPT_MS - MINUTE_MS ? MINUTE_MS : HOUR_MS
   return {

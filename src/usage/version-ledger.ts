@@ -1,7 +1,7 @@
 /**
- * Records when each key version was used and by whom: in memory on the request path, and written in
- * the background. Every write states until when this process's record is complete, so a crash
- * leaves a known gap rather than silence.
+ * Records when each key version was used and by whom. The request path only updates memory, and the
+ * store is written in the background. Every write states the time up to which this process's record
+ * is complete, so a crash leaves a known gap.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { toCaller } from '../core/caller.ts'
@@ -9,8 +9,8 @@ import type { Clock } from '../core/clock.ts'
 import type { RequestRecord } from '../core/request.ts'
 
 /**
- * `refused`: a Decrypt that was refused because the version is being retired. One that was refused for
- * another reason is a `decrypt`, because its caller needs the version.
+ * `refused`: a Decrypt that was refused because the version is being retired. A Decrypt that was
+ * refused for another reason is a `decrypt`, because its caller needs the version.
  */
 export type VersionUseKind = 'encrypt' | 'decrypt' | 'refused'
 
@@ -19,19 +19,22 @@ export interface VersionUse {
   readonly keyId: string
   readonly version: number
   readonly kind: VersionUseKind
-  /** Empty if there were too many callers, or KMS named none. */
+  /** Empty if there were too many callers, or if KMS named no caller. */
   readonly caller: string
   uses: number
-  /** Wall time of the first and last use, milliseconds since the Unix epoch. */
+  /** Wall time of the first and last use, in milliseconds since the Unix epoch. */
   readonly firstAt: number
   lastAt: number
 }
 
-/** State of a process's record. Wall times, milliseconds since the Unix epoch. */
+/**
+ * States how complete a process's record is. Times are wall times in milliseconds since the Unix
+ * epoch.
+ */
 export interface LedgerWriter {
   readonly id: string
   readonly startedAt: number
-  /** Every use in this process before this time is written. */
+  /** All uses in this process before this time have been written. */
   readonly flushedAt: number
   /** Whether the process has stopped serving. */
   readonly isLast: boolean
@@ -39,13 +42,15 @@ export interface LedgerWriter {
 
 export interface VersionLedger {
   /**
-   * Announces that this process keeps a record from now on. Call before it can serve.
-   * @throws whatever `write` rejects with
+   * Announces that this process keeps a record from now on. Call before the process can serve.
+   * @throws any error that `write` rejects with
    */
   open(): Promise<void>
-  /** Synchronous, without I/O; never throws. */
+  /** Runs synchronously, does no I/O, and never throws. */
   record(request: VersionedRequest): void
-  /** Writes pending uses. Never rejects; what could not be written is kept for the next call. */
+  /**
+   * Writes pending uses. Never rejects; uses that could not be written are kept for the next call.
+   */
   flush(): Promise<void>
   /** Call once no more requests are served. */
   close(): Promise<void>
@@ -59,7 +64,10 @@ export type VersionedRequest = Pick<
 export interface VersionLedgerDeps {
   readonly id: string
   readonly clock: Pick<Clock, 'now'>
-  /** Number of versions and callers counted individually between two writes. */
+  /**
+   * Maximum number of pending entries, one for each combination of version, kind of use and caller,
+   * that are counted individually between two writes.
+   */
   readonly maxPending: number
   /** Writes all uses, and then the state of this writer. */
   readonly write: (uses: readonly VersionUse[], writer: LedgerWriter) => Promise<void>
@@ -67,17 +75,18 @@ export interface VersionLedgerDeps {
 
 /**
  * Reasons for a failed Decrypt that do not prove a use: anyone with the credential can name a
- * version or send bytes that it did not encrypt.
+ * version, or send bytes that the version did not encrypt.
  */
 const NO_USE: ReadonlySet<string> = new Set([
   ...['KEY_NOT_FOUND', 'VERSION_NOT_FOUND', 'INTEGRITY_FAILURE', 'METADATA'],
 ])
 /**
- * Key and version of failed Decrypts beyond `maxPending`. A request that is refused early may name any
- * key and version, so their number has no other limit. They count as uses of every version.
+ * Key and version under which failed Decrypts beyond `maxPending` are recorded. A request that is
+ * refused early may name any key and version, so nothing else limits the number of names. These
+ * Decrypts count as uses of every version.
  */
 export const UNKNOWN = { keyId: '', version: 0 } as const
-/** Reason for a Decrypt that a retirement refused. */
+/** Reason for a Decrypt refused because the version is being retired. */
 export const VERSION_RETIRED = 'VERSION_RETIRED'
 
 const toId = ({ keyStore, keyId, version, kind, caller }: VersionUse) =>
@@ -88,7 +97,7 @@ export function createVersionLedger(deps: VersionLedgerDeps): VersionLedger {
   const startedAt = clock.now()
   let pending = new Map<string, VersionUse>()
   /**
-   * Uses are never recorded as earlier than this, because all earlier uses were reported as
+   * No use is recorded with an earlier time than this, because all earlier uses were reported as
    * written.
    */
   let mark = startedAt
@@ -122,7 +131,7 @@ export function createVersionLedger(deps: VersionLedgerDeps): VersionLedger {
     try {
       await deps.write([...taken.values()], { id, startedAt, flushedAt, isLast })
     } catch {
-      // Some of it may be written. Counting a use twice does no harm; losing one does.
+      // Some of the uses may have been written. Counting a use twice does no harm; losing one does.
       const newer = pending
       pending = taken
       for (const use of newer.values()) put(use)

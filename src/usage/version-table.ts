@@ -1,4 +1,4 @@
-/** The ledger of key versions in the store, and what it can prove. */
+/** The store's ledger of key versions, and the conclusions that can be drawn from it. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Database, Reader, Transaction } from '../store/database.ts'
 import { upsert } from './upsert.ts'
@@ -15,10 +15,15 @@ const SLICE = 100
 /** Id of the row that records when the ledger began. */
 const START = 'start'
 
-/** ARNs have up to 2,048 characters, and databases refuse NUL. */
+/**
+ * Truncates a string to the 2,048 characters of the longest ARN, and replaces control characters,
+ * because databases refuse NUL.
+ */
 const clean = (text: string) => text.slice(0, 2048).replace(/\p{Cc}/gu, '?')
 
-/** Writes the uses first, because what a writer states about itself must already be true. */
+/**
+ * Writes the uses before the writer's row, because that row states that the uses have been written.
+ */
 export async function writeLedger(
   database: Database,
   uses: readonly VersionUse[],
@@ -38,7 +43,7 @@ export async function writeLedger(
   }
   const { id, startedAt, isLast } = writer
   const flushedAt = Math.floor(writer.flushedAt)
-  // A writer that was wrongly taken for dead is opened again: it has lost nothing.
+  // Reopens the record of a writer that was wrongly presumed dead: none of its uses were lost.
   await database.heartbeat(
     `INSERT INTO ledger_writers (id, started_at, flushed_at, ended_at) VALUES (?, ?, ?, ?)
      ON CONFLICT (id) DO UPDATE SET flushed_at = excluded.flushed_at, ended_at = excluded.ended_at
@@ -48,28 +53,28 @@ export async function writeLedger(
 }
 
 /**
- * Maximum difference between the clocks of hosts: newer times do not count as known. It is longer
- * than the longest `activity.flushInterval`.
+ * Allowance for clock skew between hosts: the ledger never counts as complete for a period more
+ * recent than this. It is longer than the longest `activity.flushInterval`.
  */
 export const CLOCK_MARGIN_MS = 15 * 60_000
 
 /**
- * Opens the writer of a process that registers again after it was taken for dead. Call in the
- * transaction that registers it, so that it cannot serve without an open writer.
+ * Reopens the writer of a process that registers again after it was presumed dead. Call in the
+ * transaction that registers the process, so that it cannot serve without an open writer.
  */
 export async function reopenWriter(transaction: Transaction, id: string): Promise<void> {
   await transaction.execute('UPDATE ledger_writers SET ended_at = NULL WHERE id = ?', [id])
 }
 
-/** How long gaps are remembered: longer than any period that a command may ask about. */
+/** Retention of gaps: longer than any period that a command may ask about. */
 const GAPS_KEPT_MS = 400 * 86_400_000
 
-/** Returns the ids of all registered processes, as the reader's snapshot has them. */
+/** Returns the ids of all registered processes in the reader's snapshot. */
 export type LoadRegistered = (reader: Reader) => Promise<readonly string[]>
 
 /**
- * Begins the ledger if it has not begun, ends the writers of dead processes, and reopens those that
- * were wrongly taken for dead. Writes only if something changes.
+ * Starts the ledger if necessary, closes the writers of dead processes, and reopens those that were
+ * wrongly presumed dead. Writes only if something changes.
  * @param now wall time, milliseconds since the Unix epoch
  */
 export async function tendLedger(
@@ -79,7 +84,8 @@ export async function tendLedger(
 ): Promise<void> {
   if ((await database.snapshot((reader) => findWork(reader, loadRegistered))).isDone) return
   await database.transaction(async (transaction) => {
-    // Read again, so that no process can register in between.
+    // Read again in this transaction, so that no process can register between the read and the
+    // update.
     const { hasBegun, gone, back } = await findWork(transaction, loadRegistered)
     if (!hasBegun) {
       await transaction.execute(
@@ -88,11 +94,11 @@ export async function tendLedger(
       )
     }
     const end = 'UPDATE ledger_writers SET ended_at = ? WHERE id = ?'
-    // By its own clock, its last use may be later.
+    // By the writer's own clock, its last use may be later than `now`, so add the margin.
     for (const id of gone) await transaction.execute(end, [now + CLOCK_MARGIN_MS, id])
     for (const id of back) await transaction.execute(end, [null, id])
-    // A writer that ended cleanly leaves no gap, and no command asks about gaps older than that
-    // time.
+    // A writer that ended cleanly leaves no gap, and no command asks about gaps older than
+    // GAPS_KEPT_MS.
     await transaction.execute(
       `DELETE FROM ledger_writers WHERE id <> ? AND ended_at IS NOT NULL
          AND (ended_at <= flushed_at OR ended_at < ?)`,
@@ -114,17 +120,18 @@ async function findWork(reader: Reader, loadRegistered: LoadRegistered) {
 
 /** The period for which the ledger is complete. */
 export interface LedgerState {
-  /** Wall time before which every use is recorded, except before `since`; undefined if unknown. */
+  /** Wall time up to which, from `since` on, every use is recorded; undefined if unknown. */
   readonly knownUntil: number | undefined
-  /** Wall time of the start of the ledger, or of the end of its last gap. */
+  /** Wall time at which the ledger started or, if it has gaps, at which the last gap ended. */
   readonly since: number
-  /** Why `knownUntil` is unknown. */
+  /** Reason that `knownUntil` is unknown. */
   readonly doubt?: string
 }
 
 /**
- * @param at `now`: wall time; `registered`: ids of all registered processes, as of the reader's
- * moment; `gapsBefore`: gaps that began later do not count (default: all count)
+ * @param at `now` is the wall time, and `registered` contains the ids of all registered processes
+ * in the reader's snapshot. Gaps that began after `gapsBefore` are ignored (default: no gap is
+ * ignored)
  */
 export async function loadLedgerState(
   reader: Reader,
@@ -158,7 +165,7 @@ export async function loadLedgerState(
   const open = writers.filter(({ endedAt }) => endedAt === undefined)
   const silent = registered.find((id) => !open.some((one) => one.id === id))
   if (silent !== undefined) {
-    const doubt = `the process ${silent} keeps no ledger: it is starting, or of an earlier release`
+    const doubt = `the process ${silent} keeps no ledger: it is starting, or runs an earlier release`
     return { knownUntil: undefined, since, doubt }
   }
   const ahead = open.find(({ flushedAt }) => flushedAt > now + CLOCK_MARGIN_MS)
@@ -170,8 +177,8 @@ export async function loadLedgerState(
 }
 
 /**
- * Returns the uses of one key, by version and kind, most uses first, and those of unknown keys in its
- * key store.
+ * Returns one key's uses by version and kind, most uses first, along with uses of unknown keys in
+ * its key store.
  */
 export async function loadVersionUses(
   reader: Reader,
@@ -193,23 +200,29 @@ export async function loadVersionUses(
   }))
 }
 
-/** Returns a filter for the uses of one version: it passes those that may be its own, too. */
+/**
+ * Returns a filter for the uses of one version. It includes uses of unknown versions, because they
+ * may be uses of this one.
+ */
 export function isUseOf(version: number): (use: Pick<VersionUse, 'version'>) => boolean {
   return (use) => use.version === version || use.version === UNKNOWN.version
 }
 
 /** A period in which a version is known to have decrypted nothing. */
 export interface Quiet {
-  /** Wall time of the last Decrypt, of the ledger's start, or of the end of its last gap. */
+  /**
+   * Latest of these wall times: the last Decrypt, the ledger's start, and the end of the ledger's
+   * last gap.
+   */
   readonly since: number
-  /** Wall time until which this is known; undefined if unknown. */
+  /** Wall time up to which the version is known to have decrypted nothing; undefined if unknown. */
   readonly until: number | undefined
-  /** Milliseconds in between; 0 if unknown. */
+  /** Milliseconds between `since` and `until`; 0 if unknown. */
   readonly ms: number
   readonly doubt?: string
 }
 
-/** @param uses the uses of this version */
+/** @param uses all uses of the version */
 export function toQuiet(
   { knownUntil, since, doubt }: LedgerState,
   uses: readonly Pick<VersionUse, 'kind' | 'lastAt'>[],

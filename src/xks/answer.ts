@@ -1,6 +1,6 @@
 /**
- * The end of a request: the gate may still withdraw its answer, and the request is timed and
- * recorded.
+ * Finishes a request: the gate decides once more whether the response may be sent, and the request
+ * is timed and recorded.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { RequestRecord } from '../core/request.ts'
@@ -19,26 +19,30 @@ export interface RawResponse {
 }
 
 /**
- * Result of checking a request's signature. `unchecked` means that the request was refused for lack
- * of time before the check.
+ * Result of checking a request's signature. `unchecked` means that the request was rejected before
+ * the check because its time had run out.
  */
 export type SignatureState = 'good' | 'bad' | 'unchecked' | 'not required'
 
-/** An answer ready to be sent. The gate decides in the tick of the write whether it may leave. */
+/**
+ * A response that is ready to be sent. In the same tick as the write, the gate decides whether the
+ * response may be sent.
+ */
 export interface Answer {
   readonly signature: SignatureState
   /**
-   * The gate's second check. Call it right before the answer is written, with nothing awaited in
-   * between, and send what it returns: the answer, or the refusal that replaces it.
+   * The gate's second check. Call it right before the response is written, without awaiting
+   * anything in between, and send what it returns: the response, or the refusal that replaces it.
    */
   release(): RawResponse
-  /** Reports whether a released answer would still be released now. */
+  /** Reports whether a released response would still be released now. */
   isAllowed(): boolean
   /**
-   * Call once after the answer was written or abandoned: stops the timer and records the request.
+   * Call once after the response has been written or abandoned: stops the timer and records the
+   * request.
    */
   finish(): void
-  /** Call once, when the kernel has accepted the whole released answer. */
+  /** Call once, when the kernel has accepted the entire released response. */
   sent(): void
 }
 
@@ -49,8 +53,8 @@ export interface AnswerDeps {
   /** Receives the finished record, for the log line and the metrics. Must not throw. */
   readonly onFinish: (record: RequestRecord) => void
   /**
-   * Called when an answer may have left after the lease under which it was released. Must not
-   * throw.
+   * Called when a response may have been sent after the lease under which it was released had
+   * expired. Must not throw.
    */
   readonly onSentAfterLease: (record: RequestRecord) => void
 }
@@ -110,7 +114,7 @@ export class GatedAnswer implements Answer {
   }
 }
 
-/** Renders the answer for an error, and notes the error in the record. */
+/** Renders the error response, and adds the error to the record. */
 export function renderError(
   schemas: ApiSchemas,
   error: XksError,

@@ -23,7 +23,9 @@ export interface Limits {
 export interface EncryptInput {
   readonly kind: 'encrypt'
   readonly plaintext: Buffer
-  /** Empty when the request has none: AES-GCM and the framing treat the two alike. */
+  /**
+   * Empty if the request has none: AES-GCM and the framing treat an empty and an absent AAD alike.
+   */
   readonly aad: Buffer
   readonly wantsCdiv: boolean
 }
@@ -38,7 +40,7 @@ export interface DecryptInput {
   readonly aad: Buffer
 }
 
-/** Input of an operation besides the key; `none` for the two that only describe. */
+/** The operation's input apart from the key; `none` for GetHealthStatus and GetKeyMetadata. */
 export type Input = EncryptInput | DecryptInput | { readonly kind: 'none' }
 
 const SCHEMA_OF: Readonly<Record<Operation, RequestSchemaName>> = {
@@ -109,8 +111,8 @@ function decodeEncrypt(wire: WireRequest, limits: Limits): EncryptInput {
 }
 
 /**
- * Text that is not Base64 is a ValidationException; an IV, tag or metadata of a length that no
- * Encrypt returns is an InvalidCiphertextException, like any other wrong ciphertext.
+ * Text that is not Base64 causes a ValidationException. An IV, tag or metadata whose length no
+ * Encrypt returns causes an InvalidCiphertextException, like any other wrong ciphertext.
  */
 function decodeDecrypt(wire: WireRequest, limits: Limits): DecryptInput {
   const request = wire as Schemas['DecryptRequest']
@@ -139,10 +141,16 @@ function checkContentType(contentType: string | undefined): void {
   }
 }
 
-/** Limit for each of `{`, `[` and `,` in a body. A KMS request has two, none and about ten. */
+/**
+ * Limit for each of `{`, `[` and `,` in a body. A KMS request has two `{`, no `[` and about ten
+ * commas.
+ */
 const MAX_PARTS = 1000
 
-/** Bounds depth and count before the parser, and all code that walks its result, sees the text. */
+/**
+ * Limits nesting depth and element count before the text reaches the parser and the code that walks
+ * the parsed result.
+ */
 function checkParts(text: string): void {
   for (const mark of ['{', '[', ',']) {
     let at = -1
@@ -160,7 +168,8 @@ function checkParts(text: string): void {
 }
 
 function parseJson(body: Buffer): unknown {
-  // Buffer's own decoder would silently replace invalid bytes, so two bodies would mean the same.
+  // Buffer's own decoder would silently replace invalid bytes, so two different bodies could decode
+  // to the same text.
   if (!isUtf8(body)) throw new XksError('ValidationException', 'The request body is not UTF-8.')
   const text = body.toString(isAscii(body) ? 'latin1' : 'utf8')
   checkParts(text)

@@ -1,4 +1,4 @@
-/** The only place where our error codes become the names that KMS is given. */
+/** The only place where our error codes are mapped to the error names that KMS receives. */
 // SPDX-License-Identifier: Apache-2.0
 import { DeadlineExceeded } from '../core/deadline.ts'
 import type { Operation } from '../core/request.ts'
@@ -11,16 +11,20 @@ import { XksError, type XksErrorName, isAllowed } from './errors.ts'
 export const BACKEND_ERRORS = {
   KEY_NOT_FOUND: 'KeyNotFoundException',
   KEY_DISABLED: 'InvalidStateException',
+  // As with a disabled key, retrying would not change the key's state.
+  KEY_NOT_ACTIVE: 'InvalidStateException',
+  KEY_DEACTIVATED: 'InvalidStateException',
   KEY_USAGE: 'InvalidKeyUsageException',
-  // "Deactivated" for encryption until the key is rotated; decryption still works.
+  // The key is "deactivated" for encryption until it is rotated; decryption still works.
   KEY_EXHAUSTED: 'InvalidStateException',
-  // A state of the key that no retry would change.
+  // Retrying would not change the key's state.
   KEY_REPLACED: 'InvalidStateException',
   KEY_EXISTS: 'InternalException',
-  // Indistinguishable from a wrong tag, so the caller does not learn which versions exist.
+  KEY_DATES_INVALID: 'InternalException',
+  // Same error as for a wrong tag, so that the caller does not learn which versions exist.
   VERSION_NOT_FOUND: 'InvalidCiphertextException',
   // Differs from the error for a wrong tag, because a caller who still needs the version must
-  // notice before it is destroyed.
+  // notice before the version is destroyed.
   VERSION_RETIRED: 'InvalidStateException',
   INTEGRITY_FAILURE: 'InvalidCiphertextException',
   LIMIT_EXCEEDED: 'UnsupportedOperationException',
@@ -32,8 +36,9 @@ export const BACKEND_ERRORS = {
 } as const satisfies Record<BackendErrorCode, XksErrorName>
 
 /**
- * KMS retries neither name. AccessDenied is the specification's name for a decision on request metadata, and KMS then tells its
- * caller that the proxy denied access; for InvalidState it says that the key is not enabled.
+ * KMS does not retry after either error. The specification provides AccessDenied for decisions on
+ * request metadata; KMS then tells its caller that the proxy denied access. For InvalidState, KMS
+ * says that the key is not enabled.
  */
 export const GATE_ERRORS = {
   KILLED_ALL: 'InvalidStateException',
@@ -66,7 +71,9 @@ function toName(error: unknown): { errorName: XksErrorName; reason: string } {
   return { errorName: 'InternalException', reason: 'UNEXPECTED' }
 }
 
-/** Reports whether a key manager failed, as opposed to the request, the key, or a queue that is full. */
+/**
+ * Reports whether a key manager is at fault, as opposed to the request, the key or a full queue.
+ */
 export function isManagerFailure(error: unknown): boolean {
   if (error instanceof DeadlineExceeded) return true
   return error instanceof BackendError && MANAGER_FAILURES.has(error.code)
@@ -80,8 +87,8 @@ const MANAGER_FAILURES: ReadonlySet<BackendErrorCode> = new Set([
 ])
 
 /**
- * Converts any thrown value to the error that KMS gets. A name that the specification does not list
- * for the operation (such as a failed verifying decrypt inside Encrypt) becomes InternalException.
+ * Converts any thrown value to the error that KMS gets. An error name that the specification does
+ * not list for the operation (as when Encrypt's verifying decrypt fails) becomes InternalException.
  */
 export function toXksError(error: unknown, operation: Operation | undefined): XksError {
   if (error instanceof XksError) {
@@ -92,8 +99,9 @@ export function toXksError(error: unknown, operation: Operation | undefined): Xk
     })
   }
   const { errorName, reason } = toName(error)
-  // A key that is not AES-256, or forbids AES-GCM: GetKeyMetadata must describe an AES_256 key, and its row of the table has no
-  // name for another one. KMS reports InvalidState on CreateKey as an invalid configuration of the external key, which it is.
+  // The key is not AES-256, or forbids AES-GCM. GetKeyMetadata must describe an AES_256 key, and
+  // the specification lists no error name for any other key. On CreateKey, KMS reports InvalidState
+  // as an invalid configuration of the external key, which is the actual problem.
   if (reason === 'KEY_USAGE' && operation === 'GetKeyMetadata') {
     return new XksError('InvalidStateException', undefined, { reason, cause: error })
   }

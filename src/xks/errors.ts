@@ -5,7 +5,7 @@ import type { Operation } from '../core/request.ts'
 
 export interface XksErrorRow {
   readonly status: number
-  /** Operations that may answer with this error. */
+  /** Operations that may return this error. */
   readonly operations: readonly Operation[]
   /** Default errorMessage: printable ASCII, under 512 characters (XKS 1.0.3, Error codes). */
   readonly message: string
@@ -14,12 +14,15 @@ export interface XksErrorRow {
 const ALL = ['GetKeyMetadata', 'Encrypt', 'Decrypt', 'GetHealthStatus'] as const
 const ON_KEYS = ['GetKeyMetadata', 'Encrypt', 'Decrypt'] as const
 
-/** XKS 1.0.3, Error codes. Two rows go beyond the specification and say why. */
+/**
+ * The table in XKS 1.0.3, Error codes. Two rows go beyond the specification; their comments say
+ * why.
+ */
 export const XKS_ERRORS = {
   ValidationException: {
     status: 400,
-    // The specification's table leaves out GetHealthStatus, but a missing required field needs some
-    // answer, and AWS's test client expects this name.
+    // The specification's table omits this error for GetHealthStatus, but a missing required field
+    // needs some response, and AWS's test client expects this name.
     operations: ALL,
     message: 'One or more input parameters are invalid.',
   },
@@ -72,7 +75,7 @@ export const XKS_ERRORS = {
   DependencyTimeoutException: {
     status: 503,
     operations: ALL,
-    message: 'The external key manager did not answer in time.',
+    message: 'The external key manager did not respond in time.',
   },
   InternalException: {
     status: 500,
@@ -84,7 +87,7 @@ export const XKS_ERRORS = {
 export type XksErrorName = keyof typeof XKS_ERRORS
 
 export interface XksErrorDetails {
-  /** Overrides the table's status; only for answers of HTTP itself, such as 405. */
+  /** Overrides the table's status; used only for HTTP-level responses, such as 405. */
   readonly status?: number
   readonly headers?: Readonly<Record<string, string>>
   /** Logged as `reason`, and never sent to the caller. */
@@ -93,8 +96,8 @@ export interface XksErrorDetails {
 }
 
 /**
- * The only error class that KMS sees. Its message is a constant of this program, never outside
- * text.
+ * The only error class that KMS sees. Its message is a constant of this program, never text from
+ * elsewhere.
  */
 export class XksError extends Error {
   override readonly name = 'XksError'
@@ -115,7 +118,7 @@ export class XksError extends Error {
   }
 }
 
-/** Reports whether the specification lets `operation` answer with `errorName`. */
+/** Reports whether the specification lets `operation` return `errorName`. */
 export function isAllowed(errorName: XksErrorName, operation: Operation | undefined): boolean {
   const operations: readonly Operation[] = XKS_ERRORS[errorName].operations
   return operation === undefined || operations.includes(operation)

@@ -1,5 +1,6 @@
 /**
- * Checks health in the background, so that GetHealthStatus answers at once with a recent result.
+ * Checks health in the background, so that GetHealthStatus responds immediately with a recent
+ * result.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyBackend, ManagerHealth } from '../keys/key-backend.ts'
@@ -10,7 +11,7 @@ import { periodic, type Periodic } from '../core/periodic.ts'
 /** XKS 1.0.3, GetHealthStatus: a cached result must not be older than one minute. */
 export const MAX_AGE_MS = 60_000
 
-/** Failing operations tend to come in bursts. */
+/** Minimum interval between rechecks, because failing operations tend to come in bursts. */
 const RECHECK_MS = 500
 
 export interface HealthProbe {
@@ -18,10 +19,14 @@ export interface HealthProbe {
   start(): Promise<void>
   stop(): Promise<void>
   /**
-   * Call when an operation failed because of a key manager. Checks at once, but starts no two checks within RECHECK_MS.
+   * Call when an operation failed because of a key manager. Checks immediately, but starts at most
+   * one check per RECHECK_MS.
    */
   recheck(): void
-  /** Result of the last check; every manager is UNAVAILABLE if that is over a minute old. */
+  /**
+   * Returns the result of the last check. If that result is over a minute old, reports every
+   * manager as UNAVAILABLE.
+   */
   current(): readonly ManagerHealth[]
 }
 
@@ -30,7 +35,7 @@ export interface HealthProbeOptions {
   readonly clock: Clock
   /** Milliseconds between the end of one check and the start of the next. */
   readonly intervalMs: number
-  /** A check that takes longer counts as failed. */
+  /** Timeout of a check, after which it counts as failed. */
   readonly timeoutMs: number
   /** Called when the state of a manager changes. */
   readonly onChange?: (before: readonly ManagerHealth[], after: readonly ManagerHealth[]) => void
@@ -74,7 +79,8 @@ export function createHealthProbe(options: HealthProbeOptions): HealthProbe {
     }
     if (statusesDiffer(managers, found)) options.onChange?.(managers, found)
     managers = found
-    // Age counts from the start of the check, because its findings may have changed while it ran.
+    // Age counts from the start of the check, because the findings may have changed while the check
+    // ran.
     checkedAt = startedAt
   }
 

@@ -1,4 +1,4 @@
-/** An external key store as KMS sees it: a URI path with its own keys, credentials and quota. */
+/** KMS's view of an external key store: a URI path with its own keys, credentials and quota. */
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyBackend } from '../keys/key-backend.ts'
 import type { KeyStoreName } from '../core/ids.ts'
@@ -19,8 +19,8 @@ export interface KeyStore {
   /** Whether every Encrypt result is decrypted and compared, even without a requested CDIV. */
   readonly verifyEveryEncrypt: boolean
   /**
-   * Ciphertext formats that Decrypt accepts, besides our own and that of other proxies that follow
-   * the specification.
+   * Ciphertext formats that Decrypt accepts, besides Latchkey's own and the format of other proxies
+   * that follow the specification.
    */
   readonly accept: readonly 'aws-sample'[]
   /** Reports whether a version refuses Decrypt because it is being retired. */

@@ -27,13 +27,15 @@ export interface PipelineDeps extends AnswerDeps {
   readonly identity: ProxyIdentity
   /** Absent if there is no audit log. */
   readonly audit?: RequestAudit | undefined
-  /** Reports whether the tripwire refuses the request for now. Absent if it has no rules. */
+  /**
+   * Reports whether the tripwire refuses the request for now. Absent if the tripwire has no rules.
+   */
   readonly isThrottled?: ((subject: RequestSubject) => boolean) | undefined
 }
 
-/** The audit log as the pipeline uses it. `onFinish` also records every request. */
+/** The pipeline's interface to the audit log. `onFinish` also records every request. */
 export interface RequestAudit {
-  /** Identifies what an Encrypt produced and a Decrypt received. */
+  /** Returns a hash that identifies what an Encrypt produced or a Decrypt received. */
   hashSealed(parts: SealedBytes): string
   /**
    * Present if a plaintext may be sent only after its record is durable.
@@ -55,7 +57,10 @@ const TAKES_QUOTA: Readonly<Record<Operation, boolean>> = {
   GetHealthStatus: false,
 }
 
-/** Runs one XKS request from its bytes to an answer that awaits the gate's second check. */
+/**
+ * Creates a pipeline, which takes an XKS request from its raw bytes to a response that awaits the
+ * gate's second check.
+ */
 export function createPipeline(deps: PipelineDeps): Pipeline {
   return async (raw) => {
     const request = createRequestContext(raw, deps.clock, deps.limits.requestDeadlineMs)
@@ -96,7 +101,8 @@ async function serve(deps: PipelineDeps, request: RequestContext): Promise<strin
   const { metadata } = body
   record.metadata = metadata
   const input = decodeInput(operation, body, deps.limits)
-  // Before anything refuses, so that the version's record shows who still needs it.
+  // Set this before any check can refuse the request, so that the version's record shows who still
+  // needs the version.
   if (input.kind === 'decrypt') record.keyVersion = findVersion(input, keyStore.accept)
   const isOwn = isProbe(metadata, operation, 'aad' in input ? input.aad : undefined)
   if (isOwn) record.isProbe = true
@@ -139,7 +145,7 @@ async function serve(deps: PipelineDeps, request: RequestContext): Promise<strin
   }
 }
 
-/** @throws XksError if it is too late to answer the request, which is then not started */
+/** @throws XksError if the request's deadline passed before any work on the request started */
 function checkInTime({ raw, deadline }: RequestContext): void {
   if (deadline.remainingMs > 0) return
   const details = raw.isGone?.() === true ? { reason: 'CALLER_GONE' } : { reason: 'LATE' }
@@ -198,7 +204,9 @@ interface Route extends Pick<Target, 'operation' | 'keyId'> {
   readonly keyStore: KeyStore
 }
 
-/** @throws XksError InvalidUriPathException; 405 for a method other than POST */
+/**
+ * @throws XksError InvalidUriPathException, or an error with status 405 if the method is not POST
+ */
 function resolveRoute(keyStores: KeyStoreLookup, { raw, record }: RequestContext): Route {
   const target = parseTarget(raw.target)
   const keyStore = target === undefined ? undefined : keyStores(target.uriPath)
@@ -207,7 +215,7 @@ function resolveRoute(keyStores: KeyStoreLookup, { raw, record }: RequestContext
   record.operation = target.operation
   if (target.keyId !== undefined) record.keyId = target.keyId
   if (raw.method !== 'POST') {
-    // XKS 1.0.3, API operations: 405. The error table has no name for it.
+    // XKS 1.0.3, API operations, requires status 405, for which the error table has no name.
     throw new XksError('ValidationException', 'The only allowed method is POST.', {
       status: 405,
       headers: { allow: 'POST' },
@@ -219,7 +227,10 @@ function resolveRoute(keyStores: KeyStoreLookup, { raw, record }: RequestContext
 /** Number of bytes of an unverified body that are searched for a kmsRequestId. */
 const SEARCHED_BYTES = 4096
 
-/** @throws SignatureError; the record then helps to find the request in the caller's logs */
+/**
+ * @throws SignatureError, after adding data to the record that helps to find the request in the
+ * caller's logs
+ */
 function authenticate(
   verifier: Verifier,
   keyStore: KeyStore,

@@ -3,7 +3,9 @@
 import type { Clock } from '../core/clock.ts'
 
 export interface Quota {
-  /** Takes one token; returns false when there is none, and the request must be refused. */
+  /**
+   * Takes one token; returns false when there is none, in which case the request must be refused.
+   */
   take(): boolean
 }
 
@@ -14,8 +16,8 @@ export interface QuotaLimits {
 }
 
 /**
- * @param shares number of processes that serve the key store; each takes an equal share of the
- * rate, and of the bucket, but at least one token
+ * @param shares returns the number of processes that serve the key store. Each process gets an
+ * equal share of the rate and of the bucket, but its bucket holds at least one token
  */
 export function createQuota(
   limits: QuotaLimits,

@@ -12,15 +12,15 @@ import type { XksError } from './errors.ts'
 export interface RawRequest {
   readonly method: string
   readonly target: string
-  /** Alternating names and values; duplicates and order as received. */
+  /** Alternating names and values, in the order received and including duplicates. */
   readonly rawHeaders: readonly string[]
   readonly contentType: string | undefined
   readonly body: Buffer
   readonly httpVersion: string
   readonly remoteAddress: string
-  /** Monotonic milliseconds of the first byte. */
+  /** Monotonic time of the first byte, in milliseconds. */
   readonly startedAt: number
-  /** Milliseconds of the handshake, on the first request of a connection. */
+  /** Handshake duration in milliseconds; set only on a connection's first request. */
   readonly tlsMs?: number | undefined
   /** Protocol, such as `TLSv1.3`, and the client certificate's common name if mTLS terminates here. */
   readonly tls?: { readonly version: string; readonly clientName?: string | undefined } | undefined
@@ -34,17 +34,23 @@ export interface RequestContext {
   readonly raw: RawRequest
   readonly record: RequestRecord
   readonly timer: StageTimer
-  /** Deadline, counted from the first byte as KMS does. */
+  /** Deadline, counted from the request's first byte, as KMS counts its own. */
   readonly deadline: Deadline
-  /** The pass from the gate's first check; undefined before it and after a failure. */
+  /**
+   * The pass from the gate's first check; undefined before the check, and after the request has
+   * failed.
+   */
   pass: GatePass | undefined
-  /** The key store of the path; undefined before that is known. */
+  /** The key store at the request's path; undefined until the path has been parsed. */
   keyStore: KeyStore | undefined
-  /** Decision of the policies; undefined before it, and for GetHealthStatus. */
+  /** The policies' decision; undefined until they have decided, and for GetHealthStatus. */
   policyPass: PolicyPass | undefined
 }
 
-/** Index of the stage after each stage. After an error, the remaining time is attributed to it. */
+/**
+ * Index of the stage that follows each stage. After an error, the remaining time is attributed to
+ * the following stage.
+ */
 const NEXT: readonly number[] = STAGES.map((_, i) => Math.min(i + 1, STAGES.length - 1))
 
 /** Attributes the time since the last call to a stage. */
@@ -52,13 +58,13 @@ export interface StageTimer {
   end(stage: Stage): void
   /** Moves milliseconds that were attributed to one stage to another. */
   move(from: Stage, to: Stage, ms: number): void
-  /** Attributes the time since the last call to the stage in progress when an error ended it. */
+  /** Attributes the time since the last call to the stage that an error interrupted. */
   fail(): void
-  /** Stops the timer; the remaining time counts for the answer. */
+  /** Stops the timer, attributing the remaining time to the response. */
   finish(): void
 }
 
-/** A class, because closures would cost more: one is created for each request. */
+/** A timer is created for each request, so this is a class: closures would cost more. */
 class Timer implements StageTimer {
   readonly #record: RequestRecord
   readonly #times: number[]

@@ -7,7 +7,7 @@ import type { Operation } from '../core/request.ts'
 export const API_ROOT = '/kms/xks/v1'
 
 export interface Target {
-  /** Prefix and API root: the XksProxyUriPath of a key store, if one has this path. */
+  /** Prefix and API root. If a key store has this path, it is that key store's XksProxyUriPath. */
   readonly uriPath: string
   readonly operation: Operation
   /** Absent for GetHealthStatus. */
@@ -21,9 +21,9 @@ const KEY_OPERATIONS: ReadonlyMap<string, Operation> = new Map([
 ])
 
 /**
- * XKS 1.0.3, API operations. Returns undefined for anything else: a query, a `%`, an absolute form,
- * or an empty or dotted segment never reaches the comparison, so no two targets mean the same
- * resource.
+ * Parses a target defined in XKS 1.0.3, API operations; returns undefined for any other target. A
+ * query, a `%`, an absolute form, or an empty or dotted segment never reaches the comparison, so no
+ * two targets mean the same resource.
  */
 export function parseTarget(target: string): Target | undefined {
   const end = target.lastIndexOf('/')
@@ -42,7 +42,10 @@ export function parseTarget(target: string): Target | undefined {
   return isUriPath(uriPath) ? { uriPath, operation, keyId } : undefined
 }
 
-/** XksProxyUriPath: at most 128 characters of A-Z, a-z, 0-9, slash, dash and underscore. */
+/**
+ * Reports whether a path is a valid XksProxyUriPath: at most 128 characters of A-Z, a-z, 0-9,
+ * slash, dash and underscore.
+ */
 export function isUriPath(path: string): boolean {
   return path.length <= 128 && /^(?:\/[A-Za-z0-9_-]+)*\/kms\/xks\/v1$/.test(path)
 }

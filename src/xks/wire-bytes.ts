@@ -2,20 +2,25 @@
 // SPDX-License-Identifier: Apache-2.0
 import * as crypto from 'node:crypto'
 
-/** The maximum of a two-byte length (XKS 1.0.3, Encrypt). */
+/** Maximum value of a two-byte length field (XKS 1.0.3, Encrypt). */
 export const MAX_AAD_BYTES = 65_535
 export const MAX_METADATA_BYTES = 20
 
 /**
- * XKS 1.0.3, Encrypt, ciphertextMetadata: `len16(AAD) || AAD || len8(metadata) || metadata`,
- * big-endian. Without the lengths, metadata passed back as AAD would decrypt too.
+ * Returns `len16(AAD) || AAD || len8(metadata) || metadata`, big-endian (XKS 1.0.3, Encrypt,
+ * ciphertextMetadata). Without the lengths, metadata passed back as AAD would decrypt too.
  * @param aad 0 to 65,535 bytes
  * @param metadata 0 to 20 bytes
- * @throws RangeError for longer ones, which `decode.ts` has already refused
+ * @throws RangeError for longer values, which `decode.ts` has already refused
  */
 export function encodeAad(aad: Buffer, metadata: Buffer): Buffer {
-  if (aad.length > MAX_AAD_BYTES) throw new RangeError('AAD is longer than 65,535 bytes')
-  if (metadata.length > MAX_METADATA_BYTES) throw new RangeError('metadata is longer than 20 bytes')
+  if (aad.length > MAX_AAD_BYTES)
+    throw new RangeError(
+      `expected AAD of at most ${String(MAX_AAD_BYTES)} bytes, found ${String(aad.length)}`,
+    )
+  if (metadata.length > MAX_METADATA_BYTES) {
+    throw new RangeError(`expected at most 20 bytes of metadata, found ${String(metadata.length)}`)
+  }
   const framed = Buffer.allocUnsafe(2 + aad.length + 1 + metadata.length)
   framed.writeUInt16BE(aad.length, 0)
   aad.copy(framed, 2)
@@ -25,7 +30,7 @@ export function encodeAad(aad: Buffer, metadata: Buffer): Buffer {
 }
 
 interface CdivInput {
-  /** As in the request, without the framing. */
+  /** The AAD as in the request, without framing. */
   readonly aad: Buffer
   readonly metadata: Buffer
   readonly iv: Buffer
@@ -34,8 +39,8 @@ interface CdivInput {
 }
 
 /**
- * XKS 1.0.3, Appendix C: 32 bytes of SHA-256 over `AAD || metadata || IV || ciphertext || tag`,
- * without lengths, because KMS computes the same.
+ * Returns the 32-byte SHA-256 of `AAD || metadata || IV || ciphertext || tag`, without lengths,
+ * because KMS computes the same hash (XKS 1.0.3, Appendix C).
  */
 export function computeCdiv(input: CdivInput): Buffer {
   const { aad, metadata, iv, ciphertext, tag } = input
@@ -47,7 +52,7 @@ const FORMAT = 0x01
 const SIZE_BYTES = 5
 const MAX_VERSION = 0xffff_ffff
 
-/** Ciphertext without metadata counts as the first version's (see `decrypt.ts`). */
+/** Version that encrypted every ciphertext without metadata (see `decrypt.ts`). */
 export const FIRST_VERSION = 1
 
 /**
@@ -56,7 +61,7 @@ export const FIRST_VERSION = 1
  */
 export function encodeCiphertextMetadata(version: number): Buffer {
   if (!Number.isInteger(version) || version < 1 || version > MAX_VERSION) {
-    throw new RangeError('a key version is an integer from 1 to 2^32 - 1')
+    throw new RangeError(`expected a key version from 1 to 2^32 - 1, found ${String(version)}`)
   }
   const bytes = Buffer.allocUnsafe(SIZE_BYTES)
   bytes.writeUInt8(FORMAT, 0)
@@ -75,8 +80,8 @@ const LENGTH_BYTES = 2
 
 /**
  * Returns `len16(AAD) || SHA-256(AAD) || len8(metadata) || metadata`, the framing of AWS's sample
- * proxy. It includes the hash only if the request had an AAD. An empty AAD may have been present or
- * absent, which cannot be told apart, so both forms are returned.
+ * proxy. It includes the hash only if the request had an AAD. An empty AAD cannot be distinguished
+ * from an absent one, so both forms are returned.
  */
 export function encodeSampleAads(aad: Buffer, metadata: Buffer): readonly Buffer[] {
   const plain = encodeAad(aad, metadata)

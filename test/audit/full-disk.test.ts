@@ -1,22 +1,34 @@
-/** Fills the disk of an audit log: entries that cannot be written are refused or counted, and the log shows the gap. */
+/**
+ * Tests an audit log on a full disk: entries that cannot be written are refused or counted, and the log records the
+ * loss.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { decryptRecord, looseLog } from '../support/audit.ts'
 import { temporaryFolder } from '../support/cli.ts'
+import { eventually } from '../support/server.ts'
 
 const run = promisify(execFile)
 const MIB = 1024 * 1024
-/** Number of entries, more than fit on the disk. */
+/** Maximum number of entries, more than the disk can hold. */
 const MOST = 100_000
+/** Number of entries, about 20 MiB of them. */
+const FITTING = 44_000
 
-void t.test('a full disk refuses, and room on it ends the refusals', async (t) => {
+/** Mounts a disk of 40 MiB. */
+async function smallDisk(t: Test): Promise<string> {
   const disk = await temporaryFolder(t)
   await run('mount', ['-t', 'tmpfs', '-o', 'size=40m', 'tmpfs', disk])
   t.teardown(() => run('umount', ['--lazy', disk]))
+  return disk
+}
+
+void t.test('a full disk causes refusals, and freeing space ends them', async (t) => {
+  const disk = await smallDisk(t)
   const ballast = join(disk, 'ballast')
   writeFileSync(ballast, Buffer.alloc(29 * MIB))
   const { log, stop, verify } = await looseLog(t, disk)
@@ -32,7 +44,7 @@ void t.test('a full disk refuses, and room on it ends the refusals', async (t) =
   }
   t.match(refused, { name: 'AuditError', code: 'AUDIT_UNWRITABLE', message: /ENOSPC/ })
   t.ok(durable > 1000, `${String(durable)} entries fit`)
-  // Single entries fill the rest of the segment.
+  // Write single entries until the segment's remaining space is used up.
   const fits = () =>
     log.recordDurably(decryptRecord('one more')).then(
       () => true,
@@ -52,4 +64,22 @@ void t.test('a full disk refuses, and room on it ends the refusals', async (t) =
   const report = await verify()
   t.same(report.problems, [])
   t.match(report, { requests: durable + 1, lost, isOpen: false })
+})
+
+void t.test('a full disk gets back the space of segments that only wait for a sync', async (t) => {
+  const { log, stop, verify } = await looseLog(t, await smallDisk(t))
+  const write = (id: string) =>
+    log.recordDurably(decryptRecord(id)).then(
+      () => true,
+      () => false,
+    )
+  // Their tiles and two segments fit; with all of their segments, they need more than the disk has.
+  for (let at = 0; at < FITTING; at += 200) {
+    const ids = Array.from({ length: 200 }, (_, i) => `id-${String(at + i)}`)
+    await Promise.all(ids.map((id) => eventually(() => write(id))))
+  }
+  await stop()
+  const report = await verify()
+  t.same(report.problems, [])
+  t.match(report, { requests: FITTING, isOpen: false })
 })

@@ -1,4 +1,4 @@
-/** Tests the audit log of a real server: what it contains, what it must not contain, and who can verify it. */
+/** Tests a real server's audit log: what it contains, what it must not contain, and how it is verified. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
@@ -14,7 +14,10 @@ const ENCRYPT = `/keys/${KEY_ID}/encrypt`
 const DECRYPT = `/keys/${KEY_ID}/decrypt`
 const ROUNDS = 140
 
-/** Encrypts and decrypts, each with its own request id. Returns the ids, and the bytes that must stay secret. */
+/**
+ * Encrypts and decrypts, using a new request id for each call. Returns the request ids and the bytes that must stay
+ * secret.
+ */
 async function roundTrips(t: Test, server: TestServer, rounds: number) {
   const client = server.client()
   const [plaintext, aad] = [randomBytes(32), randomBytes(48)]
@@ -45,39 +48,42 @@ async function roundTrips(t: Test, server: TestServer, rounds: number) {
 }
 
 for (const mode of ['buffered', 'strict'] as const)
-  void t.test(`${mode}: each request has its entry, and a stranger can verify`, async (t) => {
-    const server = await startTestServer(t, { config: { audit: { mode } } })
-    const { ids, secrets } = await roundTrips(t, server, ROUNDS)
-    await server.stop()
-    const [folder = '', ...others] = await logsOf(server.config)
-    t.same(others, [])
-    const entries = readPlainly(folder)
-    t.match(entries[0], { kind: 'start', seq: 0, pid: process.pid })
-    t.match(entries.at(-1), { kind: 'stop' })
-    const requests = entries.filter(({ kind }) => kind === 'request')
-    t.same(
-      requests.map(({ kmsRequestId }) => kmsRequestId),
-      ids,
-    )
-    for (let i = 0; i < requests.length; i += 2) {
-      t.match(requests[i], { operation: 'Encrypt', outcome: 'allowed', status: 200 })
-      t.match(requests[i]?.['sealedSha256'], /^[0-9a-f]{64}$/)
-      t.equal(requests[i]?.['sealedSha256'], requests[i + 1]?.['sealedSha256'])
-    }
-    const report = await verifyLog(folder, { publicKey: await publicKeyOf(server.config) })
-    t.same(report.problems, [])
-    t.match(report, { size: 2 * ROUNDS + 2, requests: 2 * ROUNDS, lost: 0, isOpen: false })
-    const foreign = await verifyLog(folder, { publicKey: Buffer.alloc(32).toString('base64') })
-    t.match(foreign.problems, [{ kind: 'signature' }])
-    t.same(readdirSync(folder).sort(), ['certificate.json', 'checkpoint', 'log.vkey', 'tile'])
-    for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
-      const path = join(folder, name)
-      if (statSync(path).isFile())
-        t.same(findLeaks(readFileSync(path, 'latin1'), secrets), [], name)
-    }
-  })
+  void t.test(
+    `${mode}: each request has an entry, and a third party can verify the log`,
+    async (t) => {
+      const server = await startTestServer(t, { config: { audit: { mode } } })
+      const { ids, secrets } = await roundTrips(t, server, ROUNDS)
+      await server.stop()
+      const [folder = '', ...others] = await logsOf(server.config)
+      t.same(others, [])
+      const entries = readPlainly(folder)
+      t.match(entries[0], { kind: 'start', seq: 0, pid: process.pid })
+      t.match(entries.at(-1), { kind: 'stop' })
+      const requests = entries.filter(({ kind }) => kind === 'request')
+      t.same(
+        requests.map(({ kmsRequestId }) => kmsRequestId),
+        ids,
+      )
+      for (let i = 0; i < requests.length; i += 2) {
+        t.match(requests[i], { operation: 'Encrypt', outcome: 'allowed', status: 200 })
+        t.match(requests[i]?.['sealedSha256'], /^[0-9a-f]{64}$/)
+        t.equal(requests[i]?.['sealedSha256'], requests[i + 1]?.['sealedSha256'])
+      }
+      const report = await verifyLog(folder, { publicKey: await publicKeyOf(server.config) })
+      t.same(report.problems, [])
+      t.match(report, { size: 2 * ROUNDS + 2, requests: 2 * ROUNDS, lost: 0, isOpen: false })
+      const foreign = await verifyLog(folder, { publicKey: Buffer.alloc(32).toString('base64') })
+      t.match(foreign.problems, [{ kind: 'signature' }])
+      t.same(readdirSync(folder).sort(), ['certificate.json', 'checkpoint', 'log.vkey', 'tile'])
+      for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
+        const path = join(folder, name)
+        if (statSync(path).isFile())
+          t.same(findLeaks(readFileSync(path, 'latin1'), secrets), [], name)
+      }
+    },
+  )
 
-void t.test('refusals have their entries, and all entries are canonical', async (t) => {
+void t.test('refusals have entries, and all entries are canonical', async (t) => {
   const server = await startTestServer(t, { config: { audit: { mode: 'buffered' } } })
   const forged = await call(server, ENCRYPT, encryptBody(), {
     secretAccessKey: 'another secret access key, quite long',
@@ -101,7 +107,7 @@ void t.test('refusals have their entries, and all entries are canonical', async 
   t.same(problems, [])
 })
 
-void t.test('off is the default, and makes nothing', async (t) => {
+void t.test('the audit log is off by default and creates no files', async (t) => {
   const server = await startTestServer(t)
   await call(server, ENCRYPT, encryptBody())
   await server.stop()

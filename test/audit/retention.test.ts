@@ -1,4 +1,4 @@
-/** Tests pruning: what it removes, that the rest still verifies, and that any other gap is detected. */
+/** Tests pruning: which entries are removed, that the remaining log verifies, and that any other gap is detected. */
 // SPDX-License-Identifier: Apache-2.0
 import {
   copyFileSync,
@@ -24,7 +24,7 @@ import { eventually } from '../support/server.ts'
 const RECORDS = 700
 const START = 1_790_000_000_000
 
-void t.test('old entries go, and what remains is still verified', async (t) => {
+void t.test('old entries are pruned, and the remaining log still verifies', async (t) => {
   const { log, folder, stop, copy, certify, publicKey } = await looseLog(t)
   for (let i = 0; i < RECORDS; i++) {
     log.record({ ...decryptRecord(`id-${String(i)}`), at: START + i })
@@ -32,7 +32,7 @@ void t.test('old entries go, and what remains is still verified', async (t) => {
   await eventually(() => log.stats().published === RECORDS + 1)
   const older = async (before: number) => countOlder(await openLog(folder, publicKey), before)
   t.equal(await older(START), 0)
-  // Entry 0 is the start of the log, so bundle 0 ends with record 254.
+  // Entry 0 marks the start of the log, so bundle 0 ends with record 254.
   t.equal(await older(START + 254), 0)
   t.equal(await older(START + 255), 256)
   t.equal(await older(START + RECORDS), 512, 'the last bundle of an open log stays')
@@ -93,7 +93,7 @@ void t.test('old entries go, and what remains is still verified', async (t) => {
     const root = await temporaryFolder(t)
     const path = join(root, 'log')
     cpSync(unpruned, path, { recursive: true })
-    // The statement is written first, so this is what a crash between both leaves.
+    // Pruning writes the statement before it deletes files; recreate the state that a crash in between leaves behind.
     copyFileSync(join(folder, 'pruned.json'), join(path, 'pruned.json'))
     writeFileSync(join(path, 'tile/entries/001.new'), 'entries')
     const recorded: PruneDetail[] = []

@@ -1,5 +1,6 @@
 /**
- * Tests how the admin listener serves the files of audit logs: who may read which, and what verifying a copy detects.
+ * Tests how the admin listener serves audit log files: who may read them, and which changes are detected when a copy is
+ * verified.
  */
 // SPDX-License-Identifier: Apache-2.0
 import fs, { readdirSync, readFileSync, statSync } from 'node:fs'
@@ -18,7 +19,7 @@ import { call, encryptBody } from '../support/wire.ts'
 const ROOT = '/admin/v1/audit/logs'
 const ca = readFileSync(pki.caFile)
 
-/** Sends the path verbatim; `fetch` would normalize it. */
+/** Sends the path unchanged, whereas `fetch` would normalize it. */
 function get(server: TestServer, path: string, role = 'auditor') {
   return new Promise<{ status: number; bytes: Buffer; type: string }>((resolve, reject) => {
     const options = {
@@ -38,7 +39,7 @@ function get(server: TestServer, path: string, role = 'auditor') {
   })
 }
 
-void t.test('a file is found without a look at the other logs', async (t) => {
+void t.test('a file is found without reading the other logs', async (t) => {
   const root = await temporaryFolder(t)
   for (const log of ['one', 'two', 'three']) {
     await mkdir(join(root, log))
@@ -47,7 +48,7 @@ void t.test('a file is found without a look at the other logs', async (t) => {
   await mkdir(join(root, 'no-log'))
   await writeFile(join(root, 'no-log', 'checkpoint'), '')
   await symlink(join(root, 'one'), join(root, 'link'))
-  // The names of these modules are bound to the built-in functions until they are synchronised.
+  // Save the original functions. The patched ones take effect for importers after syncBuiltinESMExports().
   const { readdir, access, lstat } = promises
   const { existsSync } = fs
   const seen: string[] = []
@@ -99,7 +100,7 @@ void t.test('an auditor reads every file of a log, and nothing else', async (t) 
     t.equal(status, 200)
     return (JSON.parse(bytes.toString()) as { logs: string[] }).logs
   }
-  // The control log records that this process opened its log.
+  // Wait until the control log records that this process has opened its audit log.
   await eventually(() => {
     try {
       return readPlainly(join(root, 'control')).length > 0
@@ -112,7 +113,7 @@ void t.test('an auditor reads every file of a log, and nothing else', async (t) 
   const [log = ''] = names
   await eventually(async () => (await get(server, `${ROOT}/${log}/tile/0/000.p/2`)).status === 200)
 
-  await t.test('each file of the format has its path and its bytes', async (t) => {
+  await t.test('each file in the format is served at its path', async (t) => {
     const files = readdirSync(join(root, log), { recursive: true, encoding: 'utf8' }).filter(
       (name) => statSync(join(root, log, name)).isFile(),
     )
@@ -153,7 +154,7 @@ void t.test('an auditor reads every file of a log, and nothing else', async (t) 
   })
 
   await t.test(
-    'verify --url copies, verifies, and finds what does not continue the copy',
+    'verify --url copies, verifies, and detects a log that does not extend the copy',
     async (t) => {
       const folder = await temporaryFolder(t)
       const environment = { LATCHKEY_TOKEN: token('auditor'), LATCHKEY_CACERT: pki.caFile }
@@ -173,7 +174,7 @@ void t.test('an auditor reads every file of a log, and nothing else', async (t) 
       t.equal(readPlainly(join(folder, log)).length, sizeOf())
 
       await server.stop()
-      // Serve an older copy of a log whose process has ended. The control log records where the log ended.
+      // Serve an older copy of a log whose process has exited. The control log records the log's final size.
       await rm(join(root, log), { recursive: true })
       await cp(join(folder, log), join(root, log), { recursive: true })
       await server.start()
@@ -183,7 +184,7 @@ void t.test('an auditor reads every file of a log, and nothing else', async (t) 
         readPlainly(join(root, 'control')).some(({ event }) => event === 'audit-closed'),
       )
       const found = await latchkeyHere(words, environment)
-      t.match(found, { code: 65, stdout: /rolled-back at entry \d+: the control log knows/ })
+      t.match(found, { code: 65, stdout: /rolled-back at entry \d+: the control log records/ })
 
       const known = readFileSync(join(folder, log, 'checkpoint'), 'utf8')
       const empty = `${known.split('\n')[0] ?? ''}\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n`

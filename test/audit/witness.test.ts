@@ -1,4 +1,4 @@
-/** Tests the witness and the client of c2sp.org/tlog-witness over HTTP: what is cosigned and what is refused. */
+/** Tests the c2sp.org/tlog-witness server and client over HTTP: what a witness cosigns and what it refuses. */
 // SPDX-License-Identifier: Apache-2.0
 import { hash, randomBytes } from 'node:crypto'
 import { readdirSync, writeFileSync } from 'node:fs'
@@ -26,7 +26,7 @@ function keyOf(text: string): NoteKey {
   return key
 }
 
-/** A list of entries that yields checkpoints and proofs. */
+/** Creates a list of entries that provides checkpoints and proofs. */
 function history(...words: readonly string[]) {
   const node = nodesOf(words.map((word) => hashLeaf(Buffer.from(word))))
   const head = (size: number) => ({ size, root: rootOf(node, size) })
@@ -75,7 +75,7 @@ async function startWitness(t: Test, folder: string) {
   }
 }
 
-void t.test('a witness cosigns what continues, and nothing else', async (t) => {
+void t.test('a witness cosigns only consistent checkpoints', async (t) => {
   const folder = await temporaryFolder(t)
   const witness = await startWitness(t, folder)
   const { add } = witness
@@ -107,7 +107,11 @@ void t.test('a witness cosigns what continues, and nothing else', async (t) => {
   t.match(await add(mixed(8, 12, [])), { status: 422 }, 'no proof')
   t.match(await add(mixed(8, 12, [randomBytes(32)])), { status: 422 }, 'invented proof')
   t.match(await add(mixed(8, 8, [randomBytes(32)])), { status: 422 }, 'proof of nothing')
-  t.match(await add(mixed(12, 8, [])), { status: 400 }, 'the old size is above the size')
+  t.match(
+    await add(mixed(12, 8, [])),
+    { status: 400 },
+    'the old size is larger than the size of the checkpoint',
+  )
   const forged = createNoteSigner(log.name, randomBytes(32))
   const byOther = signCheckpoint(truth.head(12), forged)
   const hashes = proveConsistency(node, 8, 12)
@@ -136,7 +140,7 @@ void t.test('a witness cosigns what continues, and nothing else', async (t) => {
   t.match(await again.add(truth.submission(0, 20)), { status: 500 }, 'damage is not a new log')
 })
 
-void t.test('of submissions at the same time, one size wins and none goes back', async (t) => {
+void t.test('concurrent submissions: one size wins, and the size never decreases', async (t) => {
   const { add, get } = await startWitness(t, await temporaryFolder(t))
   const sizes = [3, 20, 5, 11, 1]
   const answers = await Promise.all(sizes.map((size) => add(truth.submission(0, size))))
@@ -146,63 +150,60 @@ void t.test('of submissions at the same time, one size wins and none goes back',
   t.match(openCheckpoint(await served.text(), keyOf(log.verifierKey)), { size: won })
 })
 
-void t.test(
-  'a client finds out what a witness remembers, and reports what it refuses',
-  async (t) => {
-    const first = await startWitness(t, await temporaryFolder(t))
-    const second = await startWitness(t, await temporaryFolder(t))
-    await first.add(truth.submission(0, 3))
-    let reported: readonly WitnessOutcome[] = []
-    let isQuorum = false
-    const clientOf = (from: typeof truth, ...lines: readonly string[]) => {
-      const policy = parseLogPolicy(lines.join('\n'))
-      if (typeof policy === 'string') throw new Error(policy)
-      return createWitnessClient({
-        ...{ policy, timeoutMs: 10_000, clock: systemClock, openNodes: () => from.node },
-        onAsked: (outcomes, quorum) => {
-          reported = outcomes
-          isQuorum = quorum
-        },
-      })
-    }
-    const both = [
-      `witness one ${first.vkey} ${first.url}`,
-      `witness two ${second.vkey} ${second.url}/`,
-      'group both all one two',
-      'quorum both',
-    ]
-    const client = clientOf(truth, ...both)
-    for (const size of [8, 8, 17]) {
-      const checkpoint = truth.checkpoint(size)
-      const lines = await client.ask(checkpoint, truth.head(size))
-      const keys = [first.key, second.key]
-      const opened = openCheckpoint(checkpoint + lines.join(''), keyOf(log.verifierKey), keys)
-      t.equal(opened?.witnesses.length, 2, String(size))
-      t.ok(isQuorum)
-      t.notOk(client.isDue())
-    }
-    const liar = clientOf(fork, ...both)
-    t.same(await liar.ask(fork.checkpoint(20), fork.head(20)), [])
-    t.match(reported, [
-      { isConflict: true, failure: /status 422/ },
-      { isConflict: true, failure: /status 422/ },
-    ])
-    t.same(await liar.ask(fork.checkpoint(5), fork.head(5)), [], 'rolled back')
-    t.match(reported, [{ isConflict: true, failure: /it has cosigned 17 entries/ }, {}])
-    t.notOk(isQuorum)
-    t.ok(liar.isDue())
-    await second.stop()
-    const lines = await client.ask(truth.checkpoint(20), truth.head(20))
-    t.equal(lines.length, 1)
-    t.match(reported, [{}, { failure: /./ }])
-  },
-)
+void t.test("a client learns the witness's state and reports refusals", async (t) => {
+  const first = await startWitness(t, await temporaryFolder(t))
+  const second = await startWitness(t, await temporaryFolder(t))
+  await first.add(truth.submission(0, 3))
+  let reported: readonly WitnessOutcome[] = []
+  let isQuorum = false
+  const clientOf = (from: typeof truth, ...lines: readonly string[]) => {
+    const policy = parseLogPolicy(lines.join('\n'))
+    if (typeof policy === 'string') throw new Error(policy)
+    return createWitnessClient({
+      ...{ policy, timeoutMs: 10_000, clock: systemClock, openNodes: () => from.node },
+      onAsked: (outcomes, quorum) => {
+        reported = outcomes
+        isQuorum = quorum
+      },
+    })
+  }
+  const both = [
+    `witness one ${first.vkey} ${first.url}`,
+    `witness two ${second.vkey} ${second.url}/`,
+    'group both all one two',
+    'quorum both',
+  ]
+  const client = clientOf(truth, ...both)
+  for (const size of [8, 8, 17]) {
+    const checkpoint = truth.checkpoint(size)
+    const lines = await client.ask(checkpoint, truth.head(size))
+    const keys = [first.key, second.key]
+    const opened = openCheckpoint(checkpoint + lines.join(''), keyOf(log.verifierKey), keys)
+    t.equal(opened?.witnesses.length, 2, String(size))
+    t.ok(isQuorum)
+    t.notOk(client.isDue())
+  }
+  const liar = clientOf(fork, ...both)
+  t.same(await liar.ask(fork.checkpoint(20), fork.head(20)), [])
+  t.match(reported, [
+    { isConflict: true, failure: /status 422/ },
+    { isConflict: true, failure: /status 422/ },
+  ])
+  t.same(await liar.ask(fork.checkpoint(5), fork.head(5)), [], 'rolled back')
+  t.match(reported, [{ isConflict: true, failure: /it has cosigned 17 entries/ }, {}])
+  t.notOk(isQuorum)
+  t.ok(liar.isDue())
+  await second.stop()
+  const lines = await client.ask(truth.checkpoint(20), truth.head(20))
+  t.equal(lines.length, 1)
+  t.match(reported, [{}, { failure: /./ }])
+})
 
-void t.test('a size that a witness names counts for one round only', async (t) => {
+void t.test('a size reported by a witness is trusted for one round only', async (t) => {
   const witness = await startWitness(t, await temporaryFolder(t))
   const lies = ['1000000\n', '1000000\n', '5\n', 'many\n']
   let asked = 0
-  // A front end answers in place of the witness while there are lies left, and then passes everything on.
+  // This proxy responds to the first requests with false sizes, and then forwards all other requests to the witness.
   const front = http.createServer((request, response) => {
     asked += 1
     const lie = lies.shift()
@@ -241,7 +242,7 @@ void t.test('a size that a witness names counts for one round only', async (t) =
     t.ok(client.isDue())
   }
   t.same(await ask(), [], 'a size that fits is tried in the same round')
-  t.match(reported, [{ isConflict: false, failure: /no size/ }])
+  t.match(reported, [{ isConflict: false, failure: /lacks the size/ }])
   t.equal((await ask()).length, 1, 'the log has not grown, and is cosigned')
   t.equal(asked, 5)
 })

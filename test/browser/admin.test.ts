@@ -1,6 +1,6 @@
 /**
- * Gives a real browser an operator's certificate, and tests what pages of other sites can do with
- * it and what the listener's own pages can.
+ * Tests, in a real browser that has an operator's certificate, what the listener's own pages may do and what other
+ * sites' pages may not.
  */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
@@ -15,10 +15,7 @@ import { eventually } from '../support/server.ts'
 const STOP = JSON.stringify({ scope: { kind: 'all' }, reason: 'not meant' })
 const alice = await pki.issue('alice-chromium', { commonName: 'alice', usage: 'client' })
 
-/**
- * Attacks by a page of another site. Each runs in that page, with the address of the admin listener
- * as ADMIN.
- */
+/** Attacks from another site's page. Each script runs in that page; ADMIN is the admin listener's URL. */
 const ATTACKS: Readonly<Record<string, string>> = {
   'a form that posts JSON as text': `{
     const form = document.createElement('form')
@@ -64,7 +61,8 @@ async function startAttacker(t: Test): Promise<string> {
   return `http://127.0.0.1:${String((server.address() as AddressInfo).port)}/`
 }
 
-void t.test('only its own pages reach the admin listener through a browser', async (t) => {
+/** Starts a listener, an attacker's site, and a browser page that has an operator's certificate for the listener. */
+async function startAttack(t: Test) {
   const server = await startWithAdmin(t)
   const admin = `https://localhost:${String(server.running.admin?.port)}`
   const attacker = await startAttacker(t)
@@ -76,6 +74,11 @@ void t.test('only its own pages reach the admin listener through a browser', asy
     ],
   })
   const page = await context.newPage()
+  return { server, admin, attacker, context, page }
+}
+
+void t.test("through a browser, only the listener's own pages can call it", async (t) => {
+  const { server, admin, attacker, context, page } = await startAttack(t)
   for (const [name, script] of Object.entries(ATTACKS)) {
     await page.goto(attacker)
     const answered = page.waitForEvent('requestfinished', {
@@ -94,7 +97,8 @@ void t.test('only its own pages reach the admin listener through a browser', asy
   const status = await call(server, 'GET', '/admin/v1/status', { token: token('viewer') })
   t.same(status.body['switches'], [], 'none of them did anything')
 
-  // The same browser on a page of the listener itself shows that it does hold the certificate.
+  // As a control, the listener's own page sends the same request, which shows that the browser does present the
+  // certificate.
   await page.goto(`${admin}/console`)
   const own = await page.evaluate(`fetch('/admin/v1/switches', {
     method: 'POST', headers: { 'content-type': 'application/json' }, body: ${JSON.stringify(STOP)},
@@ -119,7 +123,7 @@ interface Described {
   readonly security?: readonly unknown[]
 }
 
-/** Returns method and path of every operation of the admin listener, and whether it needs a caller. */
+/** Returns the method and path of every admin operation, and whether it requires authentication. */
 function adminOperations() {
   const { paths } = parse(read('openapi.yaml')) as {
     paths: Record<string, Record<string, Described>>
@@ -133,47 +137,35 @@ function adminOperations() {
   )
 }
 
-/** Returns a path of openapi.yaml as the server names it. A file's path may have slashes. */
+/** Converts an openapi.yaml path to the server's route syntax. The {file} parameter may contain slashes. */
 const toRoute = (path: string) => path.replace(/\{file\}$/, '*').replaceAll(/\{(\w+)\}/g, ':$1')
 
-/** Lists the files of the console, which are static and contain no data. */
+/** Lists the console's static files, which contain no data. */
 const FILES = ['/console', '/console/app.js', '/console/style.css', '/console/uplot.js']
 
-void t.test(
-  'no route answers a page of another site, and none can be framed or read',
-  async (t) => {
-    const server = await startWithAdmin(t)
-    const admin = `https://localhost:${String(server.running.admin?.port)}`
-    const attacker = await startAttacker(t)
-    const browser = await startChromium(t)
-    const context = await browser.newContext({
-      ignoreHTTPSErrors: true,
-      clientCertificates: [
-        { origin: admin, certPath: alice.certificateFile, keyPath: alice.privateKeyFile },
-      ],
-    })
-    const page = await context.newPage()
-    await page.goto(attacker)
-    const operations = adminOperations()
-    t.ok(operations.length > 25, `${String(operations.length)} operations`)
-    const calls = [...operations, ...FILES.map((path) => ({ method: 'GET', path }))].map(
-      ({ method, path }) => ({ method, path: path.replaceAll(/\{\w+\}/g, '0a') }),
-    )
-    // In no-cors mode the browser sends the request, but hides the answer. In cors mode the page could read an
-    // answer.
-    const outcomes = await page.evaluate<readonly string[]>(`Promise.all(
+void t.test("no route can be called, framed or read by another site's page", async (t) => {
+  const { server, admin, attacker, context, page } = await startAttack(t)
+  await page.goto(attacker)
+  const operations = adminOperations()
+  t.ok(operations.length > 25, `${String(operations.length)} operations`)
+  const calls = [...operations, ...FILES.map((path) => ({ method: 'GET', path }))].map(
+    ({ method, path }) => ({ method, path: path.replaceAll(/\{\w+\}/g, '0a') }),
+  )
+  // In no-cors mode, the browser sends the request but hides the response. In cors mode, the page could read a
+  // response that CORS allowed.
+  const outcomes = await page.evaluate<readonly string[]>(`Promise.all(
     ${JSON.stringify(calls)}.flatMap(({ method, path }) => ['no-cors', 'cors'].map((mode) =>
       fetch(${JSON.stringify(admin)} + path, { method, mode, credentials: 'include', ...(method === 'GET' ? {} : { body: '{}' }) })
         .then(({ type, status }) => mode + ' ' + type + ' ' + status, () => mode + ' refused'))))`)
-    t.equal(outcomes.length, 2 * calls.length)
-    const known = ['no-cors opaque 0', 'no-cors refused', 'cors refused']
-    t.same(
-      [...new Set(outcomes)].filter((one) => !known.includes(one)),
-      [],
-      'nothing can be read',
-    )
+  t.equal(outcomes.length, 2 * calls.length)
+  const known = ['no-cors opaque 0', 'no-cors refused', 'cors refused']
+  t.same(
+    [...new Set(outcomes)].filter((one) => !known.includes(one)),
+    [],
+    'nothing can be read',
+  )
 
-    const loads = await page.evaluate<readonly string[]>(`Promise.all(
+  const loads = await page.evaluate<readonly string[]>(`Promise.all(
     ['/console/app.js', '/console/uplot.js'].map((path) => new Promise((resolve) => {
       const script = document.createElement('script')
       script.onload = () => resolve('loaded')
@@ -181,29 +173,28 @@ void t.test(
       script.src = ${JSON.stringify(admin)} + path
       document.body.append(script)
     })))`)
-    t.same(loads, ['refused', 'refused'], 'another site cannot load a script of the console')
-    for (const path of ['/console', '/livez', '/admin/v1/status']) {
-      await page.evaluate(`{
+  t.same(loads, ['refused', 'refused'], 'another site cannot load a script of the console')
+  for (const path of ['/console', '/livez', '/admin/v1/status']) {
+    await page.evaluate(`{
       const frame = document.createElement('iframe')
       frame.src = ${JSON.stringify(admin + path)}
       document.body.append(frame)
     }`)
-    }
-    await eventually(() => page.frames().length === 5)
-    await page.waitForLoadState('networkidle')
-    const texts = await Promise.all(
-      page.frames().map((frame) => frame.evaluate<string>('document.body?.innerText ?? ""')),
-    )
-    t.notMatch(texts.join('\n'), /Latchkey|Sign in|"status"|"error"/, 'no frame shows anything')
+  }
+  await eventually(() => page.frames().length === 5)
+  await page.waitForLoadState('networkidle')
+  const texts = await Promise.all(
+    page.frames().map((frame) => frame.evaluate<string>('document.body?.innerText ?? ""')),
+  )
+  t.notMatch(texts.join('\n'), /Latchkey|Sign in|"status"|"error"/, 'no frame shows anything')
 
-    await context.close()
-    const log = await server.stopAndReadLog()
-    const refused = log.filter(({ msg, code }) => msg === 'admin request' && code === 'CROSS_SITE')
-    const seen = new Set(refused.map(({ method, route }) => `${String(method)} ${String(route)}`))
-    const guarded = operations.filter(({ isGuarded }) => isGuarded)
-    const missing = guarded
-      .map(({ method, path }) => `${method} ${toRoute(path)}`)
-      .filter((one) => !seen.has(one))
-    t.same(missing, [], 'each guarded route was reached, and refused the page')
-  },
-)
+  await context.close()
+  const log = await server.stopAndReadLog()
+  const refused = log.filter(({ msg, code }) => msg === 'admin request' && code === 'CROSS_SITE')
+  const seen = new Set(refused.map(({ method, route }) => `${String(method)} ${String(route)}`))
+  const guarded = operations.filter(({ isGuarded }) => isGuarded)
+  const missing = guarded
+    .map(({ method, path }) => `${method} ${toRoute(path)}`)
+    .filter((one) => !seen.has(one))
+  t.same(missing, [], 'each guarded route was reached, and refused the page')
+})

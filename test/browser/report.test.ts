@@ -22,7 +22,7 @@ const file = join(folder, 'report.html')
 await writeFile(file, await renderPage(sampleReport()))
 const browser = await startChromium(t)
 
-/** Color of the line of the kept connection, as `r,g,b`. */
+/** Color of the line for kept-alive connections, as `r,g,b`. */
 const KEPT_COLOR = { light: '31,95,196', dark: '120,170,255' } as const
 
 for (const colorScheme of ['light', 'dark'] as const) {
@@ -66,7 +66,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
   }
 }
 
-void t.test('the charts follow a change of scheme', async (t) => {
+void t.test('the charts follow a color scheme change', async (t) => {
   const page = await browser.newPage({ colorScheme: 'light' })
   t.teardown(() => page.close())
   await page.goto(pathToFileURL(file).href)
@@ -75,11 +75,11 @@ void t.test('the charts follow a change of scheme', async (t) => {
   await eventually(async () => {
     const looks = await page.evaluate<readonly CanvasLook[]>(LOOK_AT_CANVASES)
     return looks.every(({ has }) => has.includes(KEPT_COLOR.dark))
-  }, 20_000)
+  })
   t.equal(await page.locator('canvas').count(), 2, 'drawn anew, not once more')
 })
 
-void t.test('text from outside stays text, and the data are in the page', async (t) => {
+void t.test('external text is escaped, and the data is embedded in the page', async (t) => {
   const html = await readFile(file, 'utf8')
   t.notMatch(html, '<0.1.0>')
   t.match(html, 'Latchkey XKS Proxy &#60;0.1.0&#62;')

@@ -1,6 +1,8 @@
 /**
- * Runs Cedar's generated corpus through our wrapper. Unpack corpus-tests.tar.gz of cedar-policy/cedar-integration-tests, and run
- * `node .test-build/test/by-hand/cedar-corpus.js FOLDER [COUNT]`, where FOLDER holds corpus-tests/. Exits with 1 on a difference.
+ * Runs Cedar's generated corpus through our Cedar wrapper, and exits with 1 on a difference. Unpack corpus-tests.tar.gz
+ * from cedar-policy/cedar-integration-tests into a folder first:
+ *
+ *     node .test-build/test/by-hand/cedar-corpus.js FOLDER [COUNT]
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readdirSync } from 'node:fs'

@@ -1,4 +1,4 @@
-/** Runs the tests of terminators with Envoy. `npm run check:envoy` fetches it and sets ENVOY. */
+/** Runs the terminator tests with Envoy. `npm run check:envoy` downloads Envoy and sets ENVOY. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { envoy } from '../support/terminator.ts'

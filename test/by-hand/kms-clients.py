@@ -132,7 +132,7 @@ def main():
         try:
             getattr(client, line.strip())()
             print("ok", flush=True)
-        except Exception as error:  # Each client has its own.
+        except Exception as error:  # Each client raises its own exception types.
             print(describe(error), flush=True)
 
 

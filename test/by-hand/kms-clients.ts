@@ -1,8 +1,10 @@
 /**
- * Run by hand: node .test-build/test/by-hand/kms-clients.js. Lets the clients that applications use lose their key and get
- * it back, with `latchkey kms` in place of KMS: boto3, the AWS CLI, the AWS Encryption SDK for Python with and without its
- * cache, and the Amazon S3 Encryption Client for Python with moto in place of S3. It installs them from PyPI into
- * a virtual environment in the temporary folder, unless LATCHKEY_VENV names one.
+ * Tests how real KMS clients behave while their key is blocked and after it is restored, with `latchkey kms` in place
+ * of KMS. The clients are boto3, the AWS CLI, the AWS Encryption SDK for Python with and without its cache, and the
+ * Amazon S3 Encryption Client for Python, with moto in place of S3. They are installed from PyPI into a virtual
+ * environment in the temporary folder, unless LATCHKEY_VENV names one.
+ *
+ *     node .test-build/test/by-hand/kms-clients.js
  */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
@@ -42,7 +44,7 @@ async function install(): Promise<void> {
   await run(PYTHON, '-m', 'pip', 'install', '--quiet', ...PACKAGES)
 }
 
-/** Starts moto's S3 on a free port. Resolves to its URL. */
+/** Starts moto's S3 server on a free port. Resolves to its URL. */
 async function startS3(t: Test): Promise<string> {
   const child = spawn(join(VENV, 'bin/moto_server'), ['-H', '127.0.0.1', '-p', '0'], {
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -55,7 +57,9 @@ async function startS3(t: Test): Promise<string> {
   throw new Error('moto ended')
 }
 
-/** Starts the script with one client. Returns a function that sends it a command and resolves to its answer. */
+/**
+ * Starts the Python script with one client. Returns a function that sends a command and resolves to the script's reply.
+ */
 function startClient(t: Test, name: string, key: string, environment: Record<string, string>) {
   const child = spawn(PYTHON, [SCRIPT, name, key], {
     env: { ...environment, PATH: process.env['PATH'], HOME: VENV },
@@ -70,7 +74,7 @@ function startClient(t: Test, name: string, key: string, environment: Record<str
   }
 }
 
-/** The AWS Encryption SDK reports no cause when decryption fails. */
+/** The AWS Encryption SDK reports no cause when decryption fails, so DecryptKeyError is accepted too. */
 const REFUSED = /KMSInvalidStateException|^DecryptKeyError$/
 const CLIENTS = [
   { name: 'boto3' },
@@ -119,7 +123,7 @@ void t.test('real clients lose their key and get it back', async (t) => {
   }
   t.equal((await control('restore', '--all', '--yes')).code, 0)
   for (const { name, send } of clients) {
-    // An instance applies the restoration at its next poll.
+    // An instance applies the restore at its next poll.
     await eventually(async () => (await send('store')) === 'ok')
     t.equal(await send('store'), 'ok', `${name} stores again`)
     t.equal(await send('read'), 'ok', `${name} reads again`)

@@ -1,6 +1,7 @@
 /**
- * Compares the engine with a plain call of Cedar on COUNT random requests: `node
- * .test-build/test/by-hand/policy-million.js [COUNT] [SEED]`. Exits with 1 on the first difference.
+ * Compares the policy engine with a direct Cedar call on COUNT random requests. Exits with 1 on the first difference.
+ *
+ *     node .test-build/test/by-hand/policy-million.js [COUNT] [SEED]
  */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'

@@ -1,6 +1,6 @@
 /**
- * The section on PostgreSQL's own backups in docs/store.md, as it is written there: pg_dump and pg_restore,
- * a base backup with its WAL and a recovery to a point in time, and `store recover` into a new database.
+ * Follows the procedures in docs/store.md for PostgreSQL's own backups: pg_dump and pg_restore, point-in-time recovery
+ * from a base backup and its WAL, and `store recover` into a new database.
  *
  *     npm run build:test && node .test-build/test/by-hand/postgres-recovery.js
  */
@@ -23,12 +23,15 @@ function runTool(cwd: string, name: string, words: readonly string[]): void {
   execFileSync(command, all, { cwd, stdio: 'pipe' })
 }
 
-/** Points the configuration to another server or database. */
+/** Edits the configuration file, for example to use another server or database. */
 async function pointTo(place: Workspace, change: (text: string) => string): Promise<void> {
   await writeFile(place.configFile, change(await readFile(place.configFile, 'utf8')))
 }
 
-/** This host has seen a later state than the copy, so servers refuse until a person accepts the copy. */
+/**
+ * Checks that servers on this host, which has already seen a later epoch, refuse to serve from the restored copy until
+ * an operator accepts it.
+ */
 async function checkRestored(t: Test, place: Workspace): Promise<void> {
   const status = await place.run('status')
   t.equal(status.code, 0, status.stderr)
@@ -81,7 +84,7 @@ void t.test('dump, recovery to a point in time, and store recover', async (t) =>
   await server.query('SELECT pg_switch_wal()')
   const mark = await readFile(join(place.folder, 'latchkey.epoch'), 'utf8')
   const text = await readFile(place.configFile, 'utf8')
-  /** Restores the host's state right after the kill, before each way of recovery. */
+  /** Resets the host's files to their state right after the kill. Call it before each recovery procedure. */
   const reset = async () => {
     await writeFile(join(place.folder, 'latchkey.epoch'), mark, { mode: 0o600 })
     await writeFile(place.configFile, text)
@@ -101,7 +104,7 @@ void t.test('dump, recovery to a point in time, and store recover', async (t) =>
     await eventually(async () => {
       const [found] = await server.query('SELECT last_archived_wal AS wal FROM pg_stat_archiver')
       return found?.['wal'] !== null
-    }, 60_000)
+    })
     const own = await freePort()
     const lines = [
       `port = ${String(own)}`,
@@ -120,7 +123,7 @@ void t.test('dump, recovery to a point in time, and store recover', async (t) =>
       await ended
     })
     await pointTo(place, (one) => one.replace(`port: ${String(port)}`, `port: ${String(own)}`))
-    await eventually(async () => (await place.run('status')).code === 0, 60_000)
+    await eventually(async () => (await place.run('status')).code === 0)
     await checkRestored(t, place)
     t.match(await place.run('keys', 'list', '-s', 'demo'), { stdout: /payroll/ })
   })

@@ -1,13 +1,14 @@
 /**
- * Replays normal requests through the tripwire's decisions, a million by default, and measures one
- * decision: `node .test-build/test/by-hand/tripwire-million.js [REQUESTS]` after `npm run build:test`.
+ * Replays normal requests through the tripwire (default: a million), and measures the time per decision.
+ *
+ *     npm run build:test && node .test-build/test/by-hand/tripwire-million.js [REQUESTS]
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createDetector } from '../../src/tripwire/detector.ts'
 import { RULES, createRandom, normalLoad } from '../support/tripwire.ts'
 
 const REQUESTS = Number(process.argv[2] ?? 1_000_000)
-/** The requests are generated in slices outside of the measurement. */
+/** Requests are generated in slices, outside the measured time. */
 const SLICE = 100_000
 
 const detector = createDetector({
@@ -24,7 +25,7 @@ function run(): void {
   for (const { observation, at } of slice) {
     detector.observe(observation, at, ({ rule }) => kills.push(rule.name))
   }
-  // Measures processor time, which other load on the machine does not affect.
+  // Processor time is unaffected by other load on the machine.
   spentMs += (process.cpuUsage().user - before) / 1000
   count += slice.length
   slice = []

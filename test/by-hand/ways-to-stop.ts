@@ -1,7 +1,8 @@
 /**
- * Run by hand, as root on Linux with gdb: node .test-build/test/by-hand/ways-to-stop.js. Tests that
- * the lease guard acts first when a process resumes before a write, however it was stopped: by
- * SIGSTOP, by the freezers of cgroup 1 and 2, or by a debugger.
+ * Tests that the lease guard acts before a resumed process can write, however the process was stopped: by SIGSTOP, by
+ * the cgroup v1 or v2 freezer, or by a debugger. Run as root on Linux with gdb installed:
+ *
+ *     node .test-build/test/by-hand/ways-to-stop.js
  */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile, spawn } from 'node:child_process'
@@ -15,7 +16,7 @@ import { eventually } from '../support/server.ts'
 
 const GUARD = new URL('../../src/killswitch/gate/guard/lease-guard.js', import.meta.url).href
 const LEASE_MS = 500
-/** Longer than the lease plus the grace. */
+/** Longer than the lease plus its grace period. */
 const STOPPED_MS = 1000
 const FREEZERS = ['/sys/fs/cgroup/freezer', '/sys/fs/cgroup/unified', '/sys/fs/cgroup']
 
@@ -23,7 +24,8 @@ const run = promisify(execFile)
 const pause = () => new Promise((resolve) => setTimeout(resolve, STOPPED_MS))
 
 /**
- * Computes until GO exists, with or without an armed guard, and then writes to its open connection.
+ * Program that busy-waits until the file GO exists, with or without an armed guard, and then writes to its open
+ * connection.
  */
 const CHILD = `
 import { existsSync, writeSync } from 'node:fs'
@@ -72,7 +74,7 @@ function byFreezer(root: string): Way | undefined {
         rmdirSync(group)
         return true
       } catch {
-        return false // the process is still in the group
+        return false // the group still contains the process
       }
     })
   }

@@ -43,7 +43,7 @@ for (const lanes of ['kept', 'new', 'http2']) {
   })
 }
 
-void t.test('prints a table, and what was refused', async (t) => {
+void t.test('prints a table, including refusals', async (t) => {
   const { server, words } = await start(t)
   const { port } = await startBrokenProxy(t, server, {
     spoil: (answer, { target }) => {
@@ -59,13 +59,13 @@ void t.test('prints a table, and what was refused', async (t) => {
   t.match(stdout, /^ +20 .* 10 x 429 "ThrottlingException"$/m)
 })
 
-void t.test('says why nothing can be measured, and refuses invalid flags', async (t) => {
+void t.test('explains why nothing can be measured, and rejects invalid flags', async (t) => {
   const { server, words } = await start(t)
   const all = words(server.port)
   const other = all.map((word) => (word === KEY_ID ? 'no-such-key' : word))
   const { code, stderr } = await latchkey(t, other)
   t.equal(code, 1)
-  t.match(stderr, /Encrypt was answered 404 "KeyNotFoundException"/)
+  t.match(stderr, /the response to Encrypt was 404 "KeyNotFoundException"/)
   for (const more of [
     ['--rate', 'x'],
     ['--lanes', 'x'],

@@ -1,6 +1,6 @@
 /**
- * Tests in a real copy of the program that an add-on which is missing, not built, or built for
- * another Node.js is named.
+ * Tests the error message for a native add-on that is missing, not built, or built for another Node.js version. Each
+ * case runs in a real copy of the program.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { spawnSync } from 'node:child_process'
@@ -23,11 +23,9 @@ import { ROOT } from '../support/repository.ts'
 const PROGRAM = fileURLToPath(new URL('../../src/', import.meta.url))
 const PACKAGE = 'better-sqlite3'
 
-/**
- * Copies the program and links to all its packages except one, which is copied without its binary.
- */
+/** Copies the program and links its packages, except that the add-on's package is copied without its binary. */
 function copyTree(t: Test): { readonly folder: string; readonly addOn: string } {
-  // The folder is outside the project, where Node.js would otherwise find its packages.
+  // The folder is outside the project; otherwise Node.js would find the project's packages.
   const folder = realpathSync(mkdtempSync(join(tmpdir(), 'latchkey-broken-')))
   t.teardown(() => {
     rmSync(folder, { recursive: true, force: true })
@@ -52,9 +50,9 @@ function init(folder: string): string {
   return spawnSync(process.execPath, args, { encoding: 'utf8', cwd: folder }).stderr
 }
 
-void t.test('a broken add-on of the store is named, with the command that mends it', (t) => {
+void t.test('a broken store add-on is named, with the command that repairs it', (t) => {
   const { folder, addOn } = copyTree(t)
-  const fault = /error: the engine of the store, better-sqlite3, /
+  const fault = /error: the store's engine, better-sqlite3, /
   const notBuilt = init(folder)
   t.match(notBuilt, fault)
   t.match(notBuilt, /is not built; this is Node\.js v\d+/)
@@ -69,6 +67,6 @@ void t.test('a broken add-on of the store is named, with the command that mends 
   rmSync(addOn, { recursive: true })
   const absent = init(folder)
   t.match(absent, fault)
-  t.match(absent, /is not installed; .*\n.*hint: npm ci/)
+  t.match(absent, /is not installed; .*\n.*hint: run npm ci in /)
   t.end()
 })

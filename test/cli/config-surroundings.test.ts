@@ -1,4 +1,7 @@
-/** Tests that `latchkey config check` finds what would stop `serve`: files, keys, folders and ports. */
+/**
+ * Tests that `latchkey config check` detects problems outside the file that would prevent `serve` from starting: files,
+ * keys, folders and ports.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { chmod, copyFile, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
@@ -46,7 +49,7 @@ const der = Buffer.from(pem.replace(/-----.*-----|\s/g, ''), 'base64')
 const CERTIFICATE = 'listener.tls.certificate'
 const KEY = 'listener.tls.privateKey'
 
-/** A store in PostgreSQL with these TLS files, each of which gets its bytes. */
+/** Configures a PostgreSQL store and writes the given TLS files for it. */
 const postgres =
   (tls: Readonly<Record<string, string | Buffer>>): Change =>
   async (config, folder) => {
@@ -144,7 +147,7 @@ const FAULTS: Readonly<Record<string, readonly [Change, RegExp]>> = {
   ],
   'a certificate for PostgreSQL without its key': [
     postgres({ certificate: pem }),
-    /store\.postgres\.tls: expected both of certificate and privateKey, or neither/,
+    /store\.postgres\.tls: expected both certificate and privateKey, or neither/,
   ],
   'a folder of the audit log that cannot be created': [
     async (config, folder) => {
@@ -165,7 +168,7 @@ const FAULTS: Readonly<Record<string, readonly [Change, RegExp]>> = {
       await set('listener.port', 8443)(config, folder)
       await set('metrics', { host: '127.0.0.1', port: 8443 })(config, folder)
     },
-    /metrics\.port: expected another port than listener\.port, found 8443/,
+    /metrics\.port: expected a port other than that of listener\.port, found 8443/,
   ],
   'no folder for the high-water file': [
     set('control.highWaterFile', 'no/such/folder/x.epoch'),
@@ -204,7 +207,7 @@ const FAULTS: Readonly<Record<string, readonly [Change, RegExp]>> = {
 }
 
 for (const [name, [edit, expected]] of Object.entries(FAULTS)) {
-  void t.test(`a fault: ${name}`, async (t) => {
+  void t.test(`an error: ${name}`, async (t) => {
     const space = await workspace(t)
     await change(space, edit)
     const { code, stderr, stdout } = await space.run('config', 'check')
@@ -243,7 +246,7 @@ async function takePort(t: Test): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
-void t.test('a port in use is a warning, as a running server has it', async (t) => {
+void t.test('a port in use is only a warning, because a running server may use it', async (t) => {
   const space = await workspace(t)
   await change(space, set('listener.port', await takePort(t)))
   t.match(await space.run('config', 'check'), {
@@ -252,7 +255,7 @@ void t.test('a port in use is a warning, as a running server has it', async (t) 
   })
 })
 
-void t.test('the check changes no file, and leaves none behind', async (t) => {
+void t.test('the check neither changes nor creates files', async (t) => {
   const space = await workspace(t)
   await change(space, set('audit', { mode: 'strict', folder: 'new/audit' }))
   const store = join(space.folder, 'latchkey.db')
@@ -262,7 +265,7 @@ void t.test('the check changes no file, and leaves none behind', async (t) => {
   t.ok(bytes.equals(await readFile(store)))
 })
 
-void t.test('changes that wait in the WAL make another master key a warning', async (t) => {
+void t.test('with changes pending in the WAL, a wrong master key is only a warning', async (t) => {
   const space = await workspace(t)
   const database = new Sqlite(join(space.folder, 'latchkey.db'))
   t.teardown(() => database.close())
@@ -271,11 +274,11 @@ void t.test('changes that wait in the WAL make another master key a warning', as
   await writeFile(join(space.folder, 'master.key'), Buffer.alloc(32, 7))
   t.match(await space.run('config', 'check'), {
     code: 0,
-    stdout: /store\.masterKey: .*does not open this store, as the store was at its last checkpoint/,
+    stdout: /store\.masterKey: .*does not open this store \(checked against the last checkpoint/,
   })
 })
 
-void t.test('a byte order mark in front of PEM, YAML or JSON does no harm', async (t) => {
+void t.test('a byte order mark before PEM, YAML or JSON is ignored', async (t) => {
   const space = await workspace(t)
   await change(space, file('bom.crt', `\ufeff${pem}`, CERTIFICATE))
   await writeFile(space.configFile, `\ufeff${await readFile(space.configFile, 'utf8')}`)
@@ -284,7 +287,7 @@ void t.test('a byte order mark in front of PEM, YAML or JSON does no harm', asyn
   t.match(await space.run('config', 'check'), { code: 78, stderr: /is UTF-16; save it as UTF-8/ })
 })
 
-void t.test('--offline looks at the file alone', async (t) => {
+void t.test('--offline checks only the file', async (t) => {
   const space = await workspace(t, { withoutStore: true })
   const nowhere = await mkdir(join(space.folder, 'away'), { recursive: true })
   await copyFile(space.configFile, join(nowhere ?? '', 'latchkey.yaml'))

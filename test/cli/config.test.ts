@@ -1,4 +1,4 @@
-/** Tests `latchkey config …`: it reports every fault at once, and prints the schema for editors. */
+/** Tests `latchkey config …`: it reports every error at once, and prints the JSON Schema for editors. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -48,7 +48,7 @@ void t.test('check reports a valid file and its key stores', async (t) => {
   })
 })
 
-void t.test('all faults are reported together with their paths, with exit code 78', async (t) => {
+void t.test('all errors are reported together, with their paths and exit code 78', async (t) => {
   const file = join(await temporaryFolder(t), 'latchkey.yaml')
   await writeFile(file, FAULTY)
   const text = await latchkeyHere(['config', 'check', '--config', file])
@@ -70,26 +70,29 @@ void t.test('all faults are reported together with their paths, with exit code 7
   t.same(error.faults.map(({ path }) => path).sort(), PATHS)
 })
 
-void t.test('every command that needs the file refuses a faulty one the same way', async (t) => {
-  const folder = await temporaryFolder(t)
-  const file = join(folder, 'latchkey.yaml')
-  await writeFile(file, FAULTY)
-  const { stderr } = await latchkeyHere(['config', 'check', '-c', file])
-  for (const words of [
-    ['serve'],
-    ['keys', 'list'],
-    ['keys', 'create', 'a'],
-    ['credentials', 'list'],
-  ])
-    t.strictSame(
-      await latchkeyHere([...words, '--config', file]),
-      { code: 78, stdout: '', stderr },
-      words.join(' '),
-    )
-  t.match(await latchkeyHere(['init', '--dir', folder]), { code: 78, stdout: '' })
-})
+void t.test(
+  'every command that reads the file rejects an invalid one in the same way',
+  async (t) => {
+    const folder = await temporaryFolder(t)
+    const file = join(folder, 'latchkey.yaml')
+    await writeFile(file, FAULTY)
+    const { stderr } = await latchkeyHere(['config', 'check', '-c', file])
+    for (const words of [
+      ['serve'],
+      ['keys', 'list'],
+      ['keys', 'create', 'a'],
+      ['credentials', 'list'],
+    ])
+      t.strictSame(
+        await latchkeyHere([...words, '--config', file]),
+        { code: 78, stdout: '', stderr },
+        words.join(' '),
+      )
+    t.match(await latchkeyHere(['init', '--dir', folder]), { code: 78, stdout: '' })
+  },
+)
 
-void t.test('two key stores of one name are one fault', async (t) => {
+void t.test('two key stores with the same name cause one error', async (t) => {
   const file = join(await temporaryFolder(t), 'latchkey.yaml')
   await writeFile(file, SMALLEST.replace('[{ name: demo }]', '[{ name: demo }, { name: demo }]'))
   const { code, stderr } = await latchkeyHere(['config', 'check', '-c', file])
@@ -134,8 +137,7 @@ void t.test('schema prints the JSON Schema of docs/, which accepts valid files o
     allowUnionTypes: true,
     allErrors: true,
   })
-  // Editors know this keyword in addition to the standard ones: a message shown instead of the
-  // expression.
+  // Editors support this nonstandard keyword: they show its message instead of the regular expression.
   ajv.addKeyword('patternErrorMessage')
   const validate = ajv.compile(JSON.parse(stdout) as object)
   const judge = (text: string) => validate(parse(text))

@@ -1,4 +1,4 @@
-/** Tests `latchkey credentials …`: what is printed once for KMS, and what is stored. */
+/** Tests `latchkey credentials …`: the secret that is printed once for KMS, and what the store keeps. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, readdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -89,7 +89,7 @@ void t.test('[CON-1] --output writes the file for its owner, and never over anot
   )
 })
 
-void t.test('a pair can be taken over from another proxy, and only once', async (t) => {
+void t.test('a credential can be imported from another proxy, but only once', async (t) => {
   const space = await workspace(t)
   const pair = { AccessKeyId: 'BETAWPB34NQBCCOUTTBW', RawSecretAccessKey: 'a/b+'.repeat(11) }
   const file = join(space.folder, 'other.json')
@@ -111,7 +111,7 @@ void t.test('a pair can be taken over from another proxy, and only once', async 
   t.match(JSON.parse(piped.stdout), { XksProxyAuthenticationCredential: other })
 })
 
-void t.test('list shows the status of each, and can be limited to a key store', async (t) => {
+void t.test("list shows each credential's status, and can be limited to a key store", async (t) => {
   const space = await workspace(t, {
     keyStores: [
       { name: 'one', prefix: '/one' },
@@ -153,7 +153,10 @@ void t.test('expire sets a time; revoke is permanent and requires --yes', async 
   t.equal(later.status, 'ACTIVE')
   t.ok(Math.abs((later.expiresAt ?? 0) - Date.now() - 24 * HOUR_MS) < HOUR_MS)
   const text = await space.run('credentials', 'expire', AccessKeyId, '--at', '2020-01-31')
-  t.equal(text.stdout, `${AccessKeyId} is refused from 2020-01-31T00:00:00.000Z\n`)
+  t.equal(
+    text.stdout,
+    `${AccessKeyId} expires at 2020-01-31T00:00:00.000Z; requests signed with it are refused from then on\n`,
+  )
   t.equal((await list(space))[0]?.status, 'EXPIRED')
 
   const asked = await space.json('credentials', 'revoke', AccessKeyId)

@@ -14,8 +14,13 @@ interface Document {
 }
 
 const QUICK = ['--idle', '1', '--requests', '20', '--connections', '3']
-/** Every trial lacks a public name, the port 443 and a public certificate. */
-const TRIAL = ['--ignore', 'host-name,port,tls-authority']
+/** Checks that fail on a test server, which has no public name or public certificate and does not use port 443. */
+const PRIVATE = 'host-name,port,tls-authority'
+/** Names of the doctor checks that may fail on a busy machine, for runs with and without a key. */
+const TIMING = 'time-encrypt,time-decrypt,time-new-connection'
+const UNKEYED_TIMING = 'time-gethealthstatus,time-new-connection'
+const KEYED_TRIAL = ['--ignore', `${PRIVATE},${TIMING}`]
+const UNKEYED_TRIAL = ['--ignore', `${PRIVATE},${UNKEYED_TIMING}`]
 
 async function start(t: Test, options: TestServerOptions = {}) {
   const server = await startTestServer(t, options)
@@ -31,19 +36,26 @@ void t.test('a healthy proxy passes, and checking it changes nothing', async (t)
   const { server, words } = await start(t)
   const secret = server.credential.secretAccessKey.reveal()
   const keys = server.administration.keys(server.credential.keyStore)
-  // Encrypting counts uses of a key but changes nothing else.
+  // Encrypting increments a key's usage count but changes nothing else.
   const describeKeys = async () =>
     JSON.stringify(await keys.listKeys(), (name, value: unknown) =>
       name === 'encryptions' ? undefined : value,
     )
   const before = await describeKeys()
-  const { code, stdout, stderr } = await latchkey(t, [...words, '-k', KEY_ID, ...QUICK, ...TRIAL])
+  const { code, stdout, stderr } = await latchkey(t, [
+    ...words,
+    '-k',
+    KEY_ID,
+    ...QUICK,
+    ...KEYED_TRIAL,
+  ])
   t.equal(code, 0, stderr)
   for (const title of ['Address', 'TLS', 'HTTP', 'Operations', 'Sizes', 'Errors', 'Signatures']) {
     t.match(stdout, new RegExp(`^${title}$`, 'm'))
   }
   t.match(stdout, /^ {2}ms +p50 +p90 +p99 +p99\.9 +max +n$/m)
-  t.match(stdout, /^0 fail, 0 warn, \d+ ok, 3 skipped$/m)
+  // A busy machine may add warnings about latency.
+  t.match(stdout, /^0 fail, [0-2] warn, \d+ ok, 6 skipped$/m)
   t.notMatch(stdout + stderr, secret)
   t.equal(await describeKeys(), before)
   const lines = await server.stopAndReadLog()
@@ -52,7 +64,7 @@ void t.test('a healthy proxy passes, and checking it changes nothing', async (t)
 
 void t.test('with --json, and a key whose private authority is not AWS’s', async (t) => {
   const { server, words } = await start(t)
-  const all = [...words, '-k', KEY_ID, ...QUICK, '--json']
+  const all = [...words, '-k', KEY_ID, ...QUICK, '--json', '--ignore', TIMING]
   const { code, stdout, stderr } = await latchkey(t, all)
   t.equal(code, 0)
   const document = JSON.parse(stdout) as Document
@@ -74,18 +86,18 @@ void t.test('without a key, from the environment, and strict', async (t) => {
     LATCHKEY_XKS_ACCESS_KEY_ID: server.credential.accessKeyId,
     LATCHKEY_XKS_SECRET_ACCESS_KEY: server.credential.secretAccessKey.reveal(),
   }
-  const more = ['--ca', server.pki.caFile, ...QUICK, '--ignore', 'tls-authority']
+  const more = ['--ca', server.pki.caFile, ...QUICK, '--ignore', `tls-authority,${UNKEYED_TIMING}`]
   const all = [name, flag, `${endpoint}${server.uriPath}`, ...more]
   const { code, stdout } = await latchkey(t, all, { environment })
   t.equal(code, 0)
   t.match(stdout, /skip +GetKeyMetadata, Encrypt, Decrypt and sizes: pass a key with --key-id/)
   const strict = await latchkey(t, [...all, '--strict'], { environment })
   t.equal(strict.code, 1)
-  // Two warnings are expected; on a busy machine there can be more about times.
-  t.match(strict.stderr, /0 of the checks failed, [2-9] warn/)
+  // Two warnings are expected; a busy machine may add warnings about latency.
+  t.match(strict.stderr, /0 checks failed, and [2-9] gave a warning/)
 })
 
-void t.test('another secret: health says so, and the secret is not printed', async (t) => {
+void t.test('a wrong secret is reported by the health check and not printed', async (t) => {
   const { server, words } = await start(t)
   const secret = 'x'.repeat(44)
   const file = await writeConsoleFile(server, secret)
@@ -94,7 +106,7 @@ void t.test('another secret: health says so, and the secret is not printed', asy
   t.equal(code, 1)
   t.match(
     stdout,
-    /fail +answered 401 "AuthenticationFailedException"\n +-> check that the credential/,
+    /fail +the response was 401 "AuthenticationFailedException"\n +-> check that the credential/,
   )
   t.notMatch(stdout + stderr, secret)
 })
@@ -116,20 +128,26 @@ void t.test('mTLS: refused without a certificate, served with one', async (t) =>
     '--client-key',
     files.privateKeyFile,
   ]
-  const with_ = await latchkey(t, [...all, ...shown, ...QUICK, ...TRIAL])
+  const with_ = await latchkey(t, [...all, ...shown, ...QUICK, ...UNKEYED_TRIAL])
   t.equal(with_.code, 0, with_.stdout)
 })
 
-void t.test('connections that are closed while doctor waits', async (t) => {
+void t.test('connections that are closed while doctor is waiting', async (t) => {
   const { server, words } = await start(t)
   const { port } = await startBrokenProxy(t, server, { keepAliveMs: 100 })
   const all = words.map((word) => word.replace(String(server.port), String(port)))
-  const { code, stdout } = await latchkey(t, [...all, '--idle', '9', ...QUICK.slice(2), ...TRIAL])
+  const { code, stdout } = await latchkey(t, [
+    ...all,
+    '--idle',
+    '9',
+    ...QUICK.slice(2),
+    ...UNKEYED_TRIAL,
+  ])
   t.equal(code, 0, stdout)
   t.match(stdout, /warn +connections are closed after \d+\.\d s without a request/)
 })
 
-void t.test('says when nothing listens, and refuses invalid flags', async (t) => {
+void t.test('reports that nothing is listening, and rejects invalid flags', async (t) => {
   const { server, words } = await start(t)
   await server.stop()
   const gone = await latchkey(t, [...words, ...QUICK])
@@ -137,7 +155,7 @@ void t.test('says when nothing listens, and refuses invalid flags', async (t) =>
   t.match(gone.stdout, /fail +connect ECONNREFUSED/)
   const usage = [
     [['doctor'], /--credential is missing/],
-    [[...words, '--key-id', 'a/b'], /not an external key id/],
+    [[...words, '--key-id', 'a/b'], /--key-id: expected an external key id/],
     [[...words, '--requests', '0'], /--requests: expected a number from 1/],
     [[...words, '--client-key', 'x'], /must be given together/],
     [['doctor', '-e', 'http://localhost', ...words.slice(3)], /expected https:/],

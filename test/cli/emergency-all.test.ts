@@ -1,4 +1,4 @@
-/** Tests every emergency command on both engines under all adverse conditions at once. */
+/** Tests every emergency command on both engines, with all adverse conditions combined. */
 // SPDX-License-Identifier: Apache-2.0
 import { chmod } from 'node:fs/promises'
 import t, { type Test } from 'tap'
@@ -9,8 +9,8 @@ import { edit, FAULTS, giveAway, type Privation, runDeprived, UID } from '../sup
 t.setTimeout(300_000)
 
 /**
- * Runs the command in a mount namespace of its own, as a user that no passwd file has. Everything is read-only except
- * `folder`, if it is kept writable, and the given names are hidden.
+ * Runs the command in its own mount namespace, as a user without a passwd entry. The file system is read-only, except
+ * for the store's folder if the test keeps it writable.
  */
 const DEPRIVE = `
 mount --bind /dev/null /etc/passwd
@@ -25,7 +25,7 @@ exec setpriv --reuid=${String(UID)} --regid=${String(UID)} --clear-groups "$@"`
 
 const SHIFTED = ['--time', '--boottime', '1000000', '--monotonic', '1000000']
 
-/** Combines all conditions that can apply together. */
+/** Combines all conditions that can occur together. */
 function everything(folder: 'writable' | 'read-only', more: readonly string[]): Privation {
   return {
     name: 'everything at once',
@@ -61,11 +61,14 @@ async function checkCommands(t: Test, place: Workspace, privation: Privation): P
   }
 }
 
-void t.test('SQLite: every emergency command works under all privations at once', async (t) => {
-  await checkCommands(t, await workspace(t), everything('writable', ['--net']))
-})
+void t.test(
+  'SQLite: every emergency command works under all adverse conditions at once',
+  async (t) => {
+    await checkCommands(t, await workspace(t), everything('writable', ['--net']))
+  },
+)
 
-void t.test('PostgreSQL: the same, with nothing that can be written to', async (t) => {
+void t.test('PostgreSQL: the same, with no writable folder', async (t) => {
   const server = await startPostgres(t)
   const { host, port, database, user } = await server.createDatabase()
   const postgres = { host, port, database, user, tls: { mode: 'off' } }

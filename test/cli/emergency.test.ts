@@ -1,6 +1,6 @@
 /**
- * Tests `kill` under adverse conditions: without a user name, a home, a writable folder,
- * certificates, or a complete configuration.
+ * Tests `kill` under adverse conditions, such as a missing user name or home folder, no writable folder, missing
+ * certificates, or an incomplete configuration.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { spawnSync } from 'node:child_process'
@@ -27,7 +27,7 @@ const PRIVATIONS: readonly Privation[] = [
   { name: 'a uid without a passwd entry', prepare: giveAway, by: asNobody },
   {
     name: 'no /etc/passwd at all',
-    // Mounts made inside are visible only to this process.
+    // The mounts are visible only inside the new namespace.
     by: () => [
       'unshare',
       '--mount',
@@ -85,7 +85,7 @@ function runKill(place: Workspace, privation: Privation) {
 
 async function checkWritten(t: Test, privation: Privation): Promise<void> {
   const place = await workspace(t)
-  // Others may read the program itself already; they must also be able to read the test's folder.
+  // The program itself is already readable by other users; make the test's folder readable too.
   await chmod(place.folder, 0o755)
   await privation.prepare?.(place)
   const { code, output } = await runKill(place, privation)
@@ -108,7 +108,7 @@ void t.test('no warning prevents a kill from being written', async (t) => {
   t.equal(named.code, 0, named.stderr)
 })
 
-void t.test('when nothing can be written, the first line says what stops a host', async (t) => {
+void t.test('if nothing can be written, the first line explains how to stop a host', async (t) => {
   const place = await workspace(t)
   const words = ['kill', '--all', '--reason', 'a test']
   const firstLine = async (...more: readonly string[]) =>
@@ -124,9 +124,9 @@ void t.test('when nothing can be written, the first line says what stops a host'
   t.match(await firstLine(), /to stop a host now, send SIGUSR2 to its latchkey process/)
 })
 
-void t.test('a file that cannot grow: the kill says why, and changes nothing', async (t) => {
+void t.test('if the file cannot grow, the kill explains why and changes nothing', async (t) => {
   const place = await workspace(t)
-  // A file size limit simulates a full disk, which would need a separate file system.
+  // A file size limit simulates a full disk, which would otherwise require a separate file system.
   const words = ['kill', '--all', '--reason', 'r', '--timeout', '1s', '--config', place.configFile]
   const { status, stderr } = spawnSync(
     'prlimit',

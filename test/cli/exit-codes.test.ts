@@ -1,4 +1,4 @@
-/** Tests every exit code of the table with a command that ends with it. */
+/** Tests every exit code in the table with a command that exits with it. */
 // SPDX-License-Identifier: Apache-2.0
 import { chmod, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
@@ -10,7 +10,7 @@ import { LatchkeyError } from '../../src/core/errors.ts'
 import { EXIT_CODES, toExitCode, type ExitName } from '../../src/cli/exit-codes.ts'
 import { latchkeyHere, workspace, type Ended } from '../support/cli.ts'
 
-/** A port that another socket listens on. */
+/** Returns a port that is already in use. */
 async function takenPort(t: Test): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await new Promise((resolve) => server.once('listening', resolve))
@@ -65,7 +65,7 @@ for (const [name, end] of Object.entries(WAYS)) {
   })
 }
 
-void t.test('70: only internal faults of Latchkey, with a stack', (t) => {
+void t.test('70: only internal errors, with a stack trace', (t) => {
   const { code } = EXIT_CODES.internal
   for (const thrown of [new Error('x'), new TypeError('x'), new RangeError('x'), 'text', undefined])
     t.equal(toExitCode(thrown), code)
@@ -74,7 +74,7 @@ void t.test('70: only internal faults of Latchkey, with a stack', (t) => {
   t.end()
 })
 
-void t.test('a store that is held by another is 69, and one that is damaged is 1', async (t) => {
+void t.test('69 for a locked store, and 1 for a damaged one', async (t) => {
   const space = await workspace(t)
   const path = join(space.folder, 'latchkey.db')
   const holder = new Sqlite(path)

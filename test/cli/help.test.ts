@@ -1,4 +1,4 @@
-/** Tests what the program prints about itself, and what it prints after a typing mistake. */
+/** Tests the program's help output, and its suggestions for typos. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { COMMON_FLAGS } from '../../src/terminal/command.ts'
@@ -13,21 +13,18 @@ const PROJECT = JSON.parse(read('package.json')) as { readonly version: string }
 const DOCUMENT = read('docs/cli.md')
 const ALL = await Promise.all([...COMMANDS.keys()].map(loadCommand))
 
-void t.test(
-  'version prints the release, the specification and the version of Node.js',
-  async (t) => {
-    const expected = `latchkey ${PROJECT.version}, XKS Proxy API 1.0.3, Node.js ${process.version}\n`
-    for (const words of [['version'], ['--version']])
-      t.strictSame(await latchkey(t, words), { code: 0, stdout: expected, stderr: '' })
-    const { code, stdout } = await latchkey(t, ['version', '--json'])
-    t.equal(code, 0)
-    t.strictSame(JSON.parse(stdout), {
-      latchkey: PROJECT.version,
-      xksProxyApi: '1.0.3',
-      node: process.version,
-    })
-  },
-)
+void t.test('version prints the versions of Latchkey, the specification and Node.js', async (t) => {
+  const expected = `latchkey ${PROJECT.version}, XKS Proxy API 1.0.3, Node.js ${process.version}\n`
+  for (const words of [['version'], ['--version']])
+    t.strictSame(await latchkey(t, words), { code: 0, stdout: expected, stderr: '' })
+  const { code, stdout } = await latchkey(t, ['version', '--json'])
+  t.equal(code, 0)
+  t.strictSame(JSON.parse(stdout), {
+    latchkey: PROJECT.version,
+    xksProxyApi: '1.0.3',
+    node: process.version,
+  })
+})
 
 void t.test('help lists every command and every exit code', async (t) => {
   const { code, stdout, stderr } = await latchkey(t, ['--help'])
@@ -93,7 +90,7 @@ void t.test('an unknown command is an error, with --help too', async (t) => {
   }
 })
 
-void t.test('a command has help with its flags and an example that calls it', async (t) => {
+void t.test("each command's help shows its flags and an example", async (t) => {
   for (const { name, summary, flags, operands = [] } of ALL) {
     const { code, stdout, stderr } = await latchkeyHere([...name.split(' '), '--help'])
     t.equal(code, 0, name)
@@ -106,7 +103,7 @@ void t.test('a command has help with its flags and an example that calls it', as
   }
 })
 
-void t.test('help COMMAND and a group of commands have help too', async (t) => {
+void t.test('help COMMAND works, and command groups have help too', async (t) => {
   const direct = await latchkey(t, ['keys', 'create', '--help'])
   t.strictSame(await latchkey(t, ['help', 'keys', 'create']), direct)
   const { code, stdout } = await latchkey(t, ['keys', '--help'])
@@ -115,14 +112,14 @@ void t.test('help COMMAND and a group of commands have help too', async (t) => {
   t.notMatch(stdout, /^ {2}serve /m)
 })
 
-void t.test('without a command the help is shown, and that is a fault of usage', async (t) => {
+void t.test('without a command, help is shown and the exit code is a usage error', async (t) => {
   const { code, stdout } = await latchkey(t, [])
   t.equal(code, 64)
   t.match(stdout, 'usage: latchkey COMMAND')
   t.equal(stdout.match(/^ {2}[a-z]/gm)?.length, 10, 'the ten that matter')
 })
 
-void t.test('examples use flags that there are', (t) => {
+void t.test('examples use only existing flags', (t) => {
   for (const { name, examples, flags } of ALL) {
     for (const example of examples) {
       for (const call of example.split(/&&|\|/).filter((part) => part.includes(`latchkey ${name}`)))
@@ -215,7 +212,7 @@ const MISTAKES: readonly {
 ]
 
 void t.test(
-  'a mistake ends with 64, an error and a hint, and nothing on standard output',
+  'a usage error exits with 64, an error and a hint, and prints nothing to standard output',
   async (t) => {
     for (const { words, error, hint } of MISTAKES)
       t.strictSame(
@@ -226,7 +223,7 @@ void t.test(
   },
 )
 
-void t.test('with --json a mistake is one JSON document on standard error', async (t) => {
+void t.test('with --json, a usage error is one JSON document on standard error', async (t) => {
   const { code, stdout, stderr } = await latchkey(t, ['keys', 'list', '--json', '--colour'])
   t.equal(code, 64)
   t.equal(stdout, '')

@@ -1,9 +1,6 @@
-/**
- * Tests `latchkey init`: it creates a first configuration, a master key and a store, and overwrites
- * nothing.
- */
+/** Tests `latchkey init`: it creates a configuration, a master key and a store, and never overwrites a file. */
 // SPDX-License-Identifier: Apache-2.0
-import { readFile, stat, writeFile } from 'node:fs/promises'
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { latchkey, latchkeyHere, temporaryFolder } from '../support/cli.ts'
@@ -40,7 +37,7 @@ void t.test(
   },
 )
 
-void t.test('with the certificate in place, what init wrote is served', async (t) => {
+void t.test('with a certificate in place, the files that init wrote can be served', async (t) => {
   const folder = await temporaryFolder(t)
   await latchkeyHere(['init', '--dir', folder])
   const file = join(folder, 'latchkey.yaml')
@@ -54,7 +51,7 @@ void t.test('with the certificate in place, what init wrote is served', async (t
   t.equal(checked.code, 0, checked.stderr)
 })
 
-void t.test('a second init changes nothing and says why', async (t) => {
+void t.test('a second init changes nothing and explains why', async (t) => {
   const folder = await temporaryFolder(t)
   const files = ['latchkey.yaml', 'master.key', 'latchkey.db'].map((name) => join(folder, name))
   const first = await latchkeyHere(['init', '--dir', folder, '--json'])
@@ -90,27 +87,41 @@ store: { path: other.db, masterKey: { file: own.key } }
   t.ok((await readFile(join(folder, 'own.key'))).equals(key))
 })
 
-void t.test('without --dir it is the current folder, and a passphrase needs no file', async (t) => {
-  const folder = await temporaryFolder(t)
-  await writeFile(
-    join(folder, 'latchkey.yaml'),
-    `
+void t.test(
+  'without --dir, init uses the current folder; a passphrase needs no file',
+  async (t) => {
+    const folder = await temporaryFolder(t)
+    await writeFile(
+      join(folder, 'latchkey.yaml'),
+      `
 listener: { tls: { certificate: a.crt, privateKey: a.key } }
 keyStores: [{ name: payroll, prefix: /payroll }]
 store: { path: latchkey.db, masterKey: { passphrase: { env: PASSPHRASE } } }
 `,
-  )
-  const environment = { PASSPHRASE: 'a passphrase of some length' }
-  const { code, stdout, stderr } = await latchkey(t, ['init'], { cwd: folder, environment })
-  t.equal(code, 0, stderr)
-  t.match(stdout, 'master key     your passphrase')
-  t.equal((await latchkey(t, ['keys', 'list'], { cwd: folder, environment })).code, 0)
-  const wrong = { PASSPHRASE: 'another passphrase of some length' }
-  t.equal((await latchkey(t, ['keys', 'list'], { cwd: folder, environment: wrong })).code, 1)
-  t.equal((await latchkey(t, ['keys', 'list'], { cwd: folder })).code, 78, 'no such variable')
+    )
+    const environment = { PASSPHRASE: 'a passphrase of some length' }
+    const { code, stdout, stderr } = await latchkey(t, ['init'], { cwd: folder, environment })
+    t.equal(code, 0, stderr)
+    t.match(stdout, 'master key     your passphrase')
+    t.equal((await latchkey(t, ['keys', 'list'], { cwd: folder, environment })).code, 0)
+    const wrong = { PASSPHRASE: 'another passphrase of some length' }
+    t.equal((await latchkey(t, ['keys', 'list'], { cwd: folder, environment: wrong })).code, 1)
+    t.equal((await latchkey(t, ['keys', 'list'], { cwd: folder })).code, 78, 'no such variable')
+  },
+)
+
+void t.test('without --dir, init uses the configuration that other commands use', async (t) => {
+  const folder = await temporaryFolder(t)
+  const file = join(folder, 'etc/own.yaml')
+  const elsewhere = { cwd: folder, environment: { LATCHKEY_CONFIG: file } }
+  t.match(await latchkey(t, ['init'], elsewhere), { code: 0, stdout: `configuration  ${file}\n` })
+  t.strictSame(await readdir(folder), ['etc'], 'nothing in the current folder')
+  t.match(await latchkey(t, ['keys', 'create', 'my-key'], elsewhere), { code: 0 })
+  const again = await latchkey(t, ['init'], elsewhere)
+  t.match(again, { code: 1, stderr: join(folder, 'etc/latchkey.db') })
 })
 
-void t.test('init --if-absent succeeds again, and not with another master key', async (t) => {
+void t.test('init --if-absent succeeds repeatedly, but not with another master key', async (t) => {
   const folder = await temporaryFolder(t)
   const words = ['init', '--if-absent', '--dir', folder]
   t.match(await latchkeyHere(words), { code: 0, stdout: /\nnext:\n/ })
@@ -122,7 +133,7 @@ void t.test('init --if-absent succeeds again, and not with another master key', 
   t.match(await latchkeyHere(words), { code: 1, stdout: '', stderr: /master key/ })
 })
 
-void t.test('several init --if-absent at once make one store in PostgreSQL', async (t) => {
+void t.test('concurrent init --if-absent commands create one store in PostgreSQL', async (t) => {
   const { target } = await startPostgres(t)
   const folder = await temporaryFolder(t)
   const { host, port, database, user } = target

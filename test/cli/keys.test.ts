@@ -1,6 +1,6 @@
-/** Tests `latchkey keys …`: the life of a key from the command line. */
+/** Tests `latchkey keys …` over a key's entire life cycle. */
 // SPDX-License-Identifier: Apache-2.0
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { chmod, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
@@ -22,7 +22,7 @@ const failure = (code: number, message: string) => ({
   stderr: `latchkey: error: ${message}\n`,
 })
 
-void t.test('create makes an enabled key of one version, and list shows it', async (t) => {
+void t.test('create makes an enabled key with one version, and list shows it', async (t) => {
   const space = await workspace(t)
   t.strictSame(await space.run('keys', 'create', 'payroll-2026'), {
     code: 0,
@@ -47,7 +47,7 @@ void t.test('create makes an enabled key of one version, and list shows it', asy
   t.match(rows[1], /^idle +ENABLED +none +/)
 })
 
-void t.test('rotate, disable, enable and destroy-version, and what each leaves', async (t) => {
+void t.test('rotate, disable, enable and destroy-version, with the resulting key', async (t) => {
   const space = await workspace(t)
   await key(space, 'create', 'payroll')
   t.same(statesOf(await key(space, 'rotate', 'payroll')), ['1:PREVIOUS', '2:CURRENT'])
@@ -55,10 +55,10 @@ void t.test('rotate, disable, enable and destroy-version, and what each leaves',
     (await space.run('keys', 'rotate', 'payroll')).stdout,
     'rotated payroll: ENABLED, encrypt,decrypt, version 3\n',
   )
-  t.equal((await key(space, 'disable', 'payroll')).status, 'DISABLED')
-  t.equal((await key(space, 'disable', 'payroll')).status, 'DISABLED', 'twice is once')
+  t.equal((await key(space, 'disable', 'payroll', '--yes')).status, 'DISABLED')
+  t.equal((await key(space, 'disable', 'payroll', '--yes')).status, 'DISABLED', 'twice is once')
   t.equal(
-    (await space.run('keys', 'enable', 'payroll')).stdout,
+    (await space.run('keys', 'enable', 'payroll', '--yes')).stdout,
     'enabled payroll: ENABLED, encrypt,decrypt, version 3\n',
   )
   t.strictSame(await space.json('keys', 'destroy-version', 'payroll', '1'), {
@@ -121,7 +121,7 @@ void t.test(
       await space.run('keys', 'import', 'bad', '--from-file', missing),
       failure(66, `${missing}: there is no such file`),
     )
-    // The check value of an all-zero key: AES-256 (FIPS 197) of an all-zero block.
+    // The check value of an all-zero AES-256 key is the encryption of an all-zero block (FIPS 197).
     const zeros = await file('zeros.key', Buffer.alloc(32))
     const importZeros = (value: string) =>
       space.run('keys', 'import', 'zeros', '--from-file', zeros, '--check-value', value)
@@ -135,6 +135,95 @@ void t.test(
     )
   },
 )
+
+void t.test(
+  'the event of an import has its check value and the record of its ceremony',
+  async (t) => {
+    const space = await workspace(t)
+    const file = async (name: string, content: string | Buffer) => {
+      const path = join(space.folder, name)
+      await writeFile(path, content, { mode: 0o600 })
+      return path
+    }
+    const from = ['--from-file', await file('zeros.key', Buffer.alloc(32))]
+    const minutes = 'minutes of the ceremony\n'.repeat(10_000)
+    const path = await file('minutes.txt', minutes)
+    const people = ['--witness', 'Ada Park', '--witness', ' Jo\nWeiss ']
+    const ceremony = ['--ceremony', path, ...people]
+    t.match(await space.run('keys', 'import', 'zeros', ...from, ...ceremony), { code: 0 })
+    t.match(await space.run('keys', 'import', 'plain', ...from), { code: 0 })
+    t.match(await space.run('keys', 'create', 'random'), { code: 0 })
+    const events = (await space.json('events')) as readonly { kind: string; detail: unknown }[]
+    const created = events.filter(({ kind }) => kind === 'key-created').map(({ detail }) => detail)
+    const usage = { keyStore: 'demo', canEncrypt: true, canDecrypt: true }
+    t.same(
+      created.sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1)),
+      [
+        { ...usage, keyId: 'plain', isImported: true, checkValue: 'dc95c0' },
+        { ...usage, keyId: 'random', isImported: false },
+        {
+          ...{ ...usage, keyId: 'zeros', isImported: true, checkValue: 'dc95c0' },
+          ceremony: {
+            sha256: createHash('sha256').update(minutes).digest('hex'),
+            bytes: minutes.length,
+            witnesses: ['Ada Park', 'Jo Weiss'],
+          },
+        },
+      ],
+    )
+    const again = (...words: readonly string[]) =>
+      space.run('keys', 'import', 'other', ...from, ...words)
+    t.strictSame(await again('--witness', 'Ada'), failure(64, '--witness requires --ceremony'))
+    const empty = await file('empty.txt', '')
+    t.strictSame(await again('--ceremony', empty), failure(65, `--ceremony: ${empty} is empty`))
+    const missing = join(space.folder, 'missing.txt')
+    t.match(await again('--ceremony', missing), { code: 66, stderr: /: there is no such file/ })
+    const names = /--witness: expected at most 20 names of 1 to 200 characters/
+    for (const wrong of [[''], ['n'.repeat(201)], Array.from({ length: 21 }, () => 'n')]) {
+      const flags = wrong.flatMap((name) => ['--witness', name])
+      t.match(await again('--ceremony', path, ...flags), { code: 65, stderr: names })
+    }
+    t.notOk((await list(space)).some(({ keyId }) => keyId === 'other'))
+  },
+)
+
+void t.test('list shows groups and tags by the labels in force, and filters by them', async (t) => {
+  const space = await workspace(t)
+  for (const name of ['payroll-1', 'payroll-2', 'archive']) await key(space, 'create', name)
+  t.notOk((await list(space)).some((one) => 'groups' in one || 'tags' in one))
+  const labels = join(space.folder, 'labels.yaml')
+  await writeFile(
+    labels,
+    'demo/payroll-*: { groups: [gold], tags: { owner: finance } }\n' +
+      'demo/payroll-2: { groups: [old], tags: { purpose: a=b } }\n' +
+      'other/archive: { groups: [gold] }\n',
+  )
+  const reason = ['--reason', 'a test', '--yes', '--no-wait']
+  const put = await space.run('policy', 'put', labels, ...reason)
+  t.equal(put.code, 0, put.stderr)
+  const [archive, first, second] = await list(space)
+  t.notOk(archive && ('groups' in archive || 'tags' in archive))
+  t.match(first, { groups: ['gold'], tags: { owner: 'finance' } })
+  t.same(second?.groups, ['gold', 'old'])
+  t.same(second?.tags, { owner: 'finance', purpose: 'a=b' })
+  const idsOf = async (...words: readonly string[]) =>
+    (await list(space, ...words)).map(({ keyId }) => keyId)
+  t.same(await idsOf('--group', 'gold'), ['payroll-1', 'payroll-2'])
+  t.same(await idsOf('--group', 'gold', '--limit', '1', '--after', 'payroll-1'), ['payroll-2'])
+  t.same(await idsOf('--group', 'gone'), [])
+  t.same(await idsOf('--tag', 'purpose=a=b', '--tag', 'owner=finance'), ['payroll-2'])
+  t.same(await idsOf('--tag', 'purpose=a=b', '--tag', 'owner=other'), [])
+  t.same(await idsOf('--tag', 'constructor='), [])
+  t.match(await space.run('keys', 'list', '--tag', 'owner'), {
+    code: 64,
+    stderr: /--tag: expected NAME=VALUE, found owner/,
+  })
+  const { stdout } = await space.run('keys', 'list', '--wide')
+  t.match(stdout, /^KEY ID .* CREATED +GROUPS +TAGS$/m)
+  t.match(stdout, /^archive .*Z +- +-$/m)
+  t.match(stdout, /^payroll-2 .*Z +gold,old +owner=finance,purpose=a=b$/m)
+  t.notMatch((await space.run('keys', 'list', '--after', 'payroll-2')).stdout, 'GROUPS')
+})
 
 void t.test(
   'impossible changes are refused with their exit code, and change nothing',
@@ -152,17 +241,17 @@ void t.test(
       [['create', 'other', '--usage', 'sign'], 64, /--usage: expected/],
       [['create', 'other', '--key-store', 'nowhere'], 64, /no key store nowhere/],
       [['rotate', 'nobody'], 1, /nobody|no key/],
-      [['disable', 'nobody'], 1, /nobody|no key/],
-      [['enable', 'nobody'], 1, /nobody|no key/],
+      [['disable', 'nobody', '--yes'], 1, /nobody|no key/],
+      [['enable', 'nobody', '--yes'], 1, /nobody|no key/],
       [
         ['destroy-version', 'payroll', 'one', '--yes'],
         65,
-        'expected a version: a whole number from 1',
+        'expected a version number (a whole number from 1), found one',
       ],
       [
         ['destroy-version', 'payroll', '0', '--yes'],
         65,
-        'expected a version: a whole number from 1',
+        'expected a version number (a whole number from 1), found 0',
       ],
       [['destroy-version', 'payroll', '2', '--yes'], 1, /version/],
       [['destroy-version', 'payroll', '1', '--yes'], 1, /current/],
@@ -192,7 +281,7 @@ void t.test('each key store has its own keys', async (t) => {
   )
 })
 
-void t.test('list shows a page, and says how to go on', async (t) => {
+void t.test('list shows one page, and how to get the next', async (t) => {
   const space = await workspace(t)
   for (const name of ['c', 'a', 'e', 'b', 'd']) await key(space, 'create', name)
   const ids = async (...words: readonly string[]) =>

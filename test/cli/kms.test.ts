@@ -1,4 +1,4 @@
-/** Runs `latchkey kms` as a program between the real AWS SDK and a proxy in its own process. */
+/** Runs `latchkey kms` as a separate process between the real AWS SDK and a proxy. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -30,7 +30,7 @@ async function startDemo(t: Test) {
 async function startKms(t: Test, words: readonly string[], region = 'us-east-1') {
   const running = startLatchkey(t, words)
   const [, url = ''] = await running.shows(/AWS_ENDPOINT_URL_KMS=(\S+)/)
-  await running.shows(/Ctrl-C stops it/)
+  await running.shows(/Press Ctrl-C to stop/)
   const of = (name: string) =>
     new RegExp(`^export ${name}=(\\S+)$`, 'm').exec(running.stdout())?.[1]
   const client = (
@@ -49,7 +49,7 @@ async function startKms(t: Test, words: readonly string[], region = 'us-east-1')
   return { running, client }
 }
 
-void t.test('an application loses its key on purpose, and gets it back', async (t) => {
+void t.test('an application loses access to its key and gets it back', async (t) => {
   const { parent, configFile, demo } = await startDemo(t)
   const state = join(parent, 'kms.json')
   const trail = join(parent, 'trail.json')
@@ -89,7 +89,7 @@ void t.test('an application loses its key on purpose, and gets it back', async (
   )
 })
 
-void t.test('several callers, another region and another account', async (t) => {
+void t.test('several callers, a different region and a different account', async (t) => {
   const { parent, demo } = await startDemo(t)
   const callers = join(parent, 'callers.json')
   const [id, secret] = ['AKIAI44QH8DHBEXAMPLE', 'je7MtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY']
@@ -107,7 +107,7 @@ void t.test('several callers, another region and another account', async (t) => 
   })
 })
 
-void t.test('wrong flags and files are refused before anything listens', async (t) => {
+void t.test('invalid flags and files are rejected before anything is listening', async (t) => {
   const folder = await temporaryFolder(t)
   const file = join(folder, 'file.json')
   await writeFile(file, '[{"accessKeyId":"A"}]', { mode: 0o600 })
@@ -119,7 +119,7 @@ void t.test('wrong flags and files are refused before anything listens', async (
     [['--endpoint', 'http://localhost'], 64, /--endpoint: expected https:\/\/host:port/],
     [['--callers', file], 65, /\[0\]\.secretAccessKey: expected a string/],
     [['--callers', file, '--principal', 'x'], 64, /--callers cannot be combined/],
-    [['--state', file], 65, /is not a state of latchkey kms/],
+    [['--state', file], 65, /is not a state file of latchkey kms/],
   ] as const) {
     const ended = await latchkey(t, ['kms', ...words])
     t.equal(ended.code, code, words.join(' '))

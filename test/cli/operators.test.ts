@@ -1,4 +1,4 @@
-/** Runs `latchkey operators` and `admin tokens` both on the store and through an admin listener. */
+/** Tests `latchkey operators` and `admin tokens`, both on the store directly and through an admin listener. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -36,20 +36,20 @@ async function start(t: Test, config: Record<string, unknown> = {}, admin = {}) 
 }
 
 void t.test(
-  'an admin adds operators and gives them tokens; a revoked one ends at once',
+  'an admin adds operators and issues tokens; revoking takes effect at once',
   async (t) => {
     const { folder, by, createToken } = await start(t)
     const admin = by(token('admin'))
     t.match((await admin('operators', 'list')).stdout, 'no operators in the store')
-    const group = await admin('operators', 'group', 'night', '--role', 'operator')
+    const group = await admin('operators', 'group', '--yes', 'night', '--role', 'operator')
     t.equal(group.stdout, 'night: group, operator\n', group.stderr)
-    const added = await admin('operators', 'add', 'alice', '--groups', 'night')
+    const added = await admin('operators', 'add', '--yes', 'alice', '--groups', 'night')
     t.equal(added.stdout, 'alice: member of night\n', added.stderr)
     const { secret, id } = await createToken(admin, 'alice')
     const alice = by(secret)
     t.equal((await alice('kill', '--key-store', 'demo', ...WHY)).code, 0)
     t.match((await alice('status')).stdout, /by alice/)
-    t.match(await alice('operators', 'add', 'bob', '--role', 'admin'), { code: 1 })
+    t.match(await alice('operators', 'add', '--yes', 'bob', '--role', 'admin'), { code: 1 })
     t.match(
       (await admin('admin', 'tokens', 'list')).stdout,
       new RegExp(`^${id} +alice +ACTIVE`, 'm'),
@@ -61,7 +61,7 @@ void t.test(
     t.match((await alice('status')).stderr, 'a known client certificate or token is required')
 
     const file = join(folder, 'bob.token')
-    await admin('operators', 'add', 'bob', '--role', 'viewer', '--key-stores', 'demo')
+    await admin('operators', 'add', '--yes', 'bob', '--role', 'viewer', '--key-stores', 'demo')
     t.equal((await admin('admin', 'tokens', 'create', 'bob', '--output', file)).code, 0)
     const bob = by((await readFile(file, 'utf8')).trim())
     t.equal((await bob('status')).code, 0)
@@ -69,41 +69,42 @@ void t.test(
     t.equal((await admin('operators', 'remove', 'bob', '--yes')).code, 0)
     await eventually(async () => (await bob('status')).code === 1)
     t.equal((await admin('operators', 'remove', 'bob', '--yes')).code, 1)
-    t.equal((await admin('operators', 'add', 'x', '--role', 'root')).code, 65)
+    t.equal((await admin('operators', 'add', '--yes', 'x', '--role', 'root')).code, 65)
     t.equal(
-      (await admin('operators', 'add', 'x', '--role', 'admin', '--key-stores', 'typo')).code,
+      (await admin('operators', 'add', '--yes', 'x', '--role', 'admin', '--key-stores', 'typo'))
+        .code,
       65,
     )
   },
 )
 
 void t.test(
-  'two people: identities come from the store, and no admin makes the second one',
+  'two-person restore: identities come from the store, and an admin cannot invent a second one',
   async (t) => {
     const { by, local, createToken } = await start(t, { control: { restore: { people: 2 } } })
     for (const name of ['alice', 'bob']) {
-      t.equal((await local('operators', 'add', name, '--role', 'admin')).code, 0)
+      t.equal((await local('operators', 'add', '--yes', name, '--role', 'admin')).code, 0)
     }
     const alice = by((await createToken(local, 'alice')).secret)
     const bob = by((await createToken(local, 'bob')).secret)
-    t.match(await alice('operators', 'add', 'mallory', '--role', 'admin'), {
+    t.match(await alice('operators', 'add', '--yes', 'mallory', '--role', 'admin'), {
       code: 1,
-      stderr: /could make a second one/,
+      stderr: /could create an identity that acts as the second/,
     })
     t.equal((await alice('admin', 'tokens', 'create', 'bob')).code, 1, "somebody else's token")
     const again = by((await createToken(alice, 'alice')).secret)
     t.equal((await alice('kill', '--all', ...WHY)).code, 0)
     const asked = await alice('restore', '--all', ...WHY, '--yes')
     const [, id = ''] = /latchkey restore approve ([0-9a-f]+)/.exec(asked.stdout) ?? []
-    t.match((await again('restore', 'approve', id)).stderr, 'counts as the same person')
-    t.match((await bob('restore', 'approve', id)).stdout, /^restored/)
+    t.match((await again('restore', 'approve', id, '--yes')).stderr, 'counts as the same person')
+    t.match((await bob('restore', 'approve', id, '--yes')).stdout, /^restored/)
   },
 )
 
 void t.test('an admin listener needs no token in its configuration', async (t) => {
   const none = { tokens: undefined, clientCertificates: undefined }
   const { by, local, createToken } = await start(t, {}, none)
-  t.equal((await local('operators', 'add', 'alice', '--role', 'viewer')).code, 0)
+  t.equal((await local('operators', 'add', '--yes', 'alice', '--role', 'viewer')).code, 0)
   const { secret } = await createToken(local, 'alice')
   t.equal((await by(secret)('status')).code, 0)
   t.equal((await by('latchkey_wrong')('status')).code, 1)

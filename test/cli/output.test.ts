@@ -1,4 +1,4 @@
-/** Tests output formats, shell completion, and the flags --dry-run and --yes. */
+/** Tests output formats, shell completion, and the --dry-run and --yes flags. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
@@ -7,7 +7,7 @@ import t from 'tap'
 import { parse } from 'yaml'
 import { latchkeyHere, startLatchkey, temporaryFolder, workspace } from '../support/cli.ts'
 
-void t.test('-o selects the form; a command that has -o for itself keeps it', async (t) => {
+void t.test('-o selects the format, except in commands that define their own -o', async (t) => {
   const space = await workspace(t)
   await space.run('keys', 'create', 'one')
   const json = JSON.parse((await space.run('keys', 'list', '-o', 'json')).stdout) as unknown
@@ -32,7 +32,7 @@ void t.test('--dry-run changes nothing, --yes does, and both together are refuse
   t.equal((await space.run('restore', 'approve', 'abc', '--dry-run')).code, 65)
 })
 
-void t.test('bash completes commands of each depth, flags and files', async (t) => {
+void t.test('bash completes commands at every level, flags and files', async (t) => {
   const folder = await temporaryFolder(t)
   const { stdout } = await latchkeyHere(['completion', 'bash'])
   const script = join(folder, 'latchkey.bash')
@@ -52,7 +52,7 @@ void t.test('bash completes commands of each depth, flags and files', async (t) 
   t.equal((await latchkeyHere(['completion', 'tcsh'])).code, 65)
 })
 
-void t.test('the scripts for zsh and fish name every command', async (t) => {
+void t.test('the zsh and fish scripts list every command', async (t) => {
   const zsh = (await latchkeyHere(['completion', 'zsh'])).stdout
   t.match(zsh, /^#compdef latchkey\n/)
   t.match(zsh, "'admin tokens') names=(create list revoke)")

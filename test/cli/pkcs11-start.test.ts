@@ -1,4 +1,7 @@
-/** Tests unusable tokens, a binding that is not built, and a master key on a token. */
+/**
+ * Tests startup with an unusable token, with a native binding that has not been built, and with the master key on a
+ * token.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
@@ -13,43 +16,46 @@ import { workspaceOn } from '../support/pkcs11/workspace.ts'
 
 t.jobs = 1
 
-void t.test('incompatible settings end the start with one clear error and code 78', async (t) => {
-  const token = await createSoftHsm(t, ['xks', 'twice', 'twice'])
-  await createTokenKeys(t, token, [{ label: 'double' }, { label: 'double' }])
-  const { run, configure, folder } = await workspaceOn(t, token)
-  const notBuilt = join(folder, 'not-built.cjs')
-  await writeFile(notBuilt, 'process.dlopen = () => { throw new Error("no such file") }\n')
-  const pin = { file: token.pinFile }
-  const wrongPin = join(folder, 'wrong-pin')
-  const planted15 = randomBytes(15).toString('hex')
-  await writeFile(wrongPin, planted15, { mode: 0o600 })
-  const cases = [
-    [/no file|cannot be loaded/, { module: join(folder, 'none.so') }],
-    [/cannot be loaded as a PKCS#11 module/, { module: process.execPath }],
-    [/two tokens have label "twice"/, { tokens: [{ label: 'twice', pin }] }],
-    [/PIN_INCORRECT/, { tokens: [{ label: 'xks', pin: { file: wrongPin } }] }],
-    [
-      /pkcs11js, which calls PKCS#11 modules, cannot be loaded/,
-      {
-        environment: [...backendYaml(token).environment, `NODE_OPTIONS=--require=${notBuilt}`],
-      },
-    ],
-  ] as const
-  for (const [message, backend] of cases) {
-    await configure({ backend })
-    const { code, stderr, stdout } = await run('serve')
-    t.equal(code, 78, stderr)
-    t.match(stderr, message)
-    t.match(stderr, /^latchkey: error: .*\nlatchkey: hint: .*\n$/, 'one error, and what to do')
-    const leaks = [planted('the PIN', token.pin), planted('the wrong PIN', planted15)]
-    t.same(findLeaks(stderr + stdout, leaks), [])
-  }
-  await configure({})
-  t.match(await run('keys', 'rotate', 'double'), {
-    code: 78,
-    stderr: /2 keys of the token are named "double", with the ids/,
-  })
-})
+void t.test(
+  'with incompatible settings, startup fails with one clear error and code 78',
+  async (t) => {
+    const token = await createSoftHsm(t, ['xks', 'twice', 'twice'])
+    await createTokenKeys(t, token, [{ label: 'double' }, { label: 'double' }])
+    const { run, configure, folder } = await workspaceOn(t, token)
+    const notBuilt = join(folder, 'not-built.cjs')
+    await writeFile(notBuilt, 'process.dlopen = () => { throw new Error("no such file") }\n')
+    const pin = { file: token.pinFile }
+    const wrongPin = join(folder, 'wrong-pin')
+    const planted15 = randomBytes(15).toString('hex')
+    await writeFile(wrongPin, planted15, { mode: 0o600 })
+    const cases = [
+      [/no file|cannot be loaded/, { module: join(folder, 'none.so') }],
+      [/cannot be loaded as a PKCS#11 module/, { module: process.execPath }],
+      [/two tokens have label "twice"/, { tokens: [{ label: 'twice', pin }] }],
+      [/PIN_INCORRECT/, { tokens: [{ label: 'xks', pin: { file: wrongPin } }] }],
+      [
+        /pkcs11js, which calls PKCS#11 modules, cannot be loaded/,
+        {
+          environment: [...backendYaml(token).environment, `NODE_OPTIONS=--require=${notBuilt}`],
+        },
+      ],
+    ] as const
+    for (const [message, backend] of cases) {
+      await configure({ backend })
+      const { code, stderr, stdout } = await run('serve')
+      t.equal(code, 78, stderr)
+      t.match(stderr, message)
+      t.match(stderr, /^latchkey: error: .*\nlatchkey: hint: .*\n$/, 'one error, and what to do')
+      const leaks = [planted('the PIN', token.pin), planted('the wrong PIN', planted15)]
+      t.same(findLeaks(stderr + stdout, leaks), [])
+    }
+    await configure({})
+    t.match(await run('keys', 'rotate', 'double'), {
+      code: 78,
+      stderr: /2 keys on the token are named "double", with the ids/,
+    })
+  },
+)
 
 void t.test('without pkcs11js, software keys work', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'latchkey-no-pkcs11-'))
@@ -69,7 +75,7 @@ void t.test('without pkcs11js, software keys work', async (t) => {
   t.match(await latchkey(t, ['keys', 'create', 'k'], { cwd: folder, nodeFlags }), { code: 0 })
 })
 
-void t.test('the master key of the store can be on the token', async (t) => {
+void t.test("the store's master key can be on the token", async (t) => {
   const token = await createSoftHsm(t)
   const masterKey = { pkcs11: { backend: 'hsm' } }
   const { run, configure, folder } = await workspaceOn(t, token, {

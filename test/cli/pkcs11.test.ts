@@ -1,4 +1,4 @@
-/** Tests keys on a token from the command line, and the output of `pkcs11 probe`. */
+/** Tests the commands for keys on a token, and the output of `pkcs11 probe`. */
 // SPDX-License-Identifier: Apache-2.0
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ import { workspaceOn } from '../support/pkcs11/workspace.ts'
 
 t.jobs = 1
 
-void t.test('keys are made, listed, rotated and destroyed on the token', async (t) => {
+void t.test('keys are created, listed, rotated and destroyed on the token', async (t) => {
   const token = await createSoftHsm(t)
   const { run } = await workspaceOn(t, token)
   t.match(await run('keys', 'create', 'payroll', '--backend', 'hsm'), { code: 0 })
@@ -32,11 +32,11 @@ void t.test('keys are made, listed, rotated and destroyed on the token', async (
   t.equal((listed as unknown[]).length, 2, 'and not the key for health checks')
   t.match(await run('keys', 'destroy-version', 'payroll', '2', '--yes'), { code: 1 }, 'the current')
   t.match(await run('keys', 'destroy-version', 'payroll', '1', '--yes'), { code: 0 })
-  t.match(await run('keys', 'disable', 'payroll'), { code: 0, stdout: /DISABLED/ })
+  t.match(await run('keys', 'disable', 'payroll', '--yes'), { code: 0, stdout: /DISABLED/ })
   t.match(await run('keys', 'list'), { stdout: /payroll +DISABLED +encrypt,decrypt +2:CURRENT/ })
 })
 
-void t.test('by CKA_ID, the key id is its hexadecimal form', async (t) => {
+void t.test('with CKA_ID, the key id is its hexadecimal form', async (t) => {
   const token = await createSoftHsm(t)
   const { run } = await workspaceOn(t, token, { backend: { keys: { by: 'id' } } })
   t.match(await run('keys', 'create', 'c0ffee'), { code: 0 })
@@ -68,7 +68,7 @@ void t.test('probe shows tokens, keys and the iv that works, but no PIN', async 
 const CKM_AES_CBC = 0x1082
 const CKM_AES_GCM = 0x1087
 
-void t.test('keys are judged as they would be served', async (t) => {
+void t.test('keys are checked as a server would check them', async (t) => {
   const token = await createSoftHsm(t, ['Zürich HSM'])
   await createTokenKeys(t, token, [
     ...['good', 'twice', 'twice'].map((label, i) => ({ label, id: `0${String(i)}` })),
@@ -89,12 +89,12 @@ void t.test('keys are judged as they would be served', async (t) => {
     t.match(stdout, new RegExp(`^${keyId} +${status} `, 'm'))
   t.match(stdout, /^cbc: the key "cbc" does not allow AES-GCM/m)
   t.match(stdout, /^short: the key "short" is not an AES-256 key$/m)
-  t.match(stdout, /^twice: 2 keys of the token are named "twice", with the ids 01, 02$/m)
+  t.match(stdout, /^twice: 2 keys on the token are named "twice", with the ids 01, 02$/m)
   const listed = JSON.parse((await run('keys', 'list', '--json')).stdout) as unknown
   t.match(listed, [{ keyId: 'cbc', problem: { kind: 'UNUSABLE' } }])
 })
 
-void t.test('a kill of a key that was made on the token has no warning', async (t) => {
+void t.test('killing a key that was created on the token prints no warning', async (t) => {
   const token = await createSoftHsm(t)
   const { run } = await workspaceOn(t, token)
   t.match(await run('keys', 'create', 'payroll'), { code: 0 })
@@ -107,7 +107,7 @@ void t.test('the master key moves from a file to a token and back', async (t) =>
   const token = await createSoftHsm(t)
   const { run, configure, folder } = await workspaceOn(t, token)
   t.match(await run('store', 'rekey'), { code: 64, stderr: /expected one of --new-master-key/ })
-  const onto = ['store', 'rekey', '--new-token-key', 'latchkey wrapping']
+  const onto = ['store', 'rekey', '--yes', '--new-token-key', 'latchkey wrapping']
   t.match(await run(...onto, '--backend', 'none'), { code: 64, stderr: /expected one of: hsm/ })
   t.match(await run('store', 'rekey', '--new-token-key', 'payroll'), { code: 65 })
   const moved = await run(...onto)
@@ -117,7 +117,7 @@ void t.test('the master key moves from a file to a token and back', async (t) =>
   await configure({ masterKey: { pkcs11: { backend: 'hsm', label: 'latchkey wrapping' } } })
   t.match(await run('status'), { code: 0 })
   t.match(await run('keys', 'create', 'payroll'), { code: 0 })
-  t.match(await run('store', 'rekey', '--new-master-key', 'second.key'), { code: 0 })
+  t.match(await run('store', 'rekey', '--yes', '--new-master-key', 'second.key'), { code: 0 })
   t.not((await run('status')).code, 0)
   await configure({ masterKey: { file: 'second.key' } })
   t.match(await run('keys', 'list'), { code: 0, stdout: /payroll +ENABLED/ })

@@ -1,4 +1,4 @@
-/** Tests `latchkey policy …`, from a first suggestion to policies in force and back. */
+/** Tests `latchkey policy …`, from the first suggestion to enforcing policies and removing them. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -22,71 +22,74 @@ async function file(space: Workspace, name: string, text: string): Promise<strin
   return path
 }
 
-void t.test('put shows whom it would refuse, and changes nothing without --yes', async (t) => {
-  const space = await workspace(t)
-  await recordUsage(space, ALICE)
-  const path = await file(space, 'main.cedar', only('arn:aws:iam::111122223333:user/bob'))
-  const shown = await space.run('policy', 'put', path, '--reason', 'a test')
-  t.equal(shown.code, 0)
-  t.match(
-    shown.stdout,
-    /^would put main\nof 4 requests of the last seven days, it would refuse 4 that were answered.*\nAdd --yes to do it\.\n$/,
-  )
-  t.match((await space.run('policy', 'list')).stdout, /^no policies/)
+void t.test(
+  'put shows which callers it would refuse, and changes nothing without --yes',
+  async (t) => {
+    const space = await workspace(t)
+    await recordUsage(space, ALICE)
+    const path = await file(space, 'main.cedar', only('arn:aws:iam::111122223333:user/bob'))
+    const shown = await space.run('policy', 'put', path, '--reason', 'a test')
+    t.equal(shown.code, 0)
+    t.match(
+      shown.stdout,
+      /^would put main\nof 4 requests in the last seven days, the change would refuse 4 that succeeded.*\nAdd --yes to do it\.\n$/,
+    )
+    t.match((await space.run('policy', 'list')).stdout, /^no policies/)
 
-  const done = await space.run('policy', 'put', path, ...WHY)
-  t.match(done, {
-    code: 0,
-    stdout: /^in force after \d+ ms on 0 of 0 instances: revision 1, epoch \d+: put main\n$/,
-  })
-  t.match(
-    (await space.run('policy', 'list')).stdout,
-    /^revision 1\nNAME +STATE +IN SHADOW +POLICIES\nmain +in force +- +only\n$/,
-  )
-  t.match(await space.run('policy', 'put', path, ...WHY), {
-    code: 1,
-    stderr: /the policies already have this content/,
-  })
-  t.match(await space.run('policy', 'put', path, '--yes'), {
-    code: 64,
-    stderr: /--reason is missing/,
-  })
+    const done = await space.run('policy', 'put', path, ...WHY)
+    t.match(done, {
+      code: 0,
+      stdout: /^in force after \d+ ms on 0 of 0 instances: revision 1, epoch \d+: put main\n$/,
+    })
+    t.match(
+      (await space.run('policy', 'list')).stdout,
+      /^revision 1\nNAME +STATE +IN SHADOW +POLICIES\nmain +in force +- +only\n$/,
+    )
+    t.match(await space.run('policy', 'put', path, ...WHY), {
+      code: 1,
+      stderr: /the policies already have this content/,
+    })
+    t.match(await space.run('policy', 'put', path, '--yes'), {
+      code: 64,
+      stderr: /--reason is missing/,
+    })
 
-  await file(space, 'main.cedar', only(ALICE))
-  t.match(await space.json('policy', 'put', path, '--shadow', ...WHY), {
-    revision: 2,
-    state: 'in force',
-    changes: [{ name: 'main', mode: 'shadow' }],
-  })
-  t.match(
-    (await space.run('policy', 'simulate')).stdout,
-    /of 4 requests, 4 that were answered would be refused\n\nPRINCIPAL.*\narn:aws:iam::111122223333:user\/alice +- +demo\/key-1 +Decrypt +4 .*POLICY_DEFAULT/,
-  )
-  t.match(await space.json('policy', 'simulate', '--shadow'), { requests: 4, wouldBeRefused: 0 })
-  t.match(await space.run('policy', 'promote', ...WHY), { code: 0 })
-  t.equal((await space.run('policy', 'get', 'main')).stdout, only(ALICE))
-  t.match((await space.run('policy', 'get', 'main', '--revision', '1')).stdout, /user\/bob/)
-  t.match(await space.run('policy', 'rollback', '1', ...WHY, '--no-wait'), {
-    code: 0,
-    stdout: /^written: revision 4, .* go back to revision 1: put main\n$/,
-  })
-  t.match(await space.run('policy', 'rollback', '17', ...WHY), {
-    code: 65,
-    stderr: /there is no revision 17/,
-  })
-  t.match(
-    (await space.run('policy', 'history')).stdout,
-    /^REVISION .*\n4 .* rollback .*\n3 .* promote .*\n2 .* put .*main \(shadow\).*\n1 /,
-  )
-  t.match(await space.run('policy', 'delete', 'main', ...WHY), { code: 0 })
-  t.match(await space.run('policy', 'get', 'main'), {
-    code: 65,
-    stderr: /there is no document main/,
-  })
-})
+    await file(space, 'main.cedar', only(ALICE))
+    t.match(await space.json('policy', 'put', path, '--shadow', ...WHY), {
+      revision: 2,
+      state: 'in force',
+      changes: [{ name: 'main', mode: 'shadow' }],
+    })
+    t.match(
+      (await space.run('policy', 'simulate')).stdout,
+      /of 4 requests, 4 that succeeded would be refused\n\nPRINCIPAL.*\narn:aws:iam::111122223333:user\/alice +- +demo\/key-1 +Decrypt +4 .*POLICY_DEFAULT/,
+    )
+    t.match(await space.json('policy', 'simulate', '--shadow'), { requests: 4, wouldBeRefused: 0 })
+    t.match(await space.run('policy', 'promote', ...WHY), { code: 0 })
+    t.equal((await space.run('policy', 'get', 'main')).stdout, only(ALICE))
+    t.match((await space.run('policy', 'get', 'main', '--revision', '1')).stdout, /user\/bob/)
+    t.match(await space.run('policy', 'rollback', '1', ...WHY, '--no-wait'), {
+      code: 0,
+      stdout: /^written: revision 4, .* go back to revision 1: put main\n$/,
+    })
+    t.match(await space.run('policy', 'rollback', '17', ...WHY), {
+      code: 65,
+      stderr: /there is no revision 17/,
+    })
+    t.match(
+      (await space.run('policy', 'history')).stdout,
+      /^REVISION .*\n4 .* rollback .*\n3 .* promote .*\n2 .* put .*main \(shadow\).*\n1 /,
+    )
+    t.match(await space.run('policy', 'delete', 'main', ...WHY), { code: 0 })
+    t.match(await space.run('policy', 'get', 'main'), {
+      code: 65,
+      stderr: /there is no document main/,
+    })
+  },
+)
 
 void t.test(
-  'policies that are not valid are refused as a whole, each fault with its place',
+  'invalid policies are rejected as a whole, and each error has a location',
   async (t) => {
     const space = await workspace(t)
     const folder = join(space.folder, 'policies')
@@ -118,11 +121,11 @@ void t.test(
   },
 )
 
-void t.test('suggest, and what it suggests, put', async (t) => {
+void t.test('suggest, then put the suggestion', async (t) => {
   const space = await workspace(t)
   t.match(await space.run('policy', 'suggest'), {
     code: 65,
-    stderr: /no answered request is recorded/,
+    stderr: /no successful request is recorded/,
   })
   await recordUsage(space, ALICE)
   const { code, stdout } = await space.run('policy', 'suggest', '--since', '1d')

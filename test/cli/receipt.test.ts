@@ -1,4 +1,4 @@
-/** Tests receipts and drills on the command line, and the token that `admin token` creates. */
+/** Tests receipts and drills on the command line, and the token created by `admin token`. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { readFile, stat, writeFile } from 'node:fs/promises'
@@ -8,7 +8,7 @@ import type { Receipt } from '../../src/killswitch/receipt/receipt.ts'
 import type { Signed } from '../../src/core/signature.ts'
 import { workspace } from '../support/cli.ts'
 
-void t.test('a kill beside a running server leaves a receipt that anyone can verify', async (t) => {
+void t.test('a kill with a running server produces a receipt that anyone can verify', async (t) => {
   const space = await workspace(t)
   await space.serve()
   const killed = (await space.json('kill', '--all', '--reason', 'x', '--operator', 'alice')) as {
@@ -42,7 +42,7 @@ void t.test('a kill beside a running server leaves a receipt that anyone can ver
   t.match(await space.run('receipt', 'show', 'abc'), { code: 65 })
 })
 
-void t.test('without a server a kill is complete at once, and its receipt says so', async (t) => {
+void t.test('without a server, a kill completes immediately, as its receipt states', async (t) => {
   const space = await workspace(t)
   await space.run('kill', '--all', '--reason', 'x')
   t.match(await space.json('receipt', 'list'), [
@@ -51,7 +51,7 @@ void t.test('without a server a kill is complete at once, and its receipt says s
   t.match(await space.run('drill'), { code: 0, stdout: /no instance is running/ })
 })
 
-void t.test('a drill says how long each step took', async (t) => {
+void t.test('a drill reports how long each step took', async (t) => {
   const space = await workspace(t)
   await space.serve()
   t.match(await space.run('drill'), {
@@ -60,30 +60,33 @@ void t.test('a drill says how long each step took', async (t) => {
   })
 })
 
-void t.test('a token is shown once, or written for its owner only', async (t) => {
-  const space = await workspace(t)
-  const made = (await space.json('admin', 'token', '--name', 'p', '--role', 'viewer')) as {
-    readonly token: string
-    readonly sha256: string
-  }
-  t.match(made.token, /^latchkey_[\w-]{43}$/)
-  t.equal(made.sha256, createHash('sha256').update(made.token).digest('hex'))
-  const file = join(space.folder, 'a.token')
-  const written = await space.run(
-    'admin',
-    'token',
-    '--name',
-    'p',
-    '--role',
-    'admin',
-    '--output',
-    file,
-  )
-  t.equal(written.code, 0)
-  const token = (await readFile(file, 'utf8')).trim()
-  t.notMatch(written.stdout, token)
-  t.match(written.stdout, createHash('sha256').update(token).digest('hex'))
-  t.equal((await stat(file)).mode & 0o777, 0o600)
-  t.match(await space.run('admin', 'token', '--name', 'p', '--role', 'root'), { code: 65 })
-  t.match(await space.run('admin', 'token'), { code: 64 })
-})
+void t.test(
+  'a token is shown once, or written to a file that only its owner can read',
+  async (t) => {
+    const space = await workspace(t)
+    const made = (await space.json('admin', 'token', '--name', 'p', '--role', 'viewer')) as {
+      readonly token: string
+      readonly sha256: string
+    }
+    t.match(made.token, /^latchkey_[\w-]{43}$/)
+    t.equal(made.sha256, createHash('sha256').update(made.token).digest('hex'))
+    const file = join(space.folder, 'a.token')
+    const written = await space.run(
+      'admin',
+      'token',
+      '--name',
+      'p',
+      '--role',
+      'admin',
+      '--output',
+      file,
+    )
+    t.equal(written.code, 0)
+    const token = (await readFile(file, 'utf8')).trim()
+    t.notMatch(written.stdout, token)
+    t.match(written.stdout, createHash('sha256').update(token).digest('hex'))
+    t.equal((await stat(file)).mode & 0o777, 0o600)
+    t.match(await space.run('admin', 'token', '--name', 'p', '--role', 'root'), { code: 65 })
+    t.match(await space.run('admin', 'token'), { code: 64 })
+  },
+)

@@ -1,6 +1,6 @@
 /**
- * Tests that `kill --rehearse` predicts what `kill` does without doing it, and that `exposure`
- * lists what a kill cannot reach.
+ * Tests that `kill --rehearse` predicts a kill without executing it, and that `exposure` lists what a kill cannot
+ * reach.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
@@ -14,7 +14,7 @@ import { call, decryptBody, encryptBody, requestMetadata } from '../support/wire
 
 const BOB = 'arn:aws:sts::444455556666:assumed-role/Worker/i-1'
 
-/** Callers that differ in every property that a switch can match. */
+/** Callers that differ in every property a switch can match. */
 const CALLERS: readonly Record<string, unknown>[] = [
   {},
   { awsPrincipalArn: BOB, kmsViaService: 'ebs' },
@@ -56,7 +56,7 @@ async function json<T>(server: TestServer, ...words: readonly string[]): Promise
   return JSON.parse(stdout) as T
 }
 
-/** Waits until all requests have been written to the store. */
+/** Waits until all requests have been recorded in the store. */
 async function settled(server: TestServer, requests: number, ...scope: readonly string[]) {
   let found: Found | undefined
   await eventually(async () => {
@@ -67,7 +67,7 @@ async function settled(server: TestServer, requests: number, ...scope: readonly 
   return found
 }
 
-/** Each scope with the number of callers that it matches. */
+/** Each scope, and the number of callers it matches. */
 const SCOPES: readonly (readonly [readonly string[], number])[] = [
   [['--all'], 4],
   [['--key-store', 'demo'], 4],
@@ -80,7 +80,9 @@ const SCOPES: readonly (readonly [readonly string[], number])[] = [
   [['--via-service', 'ebs', '--vpc', 'vpc-2'], 1],
   [['--via-service', 'rds'], 0],
 ]
-/** Only these are also killed for real, because each takes a while. */
+/**
+ * Indices of the scopes that are also killed for real. The others are only rehearsed, because each kill takes a while.
+ */
 const DONE = [2, 3, 5, 8]
 
 void t.test('a kill of any scope refuses what its rehearsal predicted', async (t) => {
@@ -128,7 +130,7 @@ void t.test(
   },
 )
 
-void t.test('a window of the past has only what was asked in it', async (t) => {
+void t.test('a past time window includes only the requests within it', async (t) => {
   const { server, askAll } = await startRecorded(t)
   await askAll()
   await settled(server, 5, '--all')
@@ -138,7 +140,7 @@ void t.test('a window of the past has only what was asked in it', async (t) => {
   t.match(days, { requests: 5, period: { spanMs: 3_600_000 } })
 })
 
-void t.test('with --watch it says what is asked from now on', async (t) => {
+void t.test('with --watch, it reports new requests', async (t) => {
   const { server, askAll } = await startRecorded(t)
   const words = ['kill', '--rehearse', '--watch', '--account', '444455556666', '--json']
   const watching = startLatchkey(t, [...words, '--config', server.configFile])
@@ -171,7 +173,7 @@ interface Exposures {
   }[]
 }
 
-void t.test('after a kill, exposure says who holds data keys, and until when', async (t) => {
+void t.test('after a kill, exposure reports who holds data keys, and until when', async (t) => {
   const { server, askAll } = await startRecorded(t)
   await askAll()
   await settled(server, 5, '--all')
@@ -200,7 +202,7 @@ void t.test('after a kill, exposure says who holds data keys, and until when', a
   t.match(stderr, 'no switch none is in force')
 })
 
-void t.test('status, exposure and the log warn about a kill of six days', async (t) => {
+void t.test('status, exposure and the log warn about a kill that is six days old', async (t) => {
   const server = await startTestServer(t, { stopped: true })
   const clock = new FakeClock(Date.now() - 6 * 86_400_000)
   const store = await openStore({ ...(await toStoreOptions(server.config)), clock })
@@ -216,12 +218,14 @@ void t.test('status, exposure and the log warn about a kill of six days', async 
   }
   await server.start()
   const lines = await server.stopAndReadLog()
-  const warnings = lines.filter(({ msg }) => String(msg).startsWith('a kill approaches seven days'))
+  const warnings = lines.filter(({ msg }) =>
+    String(msg).startsWith('a kill is approaching seven days'),
+  )
   t.match(warnings, [{ level: 40, scope: 'key demo/test-key' }])
   t.equal(warnings.length, 1)
 })
 
-void t.test('a kill of an unknown key is carried out with a warning', async (t) => {
+void t.test('killing an unknown key succeeds with a warning', async (t) => {
   const { server } = await startRecorded(t)
   const kill = (key: string, ...more: readonly string[]) =>
     run(server, 'kill', '--key', key, '--reason', 'r', ...more)

@@ -1,6 +1,6 @@
 /**
- * Tests that SIGHUP applies the settings that a running server can change, and reports those that
- * need a restart.
+ * Tests that SIGHUP applies the settings that can change while the server runs, and reports those that require a
+ * restart.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
@@ -10,7 +10,7 @@ import t, { type Test } from 'tap'
 import { parse, stringify } from 'yaml'
 import { type Workspace, workspace } from '../support/cli.ts'
 import { testPki } from '../support/pki.ts'
-import { eventually } from '../support/server.ts'
+import { PATIENT_CONTROL, eventually } from '../support/server.ts'
 
 const pki = await testPki()
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
@@ -57,6 +57,7 @@ async function startWith(t: Test, workers: number) {
   const space = await workspace(t, {
     settings: {
       workers,
+      control: PATIENT_CONTROL,
       admin: {
         port: 0,
         tls: { certificate: pki.certificateFile, privateKey: pki.privateKeyFile },
@@ -69,7 +70,7 @@ async function startWith(t: Test, workers: number) {
   const admin = (JSON.parse(line) as { port: number }).port
   return {
     ...{ space, running, admin },
-    /** Reports whether a path belongs to a key store. */
+    /** Returns whether this prefix belongs to a key store. */
     async serves(prefix: string) {
       const { body } = await get(port, `${prefix}/kms/xks/v1/health`)
       return !body.includes('InvalidUriPathException')
@@ -112,10 +113,10 @@ for (const workers of [1, 2]) {
       config.limits = { requestDeadline: '20s' }
     })
     running.process.kill('SIGHUP')
-    // A change of the log level is not logged, so the test observes its effect.
-    await eventually(async () => serves('/third'), 20_000)
-    t.equal(await serves('/second'), false)
-    t.equal(await serves('/demo'), false)
+    // A log level change logs nothing, so wait until another change from the same reload has taken effect.
+    await eventually(async () => serves('/third'))
+    // Each worker applies the configuration for itself.
+    await eventually(async () => !(await serves('/second')) && !(await serves('/demo')))
     await edit(space, (config) => {
       config.keyStores = []
     })

@@ -1,6 +1,6 @@
 /**
- * Runs the commands of operators against an admin listener, from a folder without a configuration or a
- * master key: the run-book for an emergency at night, with a token, with a certificate, and with contexts.
+ * Runs operator commands, including the emergency run-book, against an admin listener from a folder without a
+ * configuration or master key: with a token, with a client certificate, and with contexts.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, stat, writeFile } from 'node:fs/promises'
@@ -26,8 +26,8 @@ async function start(t: Test, config: Record<string, unknown> = {}) {
 
 const json = ({ stdout }: Ended) => JSON.parse(stdout) as Record<string, unknown>
 
-void t.test('the run-book of the night, without the master key', async (t) => {
-  // With the warnings of a store that has no backup.
+void t.test('the emergency run-book, without the master key', async (t) => {
+  // This store keeps the default warnings, including the one about a missing backup.
   const store = { path: 'latchkey.db', masterKey: { file: 'master.key' }, pollInterval: '50ms' }
   const { server, folder, as, local } = await start(t, { store })
   const client = server.client()
@@ -36,7 +36,11 @@ void t.test('the run-book of the night, without the master key', async (t) => {
   const operator = as('operator')
 
   const before = await operator(['status', '--json'])
-  t.match(json(before), { switches: [], instances: [{}], storeWarnings: [/^there is no backup/] })
+  t.match(json(before), {
+    switches: [],
+    instances: [{}],
+    storeWarnings: [/^latchkey store backup has not made a backup/],
+  })
   const killed = await operator(['kill', '--key-store', 'demo', ...REASON])
   t.equal(killed.code, 0, killed.stderr)
   t.match(killed.stdout, /^revoked key store demo after \d+ ms\nINSTANCE/)
@@ -73,7 +77,7 @@ void t.test('the run-book of the night, without the master key', async (t) => {
   t.equal(restored.code, 0, restored.stderr)
 })
 
-void t.test('output and exit codes are those of the same command on the store', async (t) => {
+void t.test('output and exit codes are the same as for the command on the store', async (t) => {
   const { as, local } = await start(t)
   const admin = as('admin')
   for (const words of [
@@ -81,7 +85,7 @@ void t.test('output and exit codes are those of the same command on the store', 
     ['receipt', 'list'],
     ['receipt', 'key', '--json'],
     ['restore', '--key-store', 'demo', ...REASON, '--yes'],
-    ['restore', 'approve', 'abc'],
+    ['restore', 'approve', 'abc', '--yes'],
     ['restore', 'withdraw', 'abc', ...REASON],
     ['exposure', '--switch', 'abc'],
     ['kill', '--key-store', 'typo', ...REASON],
@@ -97,7 +101,7 @@ void t.test('output and exit codes are those of the same command on the store', 
   }
 })
 
-void t.test('rehearsal, drill, and a dead man’s switch from start to end', async (t) => {
+void t.test('rehearsal, drill, and a dead man’s switch from start to finish', async (t) => {
   const { as } = await start(t)
   const admin = as('admin')
   const rehearsed = await admin(['kill', '--rehearse', '--all'])
@@ -122,7 +126,7 @@ void t.test('a restore by two people, through two tokens', async (t) => {
   const asked = await admin(['restore', '--all', ...REASON, '--yes'])
   const [, id = ''] = /latchkey restore approve ([0-9a-f]+)/.exec(asked.stdout) ?? []
   t.not(id, '')
-  const same = await admin(['restore', 'approve', id])
+  const same = await admin(['restore', 'approve', id, '--yes'])
   t.equal(same.code, 1)
   const alice = await pki.issue('remote-alice', { commonName: 'alice', usage: 'client' })
   const environment = {
@@ -130,7 +134,10 @@ void t.test('a restore by two people, through two tokens', async (t) => {
     LATCHKEY_CLIENT_CERT: alice.certificateFile,
     LATCHKEY_CLIENT_KEY: alice.privateKeyFile,
   }
-  const approved = await latchkey(t, ['restore', 'approve', id], { cwd: folder, environment })
+  const approved = await latchkey(t, ['restore', 'approve', id, '--yes'], {
+    cwd: folder,
+    environment,
+  })
   t.match(approved.stdout, /^restored, at epoch/, approved.stderr)
 })
 
@@ -156,7 +163,7 @@ void t.test('a context names the listener, and never holds the token', async (t)
   t.match((await run('context', 'remove', 'lab')).stdout, 'removed lab; in use: local')
 })
 
-void t.test('an address that cannot be used is named, with what to do', async (t) => {
+void t.test('an unusable address is reported, with a hint', async (t) => {
   const { base, folder, as } = await start(t)
   const status = (more: Record<string, string>) =>
     latchkey(t, ['status'], {
@@ -165,10 +172,10 @@ void t.test('an address that cannot be used is named, with what to do', async (t
     })
   const closed = await status({ LATCHKEY_ADDR: 'https://localhost:1' })
   t.equal(closed.code, 69)
-  t.match(closed.stderr, /https:\/\/localhost:1 cannot be called: ECONNREFUSED/)
+  t.match(closed.stderr, /cannot reach https:\/\/localhost:1: ECONNREFUSED/)
   const untrusted = await status({ LATCHKEY_CACERT: '' })
   t.equal(untrusted.code, 69)
-  t.match(untrusted.stderr, /cannot be called: .*CERT/)
+  t.match(untrusted.stderr, /cannot reach .*CERT/)
   const plain = await status({ LATCHKEY_ADDR: 'http://192.0.2.1:8444' })
   t.equal(plain.code, 65)
   t.match(plain.stderr, 'plain HTTP is for loopback only')

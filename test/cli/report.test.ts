@@ -1,6 +1,4 @@
-/**
- * Runs `latchkey report` as a program: on the demo that it starts itself, and on a running server.
- */
+/** Runs `latchkey report` against a demo that it starts itself, and against a running server. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -32,7 +30,8 @@ void t.test('reports on a demo in all four ways, with times by stage', async (t)
   t.ok(median('in-process') < median('kept') && median('kept') < median('new'))
   t.same(data.stages.map(({ operation }) => operation).sort(), ['Decrypt', 'Encrypt'])
   for (const { stagesMs, totalMs } of data.stages) t.ok('auth' in stagesMs && totalMs > 0)
-  t.equal(data.rates[0]?.rate, 125)
+  // A slow machine adds lower rates.
+  t.ok(data.rates.some(({ rate }) => rate === 125))
   t.equal(data.links.length, 4)
   t.match(await readFile(join(cwd, 'report.html'), 'utf8'), /^<!doctype html>/)
 })

@@ -1,6 +1,6 @@
 /**
- * Tests PostgreSQL with two roles: one owns the tables and is used by `init` only, the other one serves
- * and cannot change the schema.
+ * Tests PostgreSQL with two roles: the owner of the tables, which only `init` uses, and a serving role that cannot
+ * change the schema.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
@@ -17,7 +17,7 @@ const SERVER = 'latchkey-serve'
 const server = await startPostgres(t)
 await server.query(`CREATE ROLE ${OWNER} LOGIN CREATEROLE PASSWORD 'of the owner'`)
 
-/** Returns a workspace without a store, on a database that the owner owns. */
+/** Returns a workspace without a store. The owner role owns its database. */
 async function prepare(t: Test, name: string, user = SERVER) {
   await server.query(`CREATE DATABASE ${name} OWNER ${OWNER}`)
   const { host, port } = server.target
@@ -54,7 +54,7 @@ async function statements(
 }
 
 void t.test(
-  'the role that serves does all that Latchkey does, and cannot plant anything',
+  'the serving role can do everything Latchkey needs, and cannot plant anything',
   async (t) => {
     const { w, init, asOwner } = await prepare(t, 'two_roles')
     const alone = await w.run(...init)
@@ -103,7 +103,7 @@ void t.test(
 )
 
 void t.test(
-  'init repeats what the owner has to do, and refuses roles that gain nothing',
+  'init prints what the owner has to do, and rejects roles without a benefit',
   async (t) => {
     const { w, init, asOwner } = await prepare(t, 'again')
     t.match(await w.run(...init, ...asOwner), { code: 0 })

@@ -1,17 +1,11 @@
-/**
- * Tests what a command loads before it does anything, because starting the process takes most of a
- * command's time.
- */
+/** Tests which packages a command loads at startup, because startup takes most of a command's run time. */
 // SPDX-License-Identifier: Apache-2.0
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { latchkey, temporaryFolder } from '../support/cli.ts'
 
-/**
- * Returns the packages of which a script ran, according to the coverage that V8 writes when a
- * process ends.
- */
+/** Returns the packages whose code ran, according to the V8 coverage written at process exit. */
 async function packagesOf(t: Test, ...words: readonly string[]): Promise<readonly string[]> {
   const folder = await temporaryFolder(t)
   await latchkey(t, words, { environment: { NODE_V8_COVERAGE: folder } })

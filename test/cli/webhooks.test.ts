@@ -1,4 +1,4 @@
-/** Tests `latchkey webhooks test` against every kind of receiver, and what `config check` reports. */
+/** Tests `latchkey webhooks test` with every kind of receiver, and the webhook problems that `config check` reports. */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -21,7 +21,7 @@ interface Entry {
   readonly to: Readonly<Record<string, object>>
 }
 
-void t.test('each kind of receiver gets what it takes', async (t) => {
+void t.test('each kind of receiver gets messages in its own format', async (t) => {
   const [generic, slack, sns] = [
     await startReceiver(t),
     await startReceiver(t, { isPlain: true }),
@@ -63,7 +63,7 @@ void t.test('each kind of receiver gets what it takes', async (t) => {
   })
   t.match(generic.messages(), [{ type: 'test', data: { operator: 'R & D <ops>' } }])
   t.equal(slack.received[0]?.path, '/services/T0/B0')
-  t.match(slack.messages(), [{ text: /^A test of this webhook.* by R &amp; D &lt;ops&gt;\n/ }])
+  t.match(slack.messages(), [{ text: /^Test of this webhook.* by R &amp; D &lt;ops&gt;\n/ }])
 
   const [published] = sns.received
   const { headers = {}, body = '', path: target = '' } = published ?? {}
@@ -71,7 +71,7 @@ void t.test('each kind of receiver gets what it takes', async (t) => {
   t.match(fields, {
     Action: 'Publish',
     TopicArn: TOPIC,
-    Subject: /^Latchkey: A test/,
+    Subject: /^Latchkey: Test of/,
     MessageGroupId: 'latchkey',
     MessageDeduplicationId: (done as { id: string }).id,
     Message: /"type":"test"/,
@@ -91,11 +91,11 @@ void t.test('each kind of receiver gets what it takes', async (t) => {
   slack.answer(404)
   const failed = await run('webhooks', 'test', '--webhook', 'chat')
   t.equal(failed.code, 1)
-  t.match(failed.stdout, /chat +slack +the receiver answered 404: not now/)
+  t.match(failed.stdout, /chat +slack +the receiver responded with status 404: not now/)
   t.equal((await run('webhooks', 'test', '--webhook', 'nobody')).code, 65)
 })
 
-void t.test('a configuration names faults of webhooks', async (t) => {
+void t.test('configuration errors in webhooks are reported', async (t) => {
   const { faults } = await configFolder(t)
   const key = 'key: { env: K }'
   const entries = [
@@ -125,5 +125,5 @@ void t.test('a configuration names faults of webhooks', async (t) => {
   const { code, stderr } = await run('config', 'check')
   t.equal(code, 78)
   t.match(stderr, /webhooks\[0\]\.to: .*none\.pem/)
-  t.match(stderr, /webhooks\[1\]\.to: .*not 24 to 64 bytes in Base64; openssl rand/)
+  t.match(stderr, /webhooks\[1\]\.to: .*expected a key of 24 to 64 bytes in Base64; openssl rand/)
 })

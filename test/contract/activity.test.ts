@@ -1,6 +1,6 @@
 /**
- * Tests stored activity on both engines: concurrent writers add up, minutes are merged into hours,
- * and old rows are removed.
+ * Tests stored usage counters on both engines: concurrent writes add up, minutes are merged into hours, and old rows
+ * are deleted.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
@@ -48,7 +48,6 @@ async function write(database: Database, ...requests: readonly CountedRequest[])
 t.setTimeout(300_000)
 const server = await startPostgres(t)
 
-/** Each test gets an empty database. */
 const ENGINES: Readonly<Record<string, (t: Test) => Promise<Database>>> = {
   SQLite: async (t) => (await (await storeFolder(t)).open()).database,
   PostgreSQL: async (t) => {
@@ -66,7 +65,7 @@ for (const [engine, open] of Object.entries(ENGINES)) suite(engine, open)
 
 function suite(engine: string, open: (t: Test) => Promise<Database>): void {
   void t.test(
-    `${engine}: what several instances counted adds up, and comes back as it was`,
+    `${engine}: counts from several instances add up and are read back unchanged`,
     async (t) => {
       const database = await open(t)
       const metadata = {
@@ -102,7 +101,7 @@ function suite(engine: string, open: (t: Test) => Promise<Database>): void {
     },
   )
 
-  void t.test(`${engine}: only the minutes that are asked for are summed`, async (t) => {
+  void t.test(`${engine}: only the requested minutes are summed`, async (t) => {
     const database = await open(t)
     await write(database, finished(NOON), finished(NOON + 60_000), finished(NOON + 120_000))
     const period = { since: NOON + 60_000, until: NOON + 120_000, spanMs: 60_000 }
@@ -134,7 +133,7 @@ function suite(engine: string, open: (t: Test) => Promise<Database>): void {
   })
 
   void t.test(
-    'NUL and control characters of a caller do not stop the others from being written',
+    'NUL and control characters from one caller do not prevent writing the others',
     async (t) => {
       const database = await open(t)
       const named = (name: string) => finished(NOON, { metadata: { awsPrincipalArn: name } })
@@ -159,7 +158,7 @@ function suite(engine: string, open: (t: Test) => Promise<Database>): void {
     },
   )
 
-  void t.test(`${engine}: more than a statement should hold is written in several`, async (t) => {
+  void t.test(`${engine}: too many rows for one statement are split across several`, async (t) => {
     const database = await open(t)
     const many = Array.from({ length: 1500 }, (_, n) =>
       finished(NOON, { keyId: `key-${String(n)}` }),
@@ -170,7 +169,7 @@ function suite(engine: string, open: (t: Test) => Promise<Database>): void {
   })
 
   void t.test(
-    'minutes go after two hours, hours and subjects after the time of retention',
+    'minutes are deleted after two hours, hours and usage keys after the retention period',
     async (t) => {
       const database = await open(t)
       await write(database, finished(NOON, { keyId: 'old' }))

@@ -1,16 +1,18 @@
 /**
- * Defines attacks on the kill switch by an attacker who owns the tables but lacks the master key.
- * Nothing that they plant or restore may make a kill report success falsely.
+ * Defines attacks on the kill switch by an attacker who owns the tables but lacks the master key. Nothing the attacker
+ * plants or restores may cause a kill to falsely report success.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import t from 'tap'
+import type { Clock } from '../../src/core/clock.ts'
 import { kill } from '../../src/killswitch/operator/kill.ts'
 import { restore } from '../../src/killswitch/operator/restore.ts'
 import { acceptEpoch } from '../../src/killswitch/operator/service.ts'
 import { register } from '../../src/killswitch/instance/instances.ts'
 import { toReceipt, recordReceipt } from '../../src/killswitch/receipt/receipt.ts'
 import { openSigner } from '../../src/killswitch/receipt/signing-key.ts'
+import type { Row } from '../../src/store/database.ts'
 import type { Store } from '../../src/store/store.ts'
 import { waitForRevocation } from '../../src/killswitch/operator/wait.ts'
 import { leaseEndMs } from '../../src/killswitch/operator/waiting-fleet.ts'
@@ -29,30 +31,33 @@ import {
 
 const TABLES = ['facts', 'switches', 'control_events', 'epochs', 'registrations', 'instances']
 
-/** Returns statements that restore the rows to their current state. */
+/** Returns SQL statements that restore the current rows. */
 async function backUp(store: Store): Promise<readonly string[]> {
   const statements: string[] = []
   await store.database.snapshot(async (reader) => {
     for (const table of TABLES) {
       statements.push(`DELETE FROM ${table}`)
       for (const row of await reader.query(`SELECT * FROM ${table}`)) {
-        const values = Object.values(row).map((value) =>
-          value === null
-            ? 'NULL'
-            : typeof value === 'number'
-              ? String(value)
-              : `'${String(value)}'`,
-        )
-        statements.push(
-          `INSERT INTO ${table} (${Object.keys(row).join(', ')}) VALUES (${values.join(', ')})`,
-        )
+        statements.push(toInsert(table, row))
       }
     }
   })
   return statements
 }
 
-/** A waiting kill, its outcome, and whether it printed `revoked` before any lease ended. */
+async function lift(store: Store, clock: Clock): Promise<void> {
+  const target = { scope: ORDER.scope }
+  await restore(store, clock, AT_ONCE, { target, reason: 'r', ...actor('o') })
+}
+
+function toInsert(table: string, row: Row): string {
+  const values = Object.values(row).map((value) =>
+    value === null ? 'NULL' : typeof value === 'number' ? String(value) : `'${String(value)}'`,
+  )
+  return `INSERT INTO ${table} (${Object.keys(row).join(', ')}) VALUES (${values.join(', ')})`
+}
+
+/** Issues a kill and waits for it in the background. `isHeld` returns whether the kill is still waiting. */
 async function killAndWait({ store, clock }: ControlFixture) {
   const done = await kill(store, clock, ORDER)
   let isOver = false
@@ -72,10 +77,10 @@ async function killAndWait({ store, clock }: ControlFixture) {
 
 const TAMPERED = { name: 'StorageError', code: 'STORE_TAMPERED' }
 
-/** Statements that add active objects such as triggers to the tables, for each engine. */
+/** SQL statements for each engine that add active objects, such as triggers, to the tables. */
 export type Planted = Readonly<Record<string, readonly string[]>>
 
-/** @param keepsEpoch plants a trigger that reverts every new epoch */
+/** @param keepsEpoch SQL that plants a trigger that reverts every new epoch */
 export function controlAttacks(
   { name, open }: ControlContract,
   planted: Planted,
@@ -104,7 +109,7 @@ export function controlAttacks(
     })
   }
 
-  test('a kill whose epoch is taken back says that it was not written', async (t) => {
+  test('a kill whose epoch is reverted reports that it was not written', async (t) => {
     const { store, clock, tamper } = await open(t)
     await tamper(keepsEpoch)
     await t.rejects(kill(store, clock, ORDER), TAMPERED)
@@ -115,21 +120,13 @@ export function controlAttacks(
     const { store, clock, tamper } = await open(t)
     await kill(store, clock, ORDER)
     const [row] = await store.database.snapshot((reader) => reader.query('SELECT * FROM switches'))
-    await restore(store, clock, AT_ONCE, {
-      target: { scope: ORDER.scope },
-      reason: 'r',
-      ...actor('o'),
-    })
-    const names = Object.keys(row ?? {})
-    const values = Object.values(row ?? {}).map((value) =>
-      value === null ? 'NULL' : typeof value === 'number' ? String(value) : `'${String(value)}'`,
-    )
-    await tamper(`INSERT INTO switches (${names.join(', ')}) VALUES (${values.join(', ')})`)
+    await lift(store, clock)
+    await tamper(toInsert('switches', row ?? {}))
     t.equal((await kill(store, clock, ORDER)).switch, undefined)
     await t.rejects(store.contents(), TAMPERED)
   })
 
-  test('a switch whose row is removed leaves no receipt', async (t) => {
+  test('a switch whose row is deleted produces no receipt', async (t) => {
     const { store, clock, tamper } = await open(t)
     const done = await kill(store, clock, ORDER)
     await tamper('DELETE FROM switches')
@@ -141,14 +138,10 @@ export function controlAttacks(
     await t.rejects(recordReceipt(store, clock, signed), TAMPERED)
   })
 
-  test('a switch that was lifted meanwhile leaves no receipt', async (t) => {
+  test('a switch that has been lifted in the meantime produces no receipt', async (t) => {
     const { store, clock } = await open(t)
     const done = await kill(store, clock, ORDER)
-    await restore(store, clock, AT_ONCE, {
-      target: { scope: ORDER.scope },
-      reason: 'r',
-      ...actor('o'),
-    })
+    await lift(store, clock)
     const revocation = { isComplete: true, epoch: done.epoch, instances: [], elapsedMs: 1 }
     const statement = toReceipt(store.id, ORDER, done, revocation, clock.now())
     if (statement === undefined) return
@@ -156,7 +149,7 @@ export function controlAttacks(
     await t.rejects(recordReceipt(store, clock, signed), { code: 'RESTORED_MEANWHILE' })
   })
 
-  test('an instance that claims an epoch beyond all bounds does not use up the epochs', async (t) => {
+  test('an instance that claims a huge epoch does not exhaust the epochs', async (t) => {
     const { store, clock, tamper } = await open(t)
     await register(store, identity('a'), 0)
     await tamper('UPDATE instances SET high_epoch = 9007199254740991')
@@ -172,7 +165,7 @@ export function controlAttacks(
     'a state': "UPDATE instances SET state = 'refusing'",
   }
   for (const [what, sql] of Object.entries(FALSIFIED)) {
-    test(`falsified: ${what} of an instance does not make revoked come early`, async (t) => {
+    test(`forged: an instance's ${what} does not make \`revoked\` appear early`, async (t) => {
       const fixture = await open(t)
       const { store, clock, tamper } = fixture
       await register(store, identity('a'), 0)
@@ -187,7 +180,7 @@ export function controlAttacks(
     })
   }
 
-  test('a registration that is taken away: nothing is believed, and a whole lease is waited for', async (t) => {
+  test('a deleted registration: nothing is trusted, and the kill waits for a full lease', async (t) => {
     const fixture = await open(t)
     const { store, clock, tamper } = fixture
     await register(store, identity('a'), 0)
@@ -200,7 +193,7 @@ export function controlAttacks(
     t.ok((await waiting).isComplete)
   })
 
-  test('an older copy without the instance: nobody vouches, and a whole lease is waited for', async (t) => {
+  test('an older copy without the instance: no one vouches, and the kill waits for a full lease', async (t) => {
     const fixture = await open(t)
     const { store, clock, tamper } = fixture
     const before = await backUp(store)
@@ -213,7 +206,7 @@ export function controlAttacks(
     t.same((await waiting).instances, [])
   })
 
-  test('an acknowledgement of the same epoch in another history is none', async (t) => {
+  test('an acknowledgement of the same epoch in another history does not count', async (t) => {
     const fixture = await open(t)
     const { store, clock, tamper } = fixture
     await register(store, identity('a'), 0)
@@ -222,11 +215,35 @@ export function controlAttacks(
     for (const sql of before) await tamper(sql)
     const { done, waiting, isHeld } = await killAndWait(fixture)
     t.equal(done.epoch, other.epoch)
-    // This heartbeat about the removed history is still authentic.
+    // This heartbeat is authentic, but acknowledges an epoch of the removed history.
     await say(store, 'a', beatOf(1, other))
     t.ok(await isHeld())
     clock.advance(leaseEndMs(LEASE_MS) + 1)
     t.match((await waiting).instances, [{ id: 'a', how: 'lease-ended' }])
+  })
+
+  test('the row of an acknowledged epoch in another history does not make it count', async (t) => {
+    const fixture = await open(t)
+    const { store, clock, tamper } = fixture
+    await register(store, identity('a'), 0)
+    const before = await backUp(store)
+    await kill(store, clock, { ...ORDER, direction: 'encrypt' })
+    const other = await kill(store, clock, { ...ORDER, direction: 'decrypt' })
+    const [row] = await store.database.snapshot((reader) =>
+      reader.query('SELECT tag, mac FROM epochs WHERE epoch = ?', [other.epoch]),
+    )
+    for (const sql of before) await tamper(sql)
+    const { done, waiting, isHeld } = await killAndWait(fixture)
+    t.equal(done.epoch, other.epoch - 1)
+    await store.change(() => Promise.resolve())
+    await store.change(() => Promise.resolve())
+    await tamper(
+      `UPDATE epochs SET tag = '${String(row?.['tag'])}', mac = '${String(row?.['mac'])}'
+       WHERE epoch = ${String(other.epoch)}`,
+    )
+    await say(store, 'a', beatOf(1, other))
+    t.notOk(await isHeld())
+    await t.rejects(waiting, { code: 'NOT_REVOKED', message: /changed outside of Latchkey/ })
   })
 
   const HIDDEN: Readonly<Record<string, (fixture: ControlFixture) => Promise<readonly string[]>>> =
@@ -241,7 +258,7 @@ export function controlAttacks(
       },
     }
   for (const [how, prepare] of Object.entries(HIDDEN)) {
-    test(`a kill that is hidden from instances while it waits, ${how}, never says revoked`, async (t) => {
+    test(`a kill that is hidden from instances while it waits, ${how}, never prints revoked`, async (t) => {
       const fixture = await open(t)
       const { store, tamper } = fixture
       await register(store, identity('a'), 0)
@@ -251,12 +268,12 @@ export function controlAttacks(
       for (const sql of hide) await tamper(sql)
       await t.rejects(waiting, {
         code: 'NOT_REVOKED',
-        message: /changed from outside during the wait/,
+        message: /changed outside of Latchkey during the wait/,
       })
     })
   }
 
-  test('a lease that was renewed after the commit betrays who hid the kill', async (t) => {
+  test('a lease that was renewed after the commit reveals that the kill was hidden', async (t) => {
     const fixture = await open(t)
     const { store } = fixture
     await register(store, identity('a'), 0)
@@ -268,7 +285,7 @@ export function controlAttacks(
     await say(store, 'a', { ...beatOf(7, NOTHING_SEEN), renewedBeat: 6 })
     await t.rejects(waiting, {
       code: 'NOT_REVOKED',
-      message: /changed from outside during the wait/,
+      message: /changed outside of Latchkey during the wait/,
     })
   })
 

@@ -1,7 +1,4 @@
-/**
- * Helpers for the kill switch contract: what it requires of an engine, and heartbeats of its
- * instances.
- */
+/** Helpers for the kill switch contract: the interface that each engine's tests implement, and simulated heartbeats. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import { type Heartbeat, sendHeartbeat } from '../../src/killswitch/instance/heartbeat.ts'
@@ -13,13 +10,15 @@ import type { FakeClock } from '../support/fake-clock.ts'
 export interface ControlFixture {
   readonly store: Store
   readonly clock: FakeClock
-  /** Changes rows without Latchkey. */
+  /** Opens another handle on the store, as another host would. The handle is closed when the test ends. */
+  openAgain(): Promise<Store>
+  /** Changes rows behind Latchkey's back. */
   tamper(sql: string): void | Promise<void>
 }
 
 export interface ControlContract {
   readonly name: string
-  /** Returns a new store for each test, which `t` closes. */
+  /** Returns a new store, which is closed when the test `t` ends. */
   readonly open: (t: Test) => Promise<ControlFixture>
 }
 
@@ -37,7 +36,7 @@ export const identity = (id: string, leaseMs = 2000) => ({
   ...{ id, group: 'g', host: 'h', pid: 1, worker: 0, version: '0', leaseMs },
 })
 
-/** Returns the heartbeat of an instance that has long held its lease. */
+/** Returns a heartbeat from an instance that has held its lease for a long time. */
 export const beatOf = (beat: number, { epoch, tag }: EpochMark): Heartbeat => ({
   ...{ beat, ackedEpoch: epoch, ackedTag: tag, highEpoch: epoch, state: 'open', reason: null },
   ...{ lastSuccessAt: 7, inFlight: 2, renewedBeat: 0, heldMs: 3_600_000 },
@@ -45,7 +44,7 @@ export const beatOf = (beat: number, { epoch, tag }: EpochMark): Heartbeat => ({
 
 export const NOTHING_SEEN: EpochMark = { epoch: 0, tag: '' }
 
-/** Sends a heartbeat for the instance that `identity` returns. */
+/** Sends a heartbeat for the instance that `identity` describes. */
 export const say = (store: Store, id: string, heart: Heartbeat, leaseMs = 2000) =>
   sendHeartbeat(store, { id, leaseMs }, heart)
 
@@ -54,5 +53,5 @@ export const instancesOf = (store: Store) =>
 
 export const idsOf = async (store: Store) => (await instancesOf(store)).map(({ id }) => id)
 
-/** How long a kill waits if no instance is known. */
+/** How long a kill waits if no instance is registered. */
 export const LEASE_MS = 2000

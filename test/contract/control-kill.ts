@@ -1,4 +1,4 @@
-/** The contract of kills on any engine: what a kill writes and which instances it waits for. */
+/** The contract for kills on any engine: what a kill writes, and which instances it waits for. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { deregister, register } from '../../src/killswitch/instance/instances.ts'
@@ -38,7 +38,7 @@ export function killContract({ name, open }: ControlContract): void {
   })
 
   void t.test(
-    named('the same kill again makes no second switch, and an epoch to wait for'),
+    named('repeating a kill creates no second switch, but a new epoch to wait for'),
     async (t) => {
       const { store, clock } = await open(t)
       const first = await kill(store, clock, ORDER)
@@ -84,7 +84,7 @@ export function killContract({ name, open }: ControlContract): void {
   })
 
   void t.test(
-    named('one that says nothing is waited for as long as its lease can last'),
+    named('a silent instance is waited for until its lease must have ended'),
     async (t) => {
       const { store, clock } = await open(t)
       await register(store, identity('dead', 3000), 0)
@@ -103,7 +103,7 @@ export function killContract({ name, open }: ControlContract): void {
       clock.advance(1)
       const { instances } = await waiting
       t.match(instances, [{ id: 'dead', how: 'lease-ended' }])
-      // One kill dismisses the instance, and the next one removes it, unless the store answers late.
+      // One kill dismisses the instance and the next removes it, but a slow store may delay either step.
       const kills: string[] = []
       while ((await idsOf(store)).length > 0) {
         const [found] = await instancesOf(store)
@@ -119,7 +119,7 @@ export function killContract({ name, open }: ControlContract): void {
   )
 
   void t.test(
-    named('one that goes on beating without acknowledging is waited for, and kept'),
+    named('an instance that sends heartbeats without acknowledging is waited for, and kept'),
     async (t) => {
       const { store, clock } = await open(t)
       await register(store, identity('deaf'), 0)
@@ -191,7 +191,7 @@ export function killContract({ name, open }: ControlContract): void {
     },
   )
 
-  void t.test(named('one that leaves meanwhile is not waited for'), async (t) => {
+  void t.test(named('an instance that deregisters meanwhile is not waited for'), async (t) => {
     const { store, clock } = await open(t)
     for (const id of ['a', 'b']) await register(store, identity(id), 0)
     const done = await kill(store, clock, ORDER)
@@ -204,7 +204,7 @@ export function killContract({ name, open }: ControlContract): void {
     ])
   })
 
-  void t.test(named('a store that hangs does not hold up the end of the leases'), async (t) => {
+  void t.test(named('a store that hangs does not delay the end of the leases'), async (t) => {
     const { store, clock } = await open(t)
     await register(store, identity('one'), 0)
     const done = await kill(store, clock, ORDER)
@@ -228,7 +228,7 @@ export function killContract({ name, open }: ControlContract): void {
   })
 
   void t.test(
-    named('with nobody to vouch for the store, a whole lease is waited for'),
+    named('if no instance vouches for the store, the kill waits for a full lease'),
     async (t) => {
       const { store, clock } = await open(t)
       const deps = { store, clock, leaseMs: LEASE_MS }

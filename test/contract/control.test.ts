@@ -1,4 +1,4 @@
-/** Runs the contracts of the kill switch on both engines of the control store. */
+/** Runs the kill switch contracts on both engines of the control store. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { openPostgres, openSqlite } from './control-engines.ts'

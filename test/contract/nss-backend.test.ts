@@ -1,4 +1,4 @@
-/** Runs the key backend contract on keys on an NSS token. */
+/** Runs the key backend contract on an NSS token. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createNss } from '../support/pkcs11/tokens.ts'

@@ -1,4 +1,4 @@
-/** Tests operators and tokens as rows of the control store, on both engines. */
+/** Tests the control store's operator and token rows on both engines. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
@@ -21,11 +21,11 @@ const codeOf = (work: Promise<unknown>) =>
 
 function contract(name: string, open: (t: Test) => Promise<ControlFixture>): void {
   void t.test(
-    `${name}: a token is its operator, until it is revoked, expires or is removed`,
+    `${name}: a token identifies its operator until it is revoked, expires or is deleted`,
     async (t) => {
       const { store, clock } = await open(t)
       const directory = createDirectory(store, clock)
-      // These stand for the listeners of two hosts.
+      // Each table represents the admin listener on one host.
       const tables = [createCallerTable(store, clock), createCallerTable(store, clock)]
       const find = (token: string) =>
         Promise.all(tables.map((table) => table.findByToken(hashOf(token))))
@@ -36,8 +36,8 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
       const token = first.token.reveal()
       const grants = [{ role: 'viewer', keyStores: ['payroll'] }, { role: 'operator' }]
       t.same(await find(token), [
-        { name: 'alice', grants },
-        { name: 'alice', grants },
+        { name: 'alice', grants, isPersonal: true },
+        { name: 'alice', grants, isPersonal: true },
       ])
       t.same(await find(`${token}x`), [undefined, undefined])
 
@@ -48,7 +48,8 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
 
       await directory.put({ ...alice, groups: [] }, BY)
       clock.advance(500)
-      t.same(await find(token), Array(2).fill({ name: 'alice', grants: [{ role: 'viewer' }] }))
+      const viewer = { name: 'alice', grants: [{ role: 'viewer' }], isPersonal: true }
+      t.same(await find(token), [viewer, viewer])
       await directory.revokeToken(first.id, BY)
       clock.advance(500)
       t.same(await find(token), [undefined, undefined], 'refused everywhere after half a second')
@@ -82,7 +83,7 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     },
   )
 
-  void t.test(`${name}: refuses what makes no sense, and a row that was changed`, async (t) => {
+  void t.test(`${name}: rejects invalid input and modified rows`, async (t) => {
     const { store, clock, tamper } = await open(t)
     const directory = createDirectory(store, clock)
     const person = (name: string, groups: readonly string[] = []) =>
@@ -103,6 +104,19 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     t.equal(await codeOf(table.findByToken(hashOf(token.reveal()))), 'STORE_TAMPERED')
   })
 }
+
+void t.test('a token that another caller created through a listener is marked', async (t) => {
+  const { store, clock } = await openSqlite(t)
+  const directory = createDirectory(store, clock)
+  await directory.put({ name: 'alice', kind: 'person', role: 'viewer', groups: [] }, BY)
+  const { token } = await directory.createToken({ operator: 'alice', isPersonal: false }, 'bob')
+  const table = createCallerTable(store, clock)
+  t.match(await table.findByToken(hashOf(token.reveal())), { name: 'alice', isPersonal: false })
+  t.match(await table.findByName('alice'), { isPersonal: true }, 'by an identity provider')
+  t.match(await directory.tokens(), [{ createdBy: 'bob', isPersonal: false }])
+  const events = await store.database.snapshot((reader) => readEvents(reader, store.sealing))
+  t.match(events.at(-1), { operator: 'bob', detail: { operator: 'alice', isPersonal: false } })
+})
 
 contract('SQLite', openSqlite)
 contract('PostgreSQL', openPostgres)

@@ -1,4 +1,4 @@
-/** Runs the key backend contract on keys on a SoftHSM token through p11-kit-proxy. */
+/** Runs the key backend contract on a SoftHSM token that is accessed through p11-kit-proxy. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createSoftHsm, throughProxy } from '../support/pkcs11/tokens.ts'

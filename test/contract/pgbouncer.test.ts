@@ -1,13 +1,10 @@
-/**
- * Runs the database contract on PostgreSQL behind a pooler that shares sessions between
- * transactions.
- */
+/** Runs the database contract on PostgreSQL behind PgBouncer in transaction pooling mode. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import { startPgbouncer } from '../support/pgbouncer.ts'
 import { startPostgres } from '../support/postgres.ts'
-import { KEY_ID, startTestServer } from '../support/server.ts'
+import { KILLED, KEY_ID, startTestServer } from '../support/server.ts'
 import { postgresContract } from './postgres-database.ts'
 
 t.setTimeout(300_000)
@@ -19,11 +16,11 @@ postgresContract('PostgreSQL behind PgBouncer', async () => ({
   port,
 }))
 
-void t.test('a server behind it serves, and acknowledges a kill', async (t) => {
+void t.test('a server behind PgBouncer serves, and acknowledges a kill', async (t) => {
   const { host, user, database } = await server.createDatabase()
   const postgres = { host, port, user, database, tls: { mode: 'off' } }
   const latchkey = await startTestServer(t, {
-    config: { store: { postgres, masterKey: { file: 'master.key' } } },
+    config: { control: KILLED, store: { postgres, masterKey: { file: 'master.key' } } },
   })
   const client = latchkey.client()
   const encrypt = async () => (await client.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })).status

@@ -1,6 +1,4 @@
-/**
- * Tests policies as rows of the control store, on both engines: changes, revisions, and tampering.
- */
+/** Tests the control store's policy rows on both engines: changes, revisions and tampering. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import type { PolicyState } from '../../src/policy/authorizer.ts'
@@ -55,7 +53,7 @@ const codeOf = (work: Promise<unknown>) =>
   )
 
 function contract(name: string, open: (t: Test) => Promise<ControlFixture>): void {
-  void t.test(`${name}: changes make revisions, each with an epoch and an event`, async (t) => {
+  void t.test(`${name}: each change creates a revision, an epoch and an event`, async (t) => {
     const fixture = await open(t)
     const { change, says } = policiesOf(fixture)
     t.same(await says(), { revision: 0, enforced: {}, shadow: undefined })
@@ -102,7 +100,7 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     await store.audit()
   })
 
-  void t.test(`${name}: what is in shadow stands beside what is in force`, async (t) => {
+  void t.test(`${name}: shadow policies exist alongside enforced ones`, async (t) => {
     const { change, says } = policiesOf(await open(t))
     await change(put({ a: 'A1', b: 'B1' }))
     await change(put({ a: 'A2', c: 'C1' }, 'shadow'))
@@ -122,7 +120,7 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     t.same(await says(), { revision: 7, enforced: { a: 'A4', c: 'C1' }, shadow: undefined })
   })
 
-  void t.test(`${name}: of two changes from one state the second is refused`, async (t) => {
+  void t.test(`${name}: the second of two concurrent changes is refused`, async (t) => {
     const { store, clock } = await open(t)
     const by = { kind: 'put', operator: 'bob', reason: 'why', note } as const
     const [first, second] = [
@@ -133,7 +131,7 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     t.equal(await codeOf(writeChange(store, clock, second, by)), 'POLICY_CHANGED')
   })
 
-  void t.test(`${name}: rows that others changed, added or removed are not believed`, async (t) => {
+  void t.test(`${name}: rows changed, added or deleted by others are not trusted`, async (t) => {
     for (const sql of [
       "UPDATE policies SET document = 'permit(principal, action, resource);' WHERE revision = 1",
       'DELETE FROM policies WHERE revision = 2',

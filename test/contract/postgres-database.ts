@@ -1,4 +1,4 @@
-/** The database contract on PostgreSQL, independent of how it is reached. */
+/** Runs the database contract on PostgreSQL, with any connection method. */
 // SPDX-License-Identifier: Apache-2.0
 import { openPostgres } from '../../src/store/postgres/database.ts'
 import type { PostgresTarget } from '../../src/store/postgres/address.ts'

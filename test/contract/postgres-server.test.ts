@@ -1,5 +1,5 @@
 /**
- * Tests variants of a PostgreSQL server: its defaults, locale, encoding and connections, and what a
+ * Tests PostgreSQL servers with different defaults, locales, encodings and connection limits, and the state that a
  * crash leaves.
  */
 // SPDX-License-Identifier: Apache-2.0
@@ -33,52 +33,49 @@ async function optionsFor(t: Test, postgres: ReturnType<typeof addressOf>) {
   return { postgres, masterKey: { kind: 'file', path } as const, clock: new FakeClock() }
 }
 
-/** Moves a database as an operator would: pg_dump, then psql into another one. */
+/** Moves a database as an operator would: pg_dump, then psql into another database. */
 function moveDump({ host, port, user }: PostgresTarget, from: string, to: string): void {
   const where = ['-h', host, '-p', String(port), '-U', user]
   const input = execFileSync(binary('pg_dump'), [...where, from])
   execFileSync(binary('psql'), [...where, '-d', to, '-q', '-v', 'ON_ERROR_STOP=1'], { input })
 }
 
-void t.test(
-  'commits are durable whatever the role has set, and none is made less so',
-  async (t) => {
-    const server = await startPostgres(t)
-    const target = addressOf(server.target, (await server.createDatabase()).database)
-    await (await createStore(await optionsFor(t, target))).close()
-    const CASES = {
-      off: 'on',
-      local: 'on',
-      remote_write: 'on',
-      on: 'on',
-      remote_apply: 'remote_apply',
+void t.test("commits are durable regardless of the role's settings", async (t) => {
+  const server = await startPostgres(t)
+  const target = addressOf(server.target, (await server.createDatabase()).database)
+  await (await createStore(await optionsFor(t, target))).close()
+  const CASES = {
+    off: 'on',
+    local: 'on',
+    remote_write: 'on',
+    on: 'on',
+    remote_apply: 'remote_apply',
+  }
+  const options = await optionsFor(
+    t,
+    addressOf(server.target, (await server.createDatabase()).database),
+  )
+  await (await createStore(options)).close()
+  const SHOW = "SELECT current_setting('synchronous_commit') AS it"
+  for (const [set, has] of Object.entries(CASES)) {
+    await server.query(`ALTER ROLE latchkey SET synchronous_commit = ${set}`)
+    const { database, close } = await openStore(options)
+    const inTransaction = await database.transaction((transaction) => transaction.query(SHOW))
+    for (const rows of [
+      inTransaction,
+      await database.heartbeat(SHOW),
+      await database.write(SHOW),
+    ]) {
+      t.same(rows, [{ it: has }], set)
     }
-    const options = await optionsFor(
-      t,
-      addressOf(server.target, (await server.createDatabase()).database),
-    )
-    await (await createStore(options)).close()
-    const SHOW = "SELECT current_setting('synchronous_commit') AS it"
-    for (const [set, has] of Object.entries(CASES)) {
-      await server.query(`ALTER ROLE latchkey SET synchronous_commit = ${set}`)
-      const { database, close } = await openStore(options)
-      const inTransaction = await database.transaction((transaction) => transaction.query(SHOW))
-      for (const rows of [
-        inTransaction,
-        await database.heartbeat(SHOW),
-        await database.write(SHOW),
-      ]) {
-        t.same(rows, [{ it: has }], set)
-      }
-      await close()
-    }
-  },
-)
+    await close()
+  }
+})
 
 void t.test(
-  'a crash right after a kill does not lose it, where one of others is lost',
+  'a crash right after a kill does not lose it, although other commits are lost',
   async (t) => {
-    // The server does not flush for a while, so that commits without a wait exist only in memory.
+    // The server delays flushing, so commits that did not wait for the flush exist only in memory.
     const server = await startPostgres(t, ['wal_writer_delay = 10s', 'synchronous_commit = off'])
     const target = addressOf(server.target, (await server.createDatabase()).database)
     const options = await optionsFor(t, target)
@@ -140,7 +137,7 @@ void t.test('a dump that moves from one collation to another is the same store',
 })
 
 void t.test(
-  'a database that cannot keep every text is refused, with the line that makes one',
+  'a database that cannot store all text is refused, with the command to create one',
   async (t) => {
     const server = await startPostgres(t)
     await server.query("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
@@ -151,7 +148,7 @@ void t.test(
       hint: /CREATE DATABASE latchkey ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0/,
     }
     await t.rejects(createStore(options), refused, 'init')
-    // Creates the schema as an earlier release did.
+    // Create the schema in the LATIN1 database, as an earlier release allowed.
     const good = await optionsFor(
       t,
       addressOf(server.target, (await server.createDatabase()).database),
@@ -168,7 +165,7 @@ void t.test(
   },
 )
 
-void t.test('with every connection taken, the one that is kept writes the kill', async (t) => {
+void t.test('with every connection in use, the reserved one writes the kill', async (t) => {
   const server = await startPostgres(t, ['superuser_reserved_connections = 0'])
   const target = addressOf(server.target, (await server.createDatabase()).database)
   await server.query('CREATE ROLE serving LOGIN')

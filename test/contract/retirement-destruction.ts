@@ -1,9 +1,11 @@
-/** Tests the last step of a retirement beside a cancellation, a crash, and vendor tools of a token. */
+/** Tests the final step of a retirement: concurrent cancellation, crashes, and tokens changed with vendor tools. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import type { KeyAdministration } from '../../src/keys/administration.ts'
+import { BackendError } from '../../src/keys/errors.ts'
 import { findCertificate } from '../../src/retirement/certificate.ts'
 import { shredVersion } from '../../src/retirement/destruction.ts'
+import { protectRetiring } from '../../src/retirement/service.ts'
 import {
   approveRetirement,
   cancelRetirement,
@@ -15,7 +17,7 @@ import { DAY, ID, ORDER, V1, codeOf, setUp } from './retirement-fixture.ts'
 
 /** @param open returns a new store */
 export function testDestruction(name: string, open: (t: Test) => Promise<ControlFixture>): void {
-  /** Returns an approved retirement whose waiting period is over. */
+  /** Returns an approved retirement whose waiting period has ended. */
   async function approved(t: Test) {
     const all = await setUp(await open(t))
     const { deps, clock } = all
@@ -64,8 +66,32 @@ export function testDestruction(name: string, open: (t: Test) => Promise<Control
     t.ok(await findCertificate(other.store, V1), 'a second run completes it')
   })
 
-  void t.test(`${name}: a certificate does not claim what only looks destroyed`, async (t) => {
-    // A token keeps no record of destroyed versions, and lists what it has under its current name.
+  void t.test(`${name}: a version that cannot be destroyed can still be cancelled`, async (t) => {
+    const { deps, keys, cancel, versions } = await approved(t)
+    const several = new BackendError('MISCONFIGURED', 'several tokens are configured')
+    const unable = { ...keys, checkDestroyable: () => Promise.reject(several) }
+    const shred = shredVersion({ ...deps, keys: unable }, V1, actor('carol'))
+    t.equal(await codeOf(shred), 'MISCONFIGURED')
+    t.equal(await cancel(), 'done', 'its destruction has not begun')
+    t.same(await versions(), ['PREVIOUS', 'CURRENT'])
+  })
+
+  void t.test(`${name}: one person cannot destroy a version during its retirement`, async (t) => {
+    const { deps, keys, store, cancel, versions } = await approved(t)
+    const alone = protectRetiring(keys, { store, keyStore: 'demo' })
+    const destroy = () => codeOf(alone.destroyVersion(ID, 1))
+    t.equal(await destroy(), 'ALREADY_RETIRED', 'approved')
+    t.equal(await cancel(), 'done')
+    await requestRetirement(deps, ORDER)
+    t.equal(await destroy(), 'ALREADY_RETIRED', 'requested')
+    t.same(await versions(), ['PREVIOUS', 'CURRENT'])
+    t.equal(await cancel(), 'done')
+    t.equal(await destroy(), 'done', 'after the cancellation')
+    t.same(await versions(), ['DESTROYED', 'CURRENT'])
+  })
+
+  void t.test(`${name}: a certificate does not claim destruction without proof`, async (t) => {
+    // A token keeps no record of destroyed versions, and lists every remaining version under its current name.
     const onToken = (keys: KeyAdministration, isRenamed: boolean): KeyAdministration => ({
       ...keys,
       trustKey: () => Promise.reject(new Error('not used')),

@@ -1,4 +1,4 @@
-/** Helpers for tests of the retirement of key versions: a key with two versions and a ledger of its uses. */
+/** Helpers for testing the retirement of key versions: a key with two versions, and a ledger of their uses. */
 // SPDX-License-Identifier: Apache-2.0
 import { createKeyAdministration } from '../../src/keys/software/administration.ts'
 import { reportVersions } from '../../src/retirement/retirement.ts'
@@ -47,7 +47,7 @@ export async function setUp({ store, clock }: ControlFixture) {
     })
   }
   const deps = { store, clock, keys }
-  // A process that shuts down cleanly leaves no gap, so the ledger is complete.
+  // A clean shutdown leaves no gap, so the ledger is complete.
   const settle = async () => {
     await ledger.close()
     await reportVersions(deps, 'demo', ID)

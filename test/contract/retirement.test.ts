@@ -1,4 +1,4 @@
-/** Tests the retirement of key versions on both engines, from the request to the certificate. */
+/** Tests the retirement of key versions on both engines, from the request to the certificate of destruction. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { verifySigned } from '../../src/core/signature.ts'
@@ -82,7 +82,7 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     },
   )
 
-  void t.test(`${name}: a user who shows up while it refuses stops the destruction`, async (t) => {
+  void t.test(`${name}: a use during the refusal period stops the destruction`, async (t) => {
     const { deps, use, settle, store, clock } = await setUp(await open(t))
     clock.advance(31 * DAY)
     await requestRetirement(deps, ORDER)
@@ -105,7 +105,7 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
   })
 
   void t.test(
-    `${name}: what was unwritten at the approval counts before the destruction`,
+    `${name}: uses not yet written at approval count before the destruction`,
     async (t) => {
       const { deps, use, settle, clock } = await setUp(await open(t))
       clock.advance(31 * DAY)
@@ -118,7 +118,7 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     },
   )
 
-  void t.test(`${name}: silence under a kill proves nothing`, async (t) => {
+  void t.test(`${name}: no uses during a kill prove nothing`, async (t) => {
     const { deps, store, clock } = await setUp(await open(t))
     const scope = { kind: 'key', keyStore: 'demo', keyId: ID } as const
     await kill(store, clock, { scope, direction: 'both', reason: 'r', operator: 'alice' })
@@ -133,7 +133,7 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     )
   })
 
-  void t.test(`${name}: silence of a disabled key proves nothing`, async (t) => {
+  void t.test(`${name}: no uses of a disabled key prove nothing`, async (t) => {
     const { deps, keys, clock } = await setUp(await open(t))
     await keys.setKeyStatus(ID, 'DISABLED')
     clock.advance(31 * DAY)
@@ -147,7 +147,28 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     t.equal(await codeOf(approveRetirement(deps, V1, actor('bob'))), 'NOT_QUIET')
   })
 
-  void t.test(`${name}: silence of a key store that was closed proves nothing`, async (t) => {
+  void t.test(`${name}: no uses before an activation date prove nothing`, async (t) => {
+    const { deps, keys, clock } = await setUp(await open(t))
+    const request = () => codeOf(requestRetirement(deps, ORDER))
+    await keys.setKeyDates(ID, { activateAt: clock.now() + 40 * DAY })
+    clock.advance(31 * DAY)
+    t.equal(await request(), 'NOT_QUIET', 'while it is not active')
+    clock.advance(10 * DAY)
+    t.equal(await request(), 'NOT_QUIET', 'nor after the date')
+    clock.advance(30 * DAY)
+    await keys.setKeyDates(ID, { activateAt: clock.now() + 40 * DAY })
+    clock.advance(20 * DAY)
+    await keys.setKeyDates(ID, { activateAt: null })
+    clock.advance(29 * DAY)
+    t.equal(await request(), 'NOT_QUIET', 'nor after the date was removed')
+    await keys.setKeyDates(ID, { deactivateAt: clock.now() })
+    clock.advance(2 * DAY)
+    t.equal(await request(), 'done', 'a deactivated key decrypts, so its silence counts')
+    await keys.setKeyDates(ID, { activateAt: clock.now() + DAY, deactivateAt: null })
+    t.equal(await codeOf(approveRetirement(deps, V1, actor('bob'))), 'NOT_QUIET')
+  })
+
+  void t.test(`${name}: no uses of a closed key store prove nothing`, async (t) => {
     const { deps, store, clock } = await setUp(await open(t))
     const kindsOf = async () =>
       (await store.database.snapshot((reader) => readEvents(reader, store.sealing))).map(
@@ -182,30 +203,33 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     t.equal(await codeOf(requestRetirement(deps, ORDER)), 'done', 'another key store has no part')
   })
 
-  void t.test(`${name}: time in which everything is refused is no waiting time`, async (t) => {
-    const { deps, keys, use, settle, store, clock } = await setUp(await open(t))
-    clock.advance(31 * DAY)
-    await requestRetirement(deps, ORDER)
-    await approveRetirement(deps, V1, actor('bob'))
-    const shred = () => codeOf(shredVersion(deps, V1, actor('carol')))
-    const scope = { kind: 'key', keyStore: 'demo', keyId: ID } as const
-    await kill(store, clock, { scope, direction: 'both', reason: 'r', operator: 'alice' })
-    clock.advance(8 * DAY)
-    t.equal(await shred(), 'NOT_QUIET', 'a kill is in force')
-    await restore(store, clock, AT_ONCE, { target: { scope }, reason: 'r', ...actor('alice') })
-    t.equal(await shred(), 'NOT_READY', 'it begins again')
-    clock.advance(DAY)
-    await keys.setKeyStatus(ID, 'DISABLED')
-    clock.advance(8 * DAY)
-    t.equal(await shred(), 'NOT_QUIET', 'the key is disabled')
-    await keys.setKeyStatus(ID, 'ENABLED')
-    t.equal(await shred(), 'NOT_READY')
-    clock.advance(DAY)
-    use({ reason: 'KILLED_MATCH' })
-    await settle()
-    clock.advance(6 * DAY)
-    t.equal(await shred(), 'NOT_QUIET', 'a caller was refused for another reason')
-  })
+  void t.test(
+    `${name}: time in which everything is refused does not count as waiting time`,
+    async (t) => {
+      const { deps, keys, use, settle, store, clock } = await setUp(await open(t))
+      clock.advance(31 * DAY)
+      await requestRetirement(deps, ORDER)
+      await approveRetirement(deps, V1, actor('bob'))
+      const shred = () => codeOf(shredVersion(deps, V1, actor('carol')))
+      const scope = { kind: 'key', keyStore: 'demo', keyId: ID } as const
+      await kill(store, clock, { scope, direction: 'both', reason: 'r', operator: 'alice' })
+      clock.advance(8 * DAY)
+      t.equal(await shred(), 'NOT_QUIET', 'a kill is in force')
+      await restore(store, clock, AT_ONCE, { target: { scope }, reason: 'r', ...actor('alice') })
+      t.equal(await shred(), 'NOT_READY', 'it begins again')
+      clock.advance(DAY)
+      await keys.setKeyStatus(ID, 'DISABLED')
+      clock.advance(8 * DAY)
+      t.equal(await shred(), 'NOT_QUIET', 'the key is disabled')
+      await keys.setKeyStatus(ID, 'ENABLED')
+      t.equal(await shred(), 'NOT_READY')
+      clock.advance(DAY)
+      use({ reason: 'KILLED_MATCH' })
+      await settle()
+      clock.advance(6 * DAY)
+      t.equal(await shred(), 'NOT_QUIET', 'a caller was refused for another reason')
+    },
+  )
 }
 
 contract('SQLite', openSqlite)

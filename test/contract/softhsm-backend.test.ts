@@ -1,4 +1,4 @@
-/** Runs the key backend contract on keys on a SoftHSM token. */
+/** Runs the key backend contract on a SoftHSM token. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createSoftHsm } from '../support/pkcs11/tokens.ts'

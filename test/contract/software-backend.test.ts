@@ -1,4 +1,4 @@
-/** Runs the key backend contract on software keys, bare and as `app/server.ts` wraps them. */
+/** Runs the key backend contract on software keys, both bare and as wrapped by `app/server.ts`. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import { enforceContract } from '../../src/keys/contract.ts'
@@ -12,7 +12,7 @@ const traits: KeyBackendTraits = {
   maxPlaintextBytes: 65_536,
   ivSamples: 5000,
   importsKeys: true,
-  // The first Encrypt waits until its block of uses is reserved.
+  // The first Encrypt waits until a block of uses has been reserved.
   firstEncryptWaits: true,
 }
 
@@ -34,7 +34,7 @@ async function create(
     async stall() {
       let release: () => void = () => undefined
       const released = new Promise<void>((resolve) => (release = resolve))
-      // Keep both connections busy, as a disk that does not answer would.
+      // Occupy both connections, as an unresponsive disk would.
       const held = [
         store.database.transaction(() => released),
         store.database.snapshot(() => released),

@@ -1,4 +1,4 @@
-/** Tests the change feed on both engines: after any change, a reader has exactly what reading the whole store yields. */
+/** Tests the change feed on both engines: after any change, a reader has exactly the rows that a full read returns. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import type { Row } from '../../src/store/database.ts'
@@ -14,7 +14,7 @@ t.setTimeout(120_000)
 
 const TABLES = [FACTS, SWITCHES]
 
-/** State of a reader of the feed. */
+/** Creates a feed reader that keeps its own copy of the rows. */
 function createReader(store: Store) {
   const feed = store.feed(...TABLES)
   const rows = new Map<SealedTable, Map<string, Row>>(TABLES.map((table) => [table, new Map()]))
@@ -46,7 +46,7 @@ function createReader(store: Store) {
 }
 
 for (const [name, open] of Object.entries({ SQLite: openSqlite, PostgreSQL: openPostgres })) {
-  void t.test(`${name}: insertions, updates, deletions and their mixtures`, async (t) => {
+  void t.test(`${name}: insertions, updates, deletions and combinations of them`, async (t) => {
     const { store, clock } = await open(t)
     const { sealing } = store
     const reader = createReader(store)
@@ -96,7 +96,7 @@ for (const [name, open] of Object.entries({ SQLite: openSqlite, PostgreSQL: open
     }
   })
 
-  void t.test(`${name}: what failed to be applied comes again`, async (t) => {
+  void t.test(`${name}: changes that could not be applied are delivered again`, async (t) => {
     const { store, clock } = await open(t)
     const feed = store.feed(SWITCHES)
     await feed.update(() => undefined)
@@ -112,7 +112,7 @@ for (const [name, open] of Object.entries({ SQLite: openSqlite, PostgreSQL: open
     t.match(again, [{ put: [{ reason: 'why' }] }])
   })
 
-  void t.test(`${name}: rows that others change do not pass for a change`, async (t) => {
+  void t.test(`${name}: rows changed by others are not delivered as changes`, async (t) => {
     const { store, clock, tamper } = await open(t)
     const reader = createReader(store)
     await kill(store, clock, ORDER)

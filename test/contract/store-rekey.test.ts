@@ -1,98 +1,34 @@
-/** Tests replacing the store key on both engines, while a server answers and the command is killed at every stage. */
+/** Tests replacing the store key on both engines while a server is running, and killing the command at every stage. */
 // SPDX-License-Identifier: Apache-2.0
 import { generateKeyPairSync } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
-import { openAdministration } from '../../src/app/administration.ts'
+import t from 'tap'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import { toStoreOptions } from '../../src/app/store.ts'
 import { loadConfig } from '../../src/config/load.ts'
-import { KeyTable } from '../../src/keys/software/key-table.ts'
 import { openSigner } from '../../src/killswitch/receipt/signing-key.ts'
-import { createKmsSideClient } from '../../src/kms/client/client.ts'
-import { appendEvent } from '../../src/store/event-log.ts'
 import { type RekeyDeps, type RekeyStage, rekeyStore } from '../../src/store/rekey.ts'
-import { openStore, type Store, type StoreOptions } from '../../src/store/store.ts'
+import { openStore, type StoreOptions } from '../../src/store/store.ts'
 import { startLatchkey, type Workspace, workspace } from '../support/cli.ts'
 import { startPostgres } from '../support/postgres.ts'
-import { rekeyEngines } from '../support/rekey-engines.ts'
-import { eventually, keyId, REGION } from '../support/server.ts'
-import { keyStoreName } from '../support/store.ts'
+import { clientFor, fill, keepAsking, opened, rekeyEngines } from '../support/rekey-engines.ts'
+import { eventually } from '../support/server.ts'
 
 t.setTimeout(300_000)
 const server = await startPostgres(t)
-const DEMO = keyStoreName('demo')
+/** Exceeds the number of keys or events that one transaction reseals. */
 const KEYS = 210
-const EVENTS = 210
-const REKEY = ['store', 'rekey', '--new-store-key']
-/** Stages of the command, each with the output after which the test kills it. */
+const REKEY = ['store', 'rekey', '--new-store-key', '--yes']
+/** The command's stages, each with the output that triggers the kill. */
 const STAGES = [
   ['announced', /waiting until every instance/],
-  ['switched', /sealing everything else again/],
+  ['switched', /resealing everything else/],
   ['rewrapped', /waiting for every instance to use it/],
 ] as const
 const DONE = /the store has a new key/
 
 const ENGINES = rekeyEngines(server)
-
-async function opened(t: Test, { configFile }: Workspace): Promise<Store> {
-  const store = await openStore(await toStoreOptions(await loadConfig(configFile, {})))
-  t.teardown(() => store.close())
-  return store
-}
-
-/** Creates more keys and events than one transaction reseals. */
-async function fill(t: Test, place: Workspace): Promise<void> {
-  const store = await opened(t, place)
-  await store.change(async (transaction, epoch) => {
-    const table = new KeyTable(transaction, store.sealing)
-    for (let i = 0; i < KEYS; i++) {
-      const at = { keyStore: DEMO, keyId: keyId(`key-${String(i)}`), createdAt: 1 }
-      const rights = { canEncrypt: true, canDecrypt: true, currentVersion: 1 } as const
-      await table.insertKey({ ...at, ...rights, status: 'ENABLED' })
-      await table.insertVersion({ ...at, version: 1 }, Buffer.alloc(32, i))
-    }
-    for (let i = 0; i < EVENTS; i++) {
-      const event = { at: i, epoch, kind: 'test', operator: 'o', detail: { i } }
-      await appendEvent(transaction, store.sealing, event)
-    }
-  })
-}
-
-async function clientFor(t: Test, place: Workspace, port: number) {
-  const administration = await openAdministration(await loadConfig(place.configFile, {}))
-  const { accessKeyId, secretAccessKey } = await administration.credentials.create(DEMO)
-  await administration.close()
-  const client = createKmsSideClient({
-    ...{ endpoint: `https://localhost:${String(port)}`, uriPath: '/demo/kms/xks/v1' },
-    ...{ accessKeyId, secretAccessKey, region: REGION, caFile: place.caFile, timeoutMs: 20_000 },
-  })
-  t.teardown(() => client.close())
-  return client
-}
-
-type Client = Awaited<ReturnType<typeof clientFor>>
-
-/** Encrypts in a loop with varying keys, and returns the statuses that were not 200. */
-function keepAsking(client: Client) {
-  const failures: unknown[] = []
-  const stop = new AbortController()
-  let count = 0
-  const loop = (async () => {
-    while (!stop.signal.aborted) {
-      const key = `key-${String(1 + (count++ % (KEYS - 1)))}`
-      const answer = await client.encrypt(key, { plaintext: Buffer.alloc(32, 7) })
-      if (answer.status !== 200) failures.push(answer)
-      await new Promise((resolve) => setTimeout(resolve, 100))
-    }
-  })()
-  return async () => {
-    stop.abort()
-    await loop
-    return { failures, count }
-  }
-}
 
 async function makeEscrow({ folder, run }: Workspace): Promise<readonly string[]> {
   const { publicKey, privateKey } = generateKeyPairSync('rsa', {
@@ -110,7 +46,7 @@ async function makeEscrow({ folder, run }: Workspace): Promise<readonly string[]
 for (const [name, open] of Object.entries(ENGINES)) {
   void t.test(`${name}: a new store key under a server, killed in the middle`, async (t) => {
     const { place, sql } = await open(t)
-    await fill(t, place)
+    await fill(t, place, KEYS)
     const escrow = await makeEscrow(place)
     const masterKeyOf = async () =>
       (await sql("SELECT value FROM facts WHERE name = 'master_key'"))[0]?.['value']
@@ -118,14 +54,14 @@ for (const [name, open] of Object.entries(ENGINES)) {
     const { publicKey } = await openSigner(await opened(t, place))
     const { running, port } = await place.serve()
     const client = await clientFor(t, place, port)
-    await eventually(async () => (await client.getHealthStatus()).status === 200, 60_000)
+    await eventually(async () => (await client.getHealthStatus()).status === 200)
     const sealed = await client.encrypt('key-0', { plaintext: Buffer.from('a secret') })
     t.equal(sealed.status, 200)
-    const stopAsking = keepAsking(client)
+    const stopAsking = keepAsking(client, KEYS)
 
     /**
-     * Checks that the kill switch works at this stage, and that a backup taken here, which may have rows under both
-     * keys, is valid.
+     * Checks that the kill switch works at this stage, and that a backup taken now is valid even if its rows are sealed
+     * under both keys.
      */
     const checkUse = async (stage: string) => {
       const words = ['--key-store', 'demo', '--key', 'key-0']
@@ -143,14 +79,20 @@ for (const [name, open] of Object.entries(ENGINES)) {
     for (const [stage, note] of name === 'SQLite' ? STAGES : STAGES.slice(1, 2)) {
       const words = [...REKEY, '--config', place.configFile]
       const rekey = startLatchkey(t, words)
-      await eventually(() => note.test(rekey.stderr()) || rekey.process.exitCode !== null, 60_000)
+      await eventually(() => note.test(rekey.stderr()) || rekey.process.exitCode !== null)
       await rekey.ended('SIGKILL')
       t.equal(rekey.stdout(), '', `${stage}: it did not end by itself`)
       const [found] = await sql("SELECT count(*) AS rows FROM facts WHERE name = 'rekey'")
       t.equal(Number(found?.['rows']), 1, `${stage}: it is not complete`)
       await checkUse(stage)
       t.match(
-        await place.run('store', 'rekey', '--new-master-key', join(place.folder, 'other.key')),
+        await place.run(
+          'store',
+          'rekey',
+          '--yes',
+          '--new-master-key',
+          join(place.folder, 'other.key'),
+        ),
         { code: 69, stderr: /the store key is being replaced/ },
         `${stage}: no other master key meanwhile`,
       )
@@ -169,13 +111,13 @@ for (const [name, open] of Object.entries(ENGINES)) {
     t.equal((await openSigner(store)).publicKey, publicKey, 'receipts keep their signer')
     t.equal((await client.decrypt('key-0', sealed.body as never)).status, 200)
     const stale = await place.run(
-      ...['store', 'rekey', ...escrow, '--new-master-key', join(place.folder, 'new.key')],
+      ...['store', 'rekey', '--yes', ...escrow, '--new-master-key', join(place.folder, 'new.key')],
     )
-    t.match(stale, { code: 1, stderr: /the escrow holds an earlier key of this store/ })
+    t.match(stale, { code: 1, stderr: /the escrow has an earlier key of this store/ })
     const backup = join(place.folder, 'switched.jsonl')
     t.match(await place.run('store', 'verify', backup), { code: 0 }, 'a backup from the middle')
 
-    // An attacker who knows the old key must not be able to make it valid again.
+    // An attacker who knows the old key must not be able to make the old record valid again.
     await sql('INSERT INTO facts (name, value, changed_epoch, mac) VALUES ($1, $2, $3, $4)', [
       ...['rekey', during[0]?.['value'], during[0]?.['changed_epoch'], during[0]?.['mac']],
     ])
@@ -191,7 +133,7 @@ for (const [name, open] of Object.entries(ENGINES)) {
   })
 }
 
-/** Carries out a rekey in this process, as one of several that run the command at the same time. */
+/** Runs a rekey in this process. Several of these can run concurrently. */
 function startRekey(options: StoreOptions, deps: Partial<RekeyDeps>): Promise<number> {
   return rekeyStore(options, {
     clock: options.clock,
@@ -202,7 +144,7 @@ function startRekey(options: StoreOptions, deps: Partial<RekeyDeps>): Promise<nu
   })
 }
 
-/** Ends a rekey at a stage, as a crash does. */
+/** Crashes a rekey at the given stage. */
 const crashAt = (at: RekeyStage): Partial<RekeyDeps> => ({
   onStage(stage) {
     if (stage === at) throw new Error(`crashed: ${at}`)
@@ -266,8 +208,10 @@ void t.test('an instance that cannot load the key: nothing is changed', async (t
   const place = await workspace(t)
   const file = (name: string) => join(place.folder, name)
   await place.serve()
-  t.match(await place.run('store', 'rekey', '--new-master-key', file('second.key')), { code: 0 })
-  // The server still has the first master key.
+  t.match(await place.run('store', 'rekey', '--yes', '--new-master-key', file('second.key')), {
+    code: 0,
+  })
+  // The running server still uses the first master key.
   const text = await readFile(place.configFile, 'utf8')
   await writeFile(place.configFile, text.replace('master.key', 'second.key'))
   const config = await loadConfig(place.configFile, {})

@@ -1,6 +1,4 @@
-/**
- * Tests on both engines that a store written by an earlier release is upgraded at its first start.
- */
+/** Tests on both engines that a store written by an earlier release is upgraded the first time it is opened. */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -19,7 +17,10 @@ import { read } from '../support/repository.ts'
 
 t.setTimeout(120_000)
 
-/** Written with this passphrase by a release that had three migrations. Both engines accept the same statements. */
+/**
+ * The fixture is a store that a release with three migrations wrote, using the passphrase below. Both engines accept
+ * the same SQL.
+ */
 const SCHEMA = 3
 const ROWS = read('test/fixtures/store/schema-3.sql')
 const masterKey = {
@@ -55,7 +56,7 @@ void t.test('SQLite', async (t) => {
 
 const server = await startPostgres(t)
 
-/** Writes the old store to a database as this PostgreSQL role. */
+/** Loads the old store into a database as the given PostgreSQL role. */
 async function writeOldStore(postgres: pg.ClientConfig): Promise<void> {
   const client = new pg.Client(postgres)
   await client.connect()
@@ -89,7 +90,7 @@ void t.test(
   },
 )
 
-/** Written by a release with eight migrations, the first that could make backups. */
+/** A backup written by a release with eight migrations, the first release that supported backups. */
 const BACKUP = fileURLToPath(
   new URL('../../../test/fixtures/store/schema-8-backup.jsonl', import.meta.url),
 )

@@ -1,7 +1,4 @@
-/**
- * The key backend contract on any PKCS#11 token, with two key stores that use different label
- * prefixes.
- */
+/** Runs the key backend contract on any PKCS#11 token, using two key stores with different label prefixes. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import { systemClock } from '../../src/core/clock.ts'
@@ -29,7 +26,7 @@ export function tokenContract({ name, create, skip = [] }: TokenContract): void 
       maxPlaintextBytes: 65_536,
       ivSamples: 2000,
       importsKeys: true,
-      // The backend does not know a key until it has asked the token.
+      // The backend must find the key on the token before its first use.
       firstEncryptWaits: true,
     },
     skip,
@@ -61,7 +58,7 @@ async function createFixture(t: Test, token: TestToken): Promise<KeyBackendFixtu
       signal('SIGSTOP')
       return Promise.resolve(async () => {
         signal('SIGCONT')
-        // Until the token is ACTIVE again, every request is refused at once.
+        // Wait until the token is ACTIVE again, because requests fail immediately until then.
         while ((await main.backend.health(soon()))[0]?.status !== 'ACTIVE');
       })
     },

@@ -1,12 +1,12 @@
 /**
- * Kills servers and PostgreSQL together and restarts them: a killed key must stay killed, and every
- * other key must be served.
+ * Kills and restarts the servers together with PostgreSQL: a killed key must stay killed, and every other key must be
+ * served.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { latchkeyHere, startLatchkey } from '../support/cli.ts'
 import { startPostgres } from '../support/postgres.ts'
-import { eventually, KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
+import { KILLED, eventually, KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
 import { call, encryptBody } from '../support/wire.ts'
 
 t.setTimeout(120_000)
@@ -18,6 +18,7 @@ void t.test('kill -9 of everything, on PostgreSQL with workers', async (t) => {
     stopped: true,
     config: {
       workers: 2,
+      control: KILLED,
       store: {
         postgres: { host, port, database, user, tls: { mode: 'off' } },
         masterKey: { file: 'master.key' },

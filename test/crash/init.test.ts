@@ -1,6 +1,5 @@
 /**
- * Kills `latchkey init` with SIGKILL. A second init, used as docs/store.md says, must repair
- * whatever is left.
+ * Kills `latchkey init` with SIGKILL. Running init a second time, as docs/store.md describes, must repair the result.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomInt } from 'node:crypto'
@@ -12,7 +11,7 @@ import { startLatchkey, workspace } from '../support/cli.ts'
 
 const KILLS = 5
 
-void t.test('init, killed at random', async (t) => {
+void t.test('init killed at random times', async (t) => {
   const found: string[] = []
   for (let kill = 1; kill <= KILLS; kill++) {
     await t.test(`kill ${String(kill)}`, async (t) => {
@@ -20,7 +19,7 @@ void t.test('init, killed at random', async (t) => {
       const store = join(place.folder, 'latchkey.db')
       const masterKey = join(place.folder, 'master.key')
       const dying = startLatchkey(t, ['init'], { cwd: place.folder })
-      // Its work starts once the master key exists.
+      // The remaining work starts once the master key exists, so kill the command after that.
       while (!existsSync(masterKey) && dying.process.exitCode === null) await sleep(1)
       await sleep(randomInt(60))
       const { stderr } = await dying.ended('SIGKILL')
@@ -30,7 +29,7 @@ void t.test('init, killed at random', async (t) => {
       const opened = existsSync(store) ? await place.run('keys', 'list') : undefined
       if (opened?.code !== 0) {
         if (opened !== undefined)
-          t.match(opened.stderr, /is empty|not a Latchkey store|lacks its fact/)
+          t.match(opened.stderr, /is empty|not a Latchkey store|lacks (its|the) fact/)
         rmSync(store, { force: true })
         if (key.length < 32) rmSync(masterKey)
         const again = await place.run('init', '--dir', place.folder)

@@ -1,6 +1,6 @@
 /**
- * Sends kill -9 at any point: acknowledged changes must exist, and others must exist completely or
- * not at all.
+ * Sends SIGKILL to a process at random times: acknowledged changes must be in the store, and any other change must be
+ * there completely or not at all.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, randomBytes, randomInt } from 'node:crypto'
@@ -21,12 +21,12 @@ import { keyStoreName } from '../support/store.ts'
 const KILLS = 14
 const soon = () => new Deadline(clock, 20_000)
 
-/** The state of a key according to acknowledgements. */
+/** A key's state as implied by the acknowledgements. */
 interface Expected {
   readonly status: string
-  /** Whether each version, in ascending order, has its material. */
+  /** For each version, in ascending order: whether it still has its key material. */
   readonly versions: readonly boolean[]
-  /** Material of version 1, if it was imported. */
+  /** Key material of version 1, if it was imported. */
   readonly material?: string
 }
 type World = ReadonlyMap<string, Expected>
@@ -50,7 +50,7 @@ function apply(world: World, change: Change): World {
   return new Map(world).set(change.keyId, next())
 }
 
-/** Renders a world as `keys list` does, including everything that could be half done. */
+/** Renders the expected state as `keys list` would, so that any half-finished change shows as a difference. */
 function render(world: World): unknown {
   return [...world]
     .sort(([a], [b]) => (a < b ? -1 : 1))
@@ -68,11 +68,11 @@ const renderFound = (keys: readonly KeySummary[]): unknown =>
 
 interface Storm {
   readonly acknowledged: readonly Line[]
-  /** The change that was announced, but neither done nor refused when the process died. */
+  /** The change that was announced, but neither completed nor refused when the process died. */
   readonly open: Change | undefined
 }
 
-/** Runs a storm and kills it after a number of acknowledgements, or while it starts. */
+/** Runs a storm and kills it after a number of acknowledgements, or during startup. */
 async function runStorm(t: Test, configFile: string, killAfter: number): Promise<Storm> {
   const child = startStorm(configFile)
   const { stdout, stderr } = child
@@ -93,7 +93,7 @@ async function runStorm(t: Test, configFile: string, killAfter: number): Promise
   const [, signal] = (await once(child, 'close')) as [number | null, string | null]
   clearTimeout(timer)
   t.same([signal, errors], ['SIGKILL', ''], 'it was killed, and had no trouble before')
-  // The last line may be incomplete; it then does not count as an acknowledgement.
+  // The last line may be incomplete, in which case it is not an acknowledgement.
   const lines = text.split('\n').slice(0, -1)
   const acknowledged = lines.map((line) => JSON.parse(line) as Line)
   const changes = acknowledged.filter((line) => !('encrypted' in line))
@@ -116,7 +116,7 @@ async function opens(backend: PromisedBackend, made: Encrypted): Promise<boolean
   return opened.equals(bytes(made.plaintext))
 }
 
-/** Encrypts with imported material using another implementation, and lets `backend` decrypt it. */
+/** Returns whether `backend` decrypts a ciphertext that node:crypto has encrypted with the imported key material. */
 async function hasMaterial(
   backend: PromisedBackend,
   id: string,
@@ -131,7 +131,7 @@ async function hasMaterial(
   return (await backend.decrypt(request)).equals(plaintext)
 }
 
-/** Opens the store as a restarted server does, and compares it with what was acknowledged. */
+/** Opens the store as a restarted server would, and compares it with the acknowledged changes. */
 async function examine(
   t: Test,
   server: TestServer,
@@ -178,7 +178,7 @@ async function examine(
   await store.close()
 }
 
-void t.test('a storm of changes, killed again and again', async (t) => {
+void t.test('a storm of changes, killed repeatedly', async (t) => {
   const server = await startTestServer(t, { stopped: true })
   const keys = server.administration.keys(keyStoreName('demo'))
   let world: World = follow(new Map(), [{ did: { kind: 'create', keyId: 'test-key' } }])

@@ -1,6 +1,6 @@
 /**
- * Kills `kill` and `restore` at any moment. The store must then be in the old state or in the new
- * one, and the events must say which.
+ * Kills the `kill` and `restore` commands at random times. The store must then hold either the old or the new state,
+ * with matching events.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
@@ -9,17 +9,17 @@ import { loadConfig } from '../../src/config/load.ts'
 import { type Workspace, latchkey, startLatchkey, workspace } from '../support/cli.ts'
 import { startPostgres } from '../support/postgres.ts'
 
-/** Rounds for each engine. */
+/** Number of rounds per engine. */
 const ROUNDS = 8
 const MOST_ROUNDS = 40
 
 t.setTimeout(180_000)
 
-void t.test('kill -9 of kill and restore, wherever they are: SQLite', async (t) =>
+void t.test('kill and restore killed at random times: SQLite', async (t) =>
   killAgainAndAgain(t, await workspace(t)),
 )
 
-void t.test('kill -9 of kill and restore, wherever they are: PostgreSQL', async (t) => {
+void t.test('kill and restore killed at random times: PostgreSQL', async (t) => {
   const { host, port, database, user } = (await startPostgres(t)).target
   const postgres = { host, port, database, user, tls: { mode: 'off' } }
   const store = { postgres, masterKey: { file: 'master.key' } }
@@ -29,7 +29,7 @@ void t.test('kill -9 of kill and restore, wherever they are: PostgreSQL', async 
 async function killAgainAndAgain(t: Test, place: Workspace): Promise<void> {
   const control = await openKillSwitch(await loadConfig(place.configFile, {}))
   t.teardown(() => control.close())
-  // Measures how long one takes on this machine; most of it is the start of the process.
+  // Measure how long the command takes on this machine; process startup takes most of it.
   const startedAt = performance.now()
   const whole = ['kill', '--no-wait', '--all', '--reason', 'r', '--config', place.configFile]
   t.match(await latchkey(t, whole), { code: 0 })
@@ -37,8 +37,8 @@ async function killAgainAndAgain(t: Test, place: Workspace): Promise<void> {
   let before = await control.status(1000)
   let changes = 0
   /**
-   * Kills later after a command that was killed too early, and sooner after one that finished, so
-   * that kills fall near the commit.
+   * Fraction of the measured time after which a command is killed. It grows if the command was killed too early, and
+   * shrinks if the command had finished, so that commands are killed close to the commit.
    */
   let share = 0.8
   for (let round = 0; round < ROUNDS || (changes === 0 && round < MOST_ROUNDS); round++) {
@@ -50,7 +50,7 @@ async function killAgainAndAgain(t: Test, place: Workspace): Promise<void> {
     ])
     await new Promise((resolve) => setTimeout(resolve, wholeMs * share))
     await command.ended('SIGKILL')
-    // Reads and verifies all sealed rows and every event.
+    // This reads and verifies all sealed rows and every event.
     const after = await control.status(1000)
     const isDone = after.epoch !== before.epoch
     share *= isDone ? 0.85 : 1.15

@@ -1,6 +1,4 @@
-/**
- * Sends kill -9 to the real server under load: what it encrypted must decrypt after the next start.
- */
+/** Kills a real server with SIGKILL under load: everything it encrypted must decrypt after the restart. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes, randomInt } from 'node:crypto'
 import t from 'tap'
@@ -9,7 +7,7 @@ import { loadConfig } from '../../src/config/load.ts'
 import { createKmsSideClient, type KmsSideClient } from '../../src/kms/client/client.ts'
 import type { DecryptArguments } from '../../src/kms/client/requests.ts'
 import { startLatchkey, workspace } from '../support/cli.ts'
-import { keyId, REGION } from '../support/server.ts'
+import { PATIENT_CONTROL, keyId, REGION } from '../support/server.ts'
 import { keyStoreName } from '../support/store.ts'
 
 const LIVES = 3
@@ -20,7 +18,7 @@ interface Made extends DecryptArguments {
   readonly plaintext: Buffer
 }
 
-/** Returns undefined when the server died during the request. */
+/** Returns undefined if the server died during the request. */
 async function encryptOnce(client: KmsSideClient): Promise<Made | undefined> {
   const plaintext = randomBytes(32)
   const answer = await client
@@ -41,7 +39,7 @@ async function encryptOnce(client: KmsSideClient): Promise<Made | undefined> {
 }
 
 void t.test('latchkey serve, killed while it encrypts', async (t) => {
-  const place = await workspace(t)
+  const place = await workspace(t, { settings: { control: PATIENT_CONTROL } })
   const config = await loadConfig(place.configFile, {})
   const administration = await openAdministration(config)
   const keys = administration.keys(keyStoreName('demo'))
@@ -104,7 +102,7 @@ void t.test('latchkey serve, killed while it encrypts', async (t) => {
   const [key] = await after.keys(keyStoreName('demo')).listKeys()
   const counted = key?.versions[0]?.encryptions ?? 0
   t.ok(counted >= made.length)
-  // At its start, a server reserves small blocks for the most recently used keys.
+  // At startup, a server reserves small blocks for the most recently used keys.
   t.equal(counted % 1024, 0, 'whole blocks were set aside')
   await after.close()
 })

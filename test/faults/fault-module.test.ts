@@ -1,4 +1,4 @@
-/** Tests the fault module itself: what it forwards, and each kind of fault that it injects. */
+/** Tests the fault module itself: what it forwards, and each kind of fault it injects. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
@@ -16,8 +16,10 @@ const OPERATION_ACTIVE = 0x90
 const SESSION_COUNT = 0xb1
 const SESSION_HANDLE_INVALID = 0xb3
 const OS_LOCKING_OK = 2
+/** Longer than a call takes, even on a busy machine. */
+const SLOW_MS = 1000
 
-/** Returns CKR_OK on success. */
+/** Executes a step and returns the CKR code with which it failed, or CKR_OK if it succeeded. */
 async function rvOf(module: ModuleSession, step: Step): Promise<number> {
   try {
     await module.step(step)
@@ -28,7 +30,7 @@ async function rvOf(module: ModuleSession, step: Step): Promise<number> {
   }
 }
 
-void t.test('calls go to the real module and come back, and are counted', async (t) => {
+void t.test('calls are forwarded to the real module and counted', async (t) => {
   const { control, module, session, key } = await openWithFaults(t)
   const mark = control.mark()
   const before = control.count('C_Encrypt')
@@ -64,7 +66,7 @@ void t.test('calls go to the real module and come back, and are counted', async 
   ])
 })
 
-void t.test('the flags of C_Initialize are seen as they were given', async (t) => {
+void t.test('the C_Initialize flags are recorded', async (t) => {
   const token = await withFaults(t, await createSoftHsm(t))
   const module = openModule(t, token)
   await module.step({ step: 'initialize', flags: 0 })
@@ -74,7 +76,7 @@ void t.test('the flags of C_Initialize are seen as they were given', async (t) =
   t.match(token.control.processes(), [{ initializeFlags: OS_LOCKING_OK, initialized: 2 }])
 })
 
-void t.test('a return value: some times, before the call or after it', async (t) => {
+void t.test('a return value: a number of times, before or after the call', async (t) => {
   const { control, module, session, key } = await openWithFaults(t)
   const encrypt = () => rvOf(module, { step: 'encrypt', session, key, ...input(AAD) })
 
@@ -99,19 +101,19 @@ void t.test('a return value with a probability', async (t) => {
     t.equal(await rvOf(module, { step: 'encrypt', session, key, ...input(AAD) }), OK)
 })
 
-void t.test('latency, of one function and of all', async (t) => {
+void t.test('latency for one function and for all', async (t) => {
   const { control, module, session, key } = await openWithFaults(t)
   const encrypt = async () => {
     const mark = control.mark()
     await module.step({ step: 'encrypt', session, key, ...input(AAD) })
     return control.log(mark).map(({ ms }) => ms)
   }
-  control.plan('C_Encrypt', { latencyMs: 50 })
-  const [init = 99, rest = 0] = await encrypt()
-  t.ok(init < 50 && rest >= 50, `${String(init)} and ${String(rest)} ms`)
+  control.plan('C_Encrypt', { latencyMs: SLOW_MS })
+  const [init = SLOW_MS, rest = 0] = await encrypt()
+  t.ok(init < SLOW_MS && rest >= SLOW_MS, `${String(init)} and ${String(rest)} ms`)
   control.latency(20)
   const [both = 0, more = 0] = await encrypt()
-  t.ok(both >= 20 && more >= 70)
+  t.ok(both >= 20 && more >= SLOW_MS + 20)
 })
 
 void t.test('hanging, for a time or until released', async (t) => {
@@ -135,7 +137,7 @@ void t.test('hanging, for a time or until released', async (t) => {
   await pending
 })
 
-void t.test('sessions that are dropped take login and handles with them', async (t) => {
+void t.test('dropping sessions also drops the login and handles', async (t) => {
   const { control, module, slot, session, key } = await openWithFaults(t)
   await module.step({ step: 'open', slot })
   t.equal(control.sessions(), 2)
@@ -148,7 +150,7 @@ void t.test('sessions that are dropped take login and handles with them', async 
   t.same(await module.step({ step: 'find', session: fresh, label: 'key' }), [], 'logged out')
 })
 
-void t.test('a limit of sessions holds for all processes of the token', async (t) => {
+void t.test('a session limit applies across all processes', async (t) => {
   const { token, control, module, slot } = await openWithFaults(t)
   control.limitSessions(2)
   const other = await openToken(t, token)
@@ -159,7 +161,7 @@ void t.test('a limit of sessions holds for all processes of the token', async (t
 })
 
 void t.test(
-  'one token of several is damaged, and processes that turn to it later, too',
+  'faults apply to one token of several, including processes that switch to it later',
   async (t) => {
     const token = await withFaults(t, await createSoftHsm(t, ['one', 'two']))
     await createTokenKeys(t, token, [{ label: 'key' }], 'one')
@@ -192,9 +194,9 @@ for (const crash of ['SIGSEGV', 'SIGABRT'] as const) {
   })
 }
 
-void t.test('many threads at a time, each with a session of its own', async (t) => {
+void t.test('many concurrent threads, each with its own session', async (t) => {
   const { control, module, slot, key } = await openWithFaults(t)
-  // Each call is long enough for others to run in between, on one core or several.
+  // The latency makes calls overlap, on one core or several.
   control.plan('C_Encrypt', { latencyMs: 1 })
   const plan = { step: 'parallel', slot, key, sessions: 4, rounds: 100 } as const
   t.equal(await module.step(plan), 400)
@@ -203,7 +205,7 @@ void t.test('many threads at a time, each with a session of its own', async (t) 
   t.equal(state?.sessions, 1)
 })
 
-void t.test('without a real module or a control file it does not load', async (t) => {
+void t.test('does not load without a real module or a control file', async (t) => {
   const token = await withFaults(t, await createSoftHsm(t))
   for (const name of ['LATCHKEY_FAULT_MODULE', 'LATCHKEY_FAULT_CONTROL']) {
     const environment = { ...token.environment, [name]: '/nowhere' }

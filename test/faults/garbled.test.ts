@@ -1,7 +1,4 @@
-/**
- * Tests a PKCS#11 module process that writes garbage into its pipe: it is ended, and the server
- * survives.
- */
+/** Tests a PKCS#11 module process that writes garbage to its pipe: the process is killed, and the server survives. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { WorkerProcess } from '../../src/keys/pkcs11/pool/worker-process.ts'
@@ -16,7 +13,7 @@ t.setTimeout(120_000)
 const START = { call: 'start', module: 'none' } as unknown as StartCall
 const TIME = Buffer.alloc(4)
 const json = (value: unknown) => Buffer.from(JSON.stringify(value))
-/** A frame with a forged length, which no reader may trust. */
+/** Builds a frame with a forged length. */
 const withLength = (length: number) => {
   const frame = encodeFrame(DONE, 1, [TIME])
   frame.writeUInt32LE(length, 0)
@@ -28,7 +25,7 @@ const withPart = (length: number) => {
   return frame
 }
 
-/** Replaces the answer to the first request, whose id is 1. */
+/** Bytes that replace the response to the first request, which has id 1. */
 const GARBAGE: Readonly<Record<string, Buffer>> = {
   'a frame of 4 GB': withLength(0xffff_ffff),
   'a frame that is a little too long': withLength(32 * 1024 * 1024 + 1),
@@ -44,18 +41,18 @@ const GARBAGE: Readonly<Record<string, Buffer>> = {
   'a failure that is none': encodeFrame(FAILED, 1, [TIME, json({ code: 'NOTHING', message: 'x' })]),
   'a failure without a word': encodeFrame(FAILED, 1, [TIME]),
   'an unknown kind': encodeFrame(9, 1, [TIME, json(null)]),
-  'an answer to no request': encodeFrame(DONE, 77, [TIME, json(null)]),
+  'a response without a request': encodeFrame(DONE, 77, [TIME, json(null)]),
   'text of a library': Buffer.from('WARNING: token is about to expire\n'),
 }
 
-/** Runs in the process before the program, and writes once its pipe is read. */
+/** Returns the Node.js option for a preload script that writes the bytes to the pipe as soon as the process starts. */
 const writing = (bytes: Buffer) => {
   const script = `import { writeSync } from 'node:fs'; writeSync(3, Buffer.from('${bytes.toString('hex')}', 'hex'))`
   return `--import=data:text/javascript,${encodeURIComponent(script)}`
 }
 
 for (const [name, bytes] of Object.entries(GARBAGE)) {
-  void t.test(`${name} is the end of that process`, async (t) => {
+  void t.test(`${name} ends the process`, async (t) => {
     const child = new WorkerProcess({ NODE_OPTIONS: writing(bytes) })
     t.teardown(() => {
       child.kill()
@@ -63,12 +60,12 @@ for (const [name, bytes] of Object.entries(GARBAGE)) {
     const ended = new Promise((resolve) => (child.onEnd = resolve))
     const failure: unknown = await child.start(START).catch((error: unknown) => error)
     t.match(failure, { name: 'TokenError', wire: { code: 'UNAVAILABLE' } })
-    t.match(await ended, { message: /sent an invalid answer/ })
+    t.match(await ended, { message: /sent an invalid response/ })
     t.equal(child.size, 0, 'nobody waits for it')
   })
 }
 
-/** Damages one answer after a number of them that differs from process to process. */
+/** Preload script that corrupts one response. The response's position differs from process to process. */
 const DAMAGING = `
   import fs from 'node:fs'
   import { syncBuiltinESMExports } from 'node:module'
@@ -81,7 +78,7 @@ const DAMAGING = `
   syncBuiltinESMExports()
 `
 
-void t.test('under load, with processes that garble an answer now and then', async (t) => {
+void t.test('under load, with processes that corrupt occasional responses', async (t) => {
   const token = await createSoftHsm(t)
   await createTokenKeys(t, token, [{ label: HSM_KEY }])
   const garbling = `--import=data:text/javascript,${encodeURIComponent(DAMAGING)}`
@@ -102,6 +99,6 @@ void t.test('under load, with processes that garble an answer now and then', asy
     t.equal(other.status, 200, 'the other key store is served')
   }
   t.ok(statuses.has(200), JSON.stringify([...statuses]))
-  await eventually(async () => (await hsm.encrypt(HSM_KEY, input)).status === 200, 30_000)
+  await eventually(async () => (await hsm.encrypt(HSM_KEY, input)).status === 200)
   t.equal(running.process.exitCode, null, 'and the same server')
 })

@@ -1,4 +1,4 @@
-/** Tests that health changes with a failed operation, not only after the interval of the checks. */
+/** Tests that a failed operation changes the health status without waiting for the next periodic check. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { withFaults } from '../support/pkcs11/fault-module.ts'
@@ -19,7 +19,7 @@ void t.test('a token that fails is UNAVAILABLE as soon as an operation has faile
     return (body as { ekmFleetDetails: readonly { healthStatus: string }[] }).ekmFleetDetails[0]
       ?.healthStatus
   }
-  await eventually(async () => (await encrypt()) === 200 && (await status()) === 'ACTIVE', 30_000)
+  await eventually(async () => (await encrypt()) === 200 && (await status()) === 'ACTIVE')
   token.control.plan('C_EncryptInit', { crash: 'SIGABRT' })
   const since = performance.now()
   t.not(await encrypt(), 200)

@@ -1,4 +1,4 @@
-/** Measures latency with hedging on two tokens of which one is slow. Run by hand: see long.ts. */
+/** Measures hedging latency with two tokens, one of them slow. Run by hand: see long.ts. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
@@ -15,10 +15,10 @@ import { createSoftHsm, createTokenKeys, openToken } from '../support/pkcs11/tok
 export interface HedgePlan {
   readonly operations: number
   readonly perSecond: number
-  /** Delay of each operation on one of the tokens. */
+  /** Delay added to each operation on the slow token. */
   readonly slowMs: number
   readonly hedgeMs: number
-  /** Upper limit of the 99.9th percentile. */
+  /** Maximum latency at the 99.9th percentile, in milliseconds. */
   readonly budgetMs: number
 }
 

@@ -1,6 +1,7 @@
 /**
- * Runs the complete storm, hang, soak and hedge tests, by hand on a quiet machine: `node
- * .test-build/test/faults/long.js storm|hang|soak|hedge [seconds]`.
+ * Runs the full storm, hang, soak and hedge tests. Run by hand on an idle machine:
+ *
+ *     node .test-build/test/faults/long.js storm|hang|soak|hedge [seconds]
  */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'

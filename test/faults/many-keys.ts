@@ -1,6 +1,8 @@
 /**
- * Measures first uses of many keys on a token whose calls are slow. Run by hand: `node
- * .test-build/test/faults/many-keys.js KEYS MIN MAX`, where MIN and MAX limit the number of sessions.
+ * Measures the first use of many keys on a token with slow calls. MIN and MAX limit the number of sessions. Run by
+ * hand:
+ *
+ *     node .test-build/test/faults/many-keys.js KEYS MIN MAX
  */
 // SPDX-License-Identifier: Apache-2.0
 import { pathToFileURL } from 'node:url'
@@ -16,21 +18,21 @@ import { NO_RECORDS } from '../support/pkcs11/key-records.ts'
 import { createSoftHsm, createTokenKeys, type TestToken } from '../support/pkcs11/tokens.ts'
 
 export interface ManyKeysOptions {
-  /** A token that already has the keys, because some tokens take minutes to create 10,000. */
+  /** Existing token that already has the keys. Some tokens take minutes to create 10,000 keys. */
   readonly token?: TestToken
   readonly keys: number
-  /** Number of keys to use, one after the other, each for the first time. */
+  /** Number of keys to use for the first time, sequentially. */
   readonly uses: number
   readonly perSecond: number
   readonly callMs: number
   readonly sessions: { readonly min: number; readonly max: number }
-  /** Whether to wait until the token's keys have been read, which takes minutes after a start. */
+  /** Whether to wait until all of the token's keys have been read, which takes minutes. */
   readonly waitsForRun: boolean
 }
 
 export interface ManyKeysResult {
   readonly startMs: number
-  /** Milliseconds from the start until all keys were read; undefined if `waitsForRun` is false. */
+  /** Milliseconds from startup until all keys had been read; undefined if `waitsForRun` is false. */
   readonly runMs: number | undefined
   readonly failures: number
   /** Latencies in ascending order. */
@@ -72,7 +74,7 @@ export async function measureFirstUses(t: Test, options: ManyKeysOptions): Promi
     progress.some((line) => 'message' in line && String(line.message).includes('are known'))
   while (options.waitsForRun && !isRead()) await pause(50)
   const runMs = options.waitsForRun ? systemClock.monotonic() - startedAt : undefined
-  // Waits until every worker has opened its session, as a server has after a few seconds.
+  // Wait until every worker has opened its session, as in a server that has been running for a few seconds.
   while ((keys.stats().tokens[0]?.sessions.open ?? 0) < options.sessions.min) await pause(50)
 
   const latenciesMs: number[] = []

@@ -1,4 +1,4 @@
-/** Tests how the fault module handles IVs when it imitates an HSM that generates its own. */
+/** Tests the fault module's IV handling when it emulates HSMs that generate their own IVs. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
@@ -10,7 +10,7 @@ const MECHANISM_PARAM_INVALID = 0x71
 const BUFFER_TOO_SMALL = 0x150
 const CLOUDHSM_AES_GCM = 0x80001087
 
-void t.test('as Luna: the IV is made by the HSM and stands behind the tag', async (t) => {
+void t.test('like Luna: the HSM generates the IV and appends it after the tag', async (t) => {
   const first = await openWithFaults(t)
   const plaintext = randomBytes(32)
   const none = input(plaintext, Buffer.alloc(0), { ivBits: 0 })
@@ -32,14 +32,14 @@ void t.test('as Luna: the IV is made by the HSM and stands behind the tag', asyn
   const narrow = { step: 'encrypt', session, key, ...none, room: 16 } as const
   t.equal(await module.rvOf(narrow), BUFFER_TOO_SMALL)
 
-  // The operation is still active in that session.
+  // The failed operation is still active in the first session, so continue in another one.
   const next = await openKey(t, token)
   control.pretend('luna 7.9.3')
   await roundTrip(next, none, 16)
   await roundTrip(next, { ...none, ivBits: 96 }, 12)
 })
 
-void t.test('as CloudHSM: zeros go in, and the IV is written over them', async (t) => {
+void t.test("like CloudHSM: the IV overwrites the zeros in the caller's buffer", async (t) => {
   const { control, module, session, key } = await openWithFaults(t)
   const plaintext = randomBytes(32)
   control.pretend('cloudhsm')
@@ -58,7 +58,7 @@ void t.test('as CloudHSM: zeros go in, and the IV is written over them', async (
   t.ok(output.equals(plaintext))
 })
 
-void t.test("by CloudHSM's own mechanism: the IV stands before the ciphertext", async (t) => {
+void t.test("with CloudHSM's own mechanism: the IV precedes the ciphertext", async (t) => {
   const { control, module, slot, session, key } = await openWithFaults(t)
   const plaintext = randomBytes(32)
   const none = input(plaintext, Buffer.alloc(0), { mechanism: CLOUDHSM_AES_GCM })

@@ -1,6 +1,6 @@
 /**
- * Puts minutes of load on a token, and measures growth of the server, of its child processes and on
- * the token.
+ * Puts a token under load for minutes, and measures the memory growth of the server and its child processes and the
+ * number of open sessions on the token.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
@@ -19,14 +19,14 @@ export interface SoakPlan {
 interface Sample {
   readonly atSeconds: number
   readonly serverMiB: number
-  /** All processes of the module together. */
+  /** Combined memory of all PKCS#11 module processes. */
   readonly modulesMiB: number
   readonly processes: number
   readonly sessions: number
 }
 
 const SAMPLES = 60
-/** Maximum growth of peak resident memory from the first half of the soak to the second. */
+/** Maximum growth of peak memory from the first half of the soak to the second. */
 const MAX_GROWTH = 0.1
 
 function residentMiB(pid: number): number {
@@ -59,7 +59,7 @@ export async function soak(t: Test, plan: SoakPlan): Promise<void> {
   const report = await runMixedLoad({ ...load, isOver: () => elapsed() >= plan.seconds })
   await sampling
 
-  // Garbage collection makes memory use a sawtooth, so peaks are compared.
+  // Garbage collection turns memory usage into a sawtooth, so compare the peaks.
   const half = Math.floor(samples.length / 2)
   const growth = (of: (sample: Sample) => number) =>
     Math.max(...samples.slice(half).map(of)) / Math.max(...samples.slice(0, half).map(of)) - 1

@@ -1,4 +1,4 @@
-/** Runs the short form of the storm; `long.ts` runs the complete one. */
+/** Runs a short version of the storm; `long.ts` runs the full version. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { storm } from './storm.ts'

@@ -1,4 +1,4 @@
-/** Drops sessions repeatedly under load: for seconds in `check`, for longer by hand. */
+/** Drops sessions repeatedly under load: for a few seconds in `npm run check`, and for longer when run by hand. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import { withFaults } from '../support/pkcs11/fault-module.ts'
@@ -10,15 +10,15 @@ export interface StormPlan {
   readonly requests: number
   readonly connections: number
   readonly dropEveryMs: number
-  /** Share of all requests that KMS would have to send again. */
+  /** Maximum share of requests that KMS would have to retry. */
   readonly maxErrorShare: number
-  /** Use deadlines that a loaded machine can meet (default: those that KMS requires). */
+  /** Whether to use deadlines that a busy machine can meet (default: KMS's own deadlines). */
   readonly isPatient?: boolean
 }
 
 const TIMEOUT_MS = 120_000
 
-/** A request that meets a dropped session logs in again, which is slow on a busy machine. */
+/** A request whose session was dropped has to log in again, which is slow on a busy machine. */
 const PATIENT = {
   backend: { deadlines: { operation: '8s' } },
   config: { limits: { requestDeadline: '10s' } },

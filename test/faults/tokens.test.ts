@@ -1,4 +1,4 @@
-/** Tests that the tokens used in tests are real modules with real keys. */
+/** Tests that the test tokens are real modules with real keys. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
@@ -13,7 +13,7 @@ import {
 } from '../support/pkcs11/tokens.ts'
 
 const CKM_AES_GCM = 0x1087
-/** CKR_KEY_FUNCTION_NOT_PERMITTED, for which NSS returns CKR_KEY_TYPE_INCONSISTENT. */
+/** CKR_KEY_FUNCTION_NOT_PERMITTED, or CKR_KEY_TYPE_INCONSISTENT, which NSS returns instead. */
 const NOT_PERMITTED: readonly number[] = [0x68, 0x63]
 
 const WITH_GCM: readonly [string, (t: Test) => Promise<TestToken>][] = [
@@ -23,7 +23,7 @@ const WITH_GCM: readonly [string, (t: Test) => Promise<TestToken>][] = [
 ]
 
 for (const [name, create] of WITH_GCM) {
-  void t.test(`${name} has AES-GCM, and a key that another program made`, async (t) => {
+  void t.test(`${name} has AES-GCM, and a key created by another program`, async (t) => {
     const token = await create(t)
     await createTokenKeys(t, token, [{ label: 'first' }, { label: 'second' }])
     const { module, slot, session } = await openToken(t, token)
@@ -37,7 +37,7 @@ for (const [name, create] of WITH_GCM) {
     t.ok(output.equals(data))
   })
 
-  void t.test(`${name} itself holds keys to CKA_ENCRYPT and CKA_DECRYPT`, async (t) => {
+  void t.test(`${name} itself enforces CKA_ENCRYPT and CKA_DECRYPT`, async (t) => {
     const token = await create(t)
     await createTokenKeys(t, token, [
       { label: 'encrypts', canDecrypt: false },

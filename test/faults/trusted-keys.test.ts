@@ -1,6 +1,6 @@
 /**
- * Tests with a real token and a real store that a key is recognized after a restart: another key of the same name, and a
- * token that was restored from an old backup, are refused until they are trusted.
+ * Tests with a real token and a real store that keys are recognized after a restart. A different key with the same
+ * name, or a token restored from an old backup, is refused until an operator trusts it.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
@@ -25,7 +25,10 @@ const KEY = keyId('key')
 const STORE = keyStoreName('demo')
 const ORDER = { reason: 'the old key is lost', operator: 'alice' }
 
-/** One serving process: its tokens, its store and its view of the records. Closed with the test, or earlier. */
+/**
+ * Starts a serving process with its own token sessions, store and key records. If the test does not close it, it is
+ * closed when the test ends.
+ */
 async function startInstance(t: Test, token: FaultyToken, options: StoreOptions) {
   const store = await openStore(options)
   const warnings: object[] = []
@@ -83,7 +86,7 @@ const ENGINES: readonly [string, (t: Test) => Promise<StoreOptions>][] = [
 
 for (const [engine, create] of ENGINES) {
   void t.test(
-    `another key of the same name is refused after a restart, on ${engine}`,
+    `a different key with the same name is refused after a restart, on ${engine}`,
     async (t) => {
       const options = await create(t)
       const token = await withFaults(t, await createSoftHsm(t))
@@ -143,7 +146,7 @@ for (const [engine, create] of ENGINES) {
   )
 }
 
-void t.test('a token from a backup before a rotation encrypts nothing', async (t) => {
+void t.test('a token restored from before a rotation does not encrypt', async (t) => {
   const { options } = await storeFolder(t)
   const token = await withFaults(t, await createSoftHsm(t))
   await createTokenKeys(t, token, [{ label: 'key' }])
@@ -170,7 +173,7 @@ void t.test('a token from a backup before a rotation encrypts nothing', async (t
   t.equal((await encrypt(after as never, KEY, Buffer.from('x'))).version, 1)
 })
 
-void t.test('the first sight counts, whichever of two processes had it', async (t) => {
+void t.test('the first observation counts, whichever of two processes made it', async (t) => {
   const { options } = await storeFolder(t)
   const token = await withFaults(t, await createSoftHsm(t))
   const [material, other] = [randomBytes(32), randomBytes(32)]

@@ -1,4 +1,4 @@
-/** Tests that encryptions with a key on a token are counted in the store, up to the limit for random IVs. */
+/** Tests that the store counts encryptions with a token key, up to the limit for random IVs. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { systemClock } from '../../src/core/clock.ts'

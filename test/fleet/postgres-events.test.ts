@@ -1,6 +1,6 @@
 /**
- * Tests events in the life of a PostgreSQL server: once the cause is gone, Latchkey answers again
- * without a restart.
+ * Tests PostgreSQL outages and maintenance: Latchkey resumes serving without a restart once they are over. With
+ * LATCHKEY_FLEET_ROUNDS=1, on an idle machine, it must do so within the time that docs/store.md promises.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, writeFile } from 'node:fs/promises'
@@ -16,7 +16,7 @@ import { swallowingProxy } from '../support/swallowing-proxy.ts'
 t.setTimeout(400_000)
 
 const LEASE_MS = 2000
-const PATIENCE_MS = 60_000
+const IS_TIMED = process.env['LATCHKEY_FLEET_ROUNDS'] !== undefined
 const ALL = {
   scope: { kind: 'all' },
   direction: 'both',
@@ -27,10 +27,10 @@ const ALL = {
 
 interface Served {
   readonly server: TestServer
-  /** Returns the status of an Encrypt. */
+  /** Returns the status of an Encrypt request. */
   encrypt(): Promise<number>
   refuses(): Promise<void>
-  /** Waits until requests are answered again, and returns how long that took. */
+  /** Waits until requests succeed again, and reports how long that took. */
   serves(t: Test): Promise<void>
 }
 
@@ -49,18 +49,21 @@ async function serveFrom(t: Test, postgres: Record<string, unknown>): Promise<Se
   const encrypt = async () => (await kms.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })).status
   const served: Served = {
     ...{ server, encrypt },
-    refuses: () => eventually(async () => (await encrypt()) === 400, PATIENCE_MS),
+    refuses: () => eventually(async () => (await encrypt()) === 400),
     async serves(t) {
       const from = performance.now()
-      await eventually(async () => (await encrypt()) === 200, PATIENCE_MS)
-      t.comment(`answers are back after ${(performance.now() - from).toFixed(0)} ms`)
+      await eventually(async () => (await encrypt()) === 200)
+      const tookMs = performance.now() - from
+      t.comment(`answers are back after ${tookMs.toFixed(0)} ms`)
+      if (!IS_TIMED) return
+      t.ok(tookMs < LEASE_MS + 2000, `within the lease plus 2 s: ${tookMs.toFixed(0)} ms`)
     },
   }
   await served.serves(t)
   return served
 }
 
-/** Kills access, which every instance must acknowledge, and restores it. */
+/** Kills access, expects every instance to acknowledge it, and restores access. */
 async function checkKill(t: Test, { server, encrypt, serves }: Served): Promise<void> {
   const control = await openKillSwitch(server.config)
   try {
@@ -94,7 +97,7 @@ void t.test('a standby is promoted, and host lists both servers', async (t) => {
   await checkKill(t, served)
 })
 
-void t.test('the name leads to the old primary, which is a standby now', async (t) => {
+void t.test('the host name resolves to the old primary, which is now a standby', async (t) => {
   const first = await startPostgres(t)
   const second = await first.standby()
   const name = await swallowingProxy(t)
@@ -155,7 +158,7 @@ void t.test('the password is rotated', async (t) => {
   await checkKill(t, served)
 })
 
-void t.test('authority and certificates are rotated', async (t) => {
+void t.test('the CA and the certificates are rotated', async (t) => {
   const pki = await testPki()
   const subject = { commonName: 'latchkey', usage: 'client' } as const
   const client = await pki.issue('rotated-role', subject)

@@ -1,13 +1,13 @@
 /**
- * Tests the promise itself: three instances with two workers each, on PostgreSQL and under load,
- * are killed and restored repeatedly. No success may be sent after `revoked`.
- * LATCHKEY_FLEET_ROUNDS=100 runs the long form.
+ * Tests the kill switch's central guarantee. Repeatedly kills and restores access on three instances with two workers
+ * each, on PostgreSQL and under load. No successful response may be sent after `revoked`. LATCHKEY_FLEET_ROUNDS=100
+ * runs the long version.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import type { Revocation } from '../../src/killswitch/operator/waiting-fleet.ts'
 import { latchkey } from '../support/cli.ts'
-import { ALL, BY, startFleet, waitFor } from '../support/fleet.ts'
+import { killAll, restoreAll, startFleet, waitFor } from '../support/fleet.ts'
 import { checkNothingSent, type Window } from '../support/fleet-check.ts'
 import { startLoad, untilServed } from '../support/fleet-load.ts'
 
@@ -27,12 +27,12 @@ void t.test('no success after `revoked`, round after round', async (t) => {
   const fromCommits: number[] = []
   const words = ['kill', '--all', '--reason', 'a test', '--json', '--config', fleet.configFile]
   for (let round = 0; round < ROUNDS; round++) {
-    // Every fourth kill is a command in its own process.
+    // Every fourth kill runs as a separate CLI process.
     const byCommand = round % 4 === 3
     const done = byCommand ? await latchkey(t, words) : undefined
     const revocation =
       done === undefined
-        ? await waitFor(fleet, await fleet.control.kill({ ...ALL, ...BY }))
+        ? await waitFor(fleet, await killAll(fleet))
         : { ...(JSON.parse(done.stdout) as Revocation), fromCommitMs: undefined }
     const opened = await load.settle()
     times.push(revocation.elapsedMs)
@@ -40,7 +40,7 @@ void t.test('no success after `revoked`, round after round', async (t) => {
     t.equal(revocation.instances.length, 6)
     await new Promise((resolve) => setTimeout(resolve, 150))
     windows.push({ ...opened, to: Date.now() })
-    await fleet.control.restore({ target: ALL, ...BY })
+    await restoreAll(fleet)
     await untilServed(load, EVERYBODY)
   }
   await load.stop()
@@ -59,10 +59,9 @@ void t.test('no success after `revoked`, round after round', async (t) => {
   t.comment(
     `${String(ROUNDS)} rounds, ${rate.toFixed(0)} requests/s: median ${median.toFixed(0)} ms, worst ${worst.toFixed(0)} ms`,
   )
-  // `kill` does not wait beyond this for an instance that does not acknowledge, even on a slow
-  // machine.
+  // `kill` must not wait longer than this for an unresponsive instance, even on a slow machine.
   t.ok(Math.max(...fromCommits) < WORST_MS, 'from the commit, never longer than lease + 0.5 s')
-  // Times are only meaningful on an otherwise idle machine, so only the long form checks them.
+  // Latency limits are meaningful only on an otherwise idle machine, so only the long version checks them.
   if (process.env['LATCHKEY_FLEET_ROUNDS'] === undefined) return
   t.ok(worst < WORST_MS, `worst time to revoke: ${worst.toFixed(0)} ms`)
   t.ok(median < 500, `median time to revoke: ${median.toFixed(0)} ms`)

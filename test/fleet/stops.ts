@@ -1,40 +1,36 @@
-/**
- * Stops an instance under load repeatedly. When it resumes, it must not send what it had not sent
- * before.
- */
+/** Stops an instance repeatedly under load. After it resumes, it must not send any pending response. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import type { Test } from 'tap'
 import { eventually } from '../support/server.ts'
 import {
-  ALL,
-  BY,
+  type Fleet,
+  type FleetOptions,
+  killAll,
+  restoreAll,
   startFleet,
   untilRegistered,
   waitFor,
-  type Fleet,
-  type FleetOptions,
 } from '../support/fleet.ts'
 import { checkNothingSent, type Stopped, type Window } from '../support/fleet-check.ts'
 import { startLoad, untilServed, type Load } from '../support/fleet-load.ts'
 
 export interface StopPlan extends FleetOptions {
   readonly rounds: number
-  /** Time from `revoked` until it resumes. */
+  /** Time from `revoked` until the instance resumes. */
   readonly stoppedMs: number
-  /** Connections to each member. */
+  /** Number of connections to each member. */
   readonly connections: number
-  /** Maximum allowed time to revoke. */
-  readonly worstMs: number
+  /** Maximum time until access is revoked, on an idle machine. */
+  readonly worstMs?: number | undefined
 }
 
-const PATIENCE_MS = 60_000
-/** How long to watch after it has resumed and before access is restored. */
+/** Observation time between the instance's resumption and the restore. */
 const WATCHED_MS = 300
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** Stops the last member. */
+/** Stops and resumes the last member once per round. */
 export async function stopAgainAndAgain(t: Test, plan: StopPlan): Promise<void> {
   const fleet = await startFleet(t, plan)
   const load = await startLoad(fleet, plan.connections)
@@ -49,13 +45,14 @@ export async function stopAgainAndAgain(t: Test, plan: StopPlan): Promise<void> 
     windows.push(window)
     stops.push(stop)
     times.push(revokedAfterMs)
-    await fleet.control.restore({ target: ALL, ...BY })
+    await restoreAll(fleet)
   }
   await untilServed(load, everybody)
   await load.stop()
   checkNothingSent(t, fleet, load.outcomes, windows, stops)
   const worst = Math.max(...times)
-  t.ok(worst < plan.worstMs, `worst time to revoke: ${worst.toFixed(0)} ms`)
+  t.comment(`worst time to revoke: ${worst.toFixed(0)} ms`)
+  if (plan.worstMs !== undefined) t.ok(worst < plan.worstMs)
 }
 
 async function stopOnce(t: Test, fleet: Fleet, load: Load, plan: StopPlan) {
@@ -63,7 +60,7 @@ async function stopOnce(t: Test, fleet: Fleet, load: Load, plan: StopPlan) {
   const pids = processesOf(fleet, member)
   for (const pid of pids) process.kill(pid, 'SIGSTOP')
   const stop = { member, processes: plan.workers, at: Date.now() }
-  const revocation = await waitFor(fleet, await fleet.control.kill({ ...ALL, ...BY }))
+  const revocation = await waitFor(fleet, await killAll(fleet))
   const opened = await load.settle()
   const count = (how: string) => revocation.instances.filter((one) => one.how === how).length
   t.equal(count('acknowledged'), (plan.members - 1) * plan.workers)
@@ -71,12 +68,12 @@ async function stopOnce(t: Test, fleet: Fleet, load: Load, plan: StopPlan) {
   await pause(plan.stoppedMs)
   const wokenAt = Date.now()
   for (const pid of pids) process.kill(pid, 'SIGCONT')
-  // Requests that were waiting in its sockets are answered now.
+  // The resumed processes now answer the requests that were waiting in their sockets.
   const isRefusing = () =>
     load.outcomes.some(
       (one) => one.member === member && one.answeredAt > wokenAt && one.status === 400,
     )
-  await eventually(isRefusing, PATIENCE_MS)
+  await eventually(isRefusing)
   await pause(WATCHED_MS)
   return {
     window: { ...opened, to: Date.now() },
@@ -85,7 +82,7 @@ async function stopOnce(t: Test, fleet: Fleet, load: Load, plan: StopPlan) {
   }
 }
 
-/** Returns the processes of a `latchkey serve` and its workers. */
+/** Returns the process ids of a member's `latchkey serve` and its workers. */
 function processesOf(fleet: Fleet, member: number): readonly number[] {
   const { pid } = fleet.members[member]?.running.process ?? {}
   if (pid === undefined) throw new TypeError('no such process')

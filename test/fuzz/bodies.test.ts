@@ -1,6 +1,6 @@
 /**
- * Damages bodies of the four operations: the result is a typed request or one of three errors,
- * never a crash.
+ * Fuzzes the request bodies of the four operations: the result is a typed request or one of three errors, never a
+ * crash.
  */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
@@ -41,7 +41,7 @@ const BODIES: Readonly<Record<Operation, Json>> = {
 }
 const OPERATIONS = Object.keys(BODIES) as Operation[]
 
-/** Replaces a field, or one within requestMetadata, with any value. */
+/** Replaces a field, or a field of requestMetadata, with an arbitrary value. */
 function replaced(body: Json): fc.Arbitrary<Json> {
   const inner = body['requestMetadata'] as Json
   const value = fc.oneof(fc.jsonValue(), fc.string(), fc.base64String(), fc.constant(undefined))
@@ -83,7 +83,7 @@ function decode(operation: Operation, bytes: Buffer): Decoded | XksError {
   }
 }
 
-/** Checks that each Base64 field decodes to bytes that re-encode to the same text. */
+/** Returns whether each decoded Base64 field re-encodes to the original text. */
 function readsBack({ body, input }: Decoded): boolean {
   const wire = body.wire as unknown as Record<string, string | undefined>
   const same = (bytes: Buffer, field: string) => bytes.toString('base64') === (wire[field] ?? '')
@@ -100,7 +100,7 @@ function readsBack({ body, input }: Decoded): boolean {
   return true
 }
 
-void t.test('a damaged body is a valid request, or an error that quotes nothing of it', (t) => {
+void t.test('a corrupted body yields a valid request or an error that quotes none of it', (t) => {
   const seen = { accepted: 0, refused: 0 }
   fc.assert(
     fc.property(input, ({ operation, bytes }) => {

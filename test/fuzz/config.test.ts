@@ -1,4 +1,4 @@
-/** Damages latchkey.yaml: the result is a configuration or a list of faults, never a crash. */
+/** Fuzzes latchkey.yaml: the result is a configuration or a list of errors, never a crash. */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import { isDeepStrictEqual } from 'node:util'
@@ -15,7 +15,7 @@ const WHOLE = read('test/fixtures/config/0.1.0.yaml')
 
 type Node = Record<string, unknown>
 
-/** Returns the paths of all settings, such as `['listener', 'port']`. */
+/** Returns the path of every setting, such as `['listener', 'port']`. */
 function pathsOf(value: unknown, path: readonly string[] = []): readonly (readonly string[])[] {
   if (typeof value !== 'object' || value === null) return [path]
   return [path, ...Object.entries(value).flatMap(([key, one]) => pathsOf(one, [...path, key]))]
@@ -23,7 +23,7 @@ function pathsOf(value: unknown, path: readonly string[] = []): readonly (readon
 
 const PATHS = pathsOf(parse(WHOLE)).filter((path) => path.length > 0)
 
-/** Replaces any setting with any value. */
+/** Replaces a random setting with an arbitrary value. */
 const replaced = fc
   .tuple(
     fc.constantFrom(...PATHS),
@@ -39,7 +39,7 @@ const replaced = fc
 
 const text = fc.oneof(damaged(WHOLE), replaced, fc.string())
 
-/** Paths of all mappings, and of the file as a whole. */
+/** Paths of all mappings, including the document itself. */
 const MAPPINGS = pathsOf(parse(WHOLE)).filter((path) => {
   const value = at(parse(WHOLE), path)
   return typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -49,7 +49,7 @@ function at(value: unknown, path: readonly string[]): unknown {
   return path.reduce((node, key) => (node as Node)[key], value)
 }
 
-/** Reorders the settings of one mapping. */
+/** Reorders the settings of a random mapping. */
 const reordered = fc
   .constantFrom(...MAPPINGS)
   .chain((path) => {
@@ -68,7 +68,7 @@ const reordered = fc
     return stringify(whole)
   })
 
-/** Adds an unknown setting to any mapping. */
+/** Adds an unknown setting to a random mapping. */
 const unknownSetting = fc
   .tuple(fc.constantFrom(...MAPPINGS), fc.stringMatching(/^x[a-z]{3,12}$/))
   .map(([path, name]) => {
@@ -78,29 +78,26 @@ const unknownSetting = fc
     return { name, yaml: stringify(whole) }
   })
 
-void t.test(
-  'a damaged file is a configuration, or an error with its faults in words',
-  async (t) => {
-    const { file } = await configFolder(t)
-    const checked = fc.assert(
-      fc.asyncProperty(text, async (yaml) => {
-        await writeFile(file, yaml)
-        try {
-          await loadConfig(file, {})
-          return true
-        } catch (error) {
-          if (!(error instanceof ConfigError)) throw error
-          return error.faults.length > 0 && error.faults.every(({ message }) => message !== '')
-        }
-      }),
-      runs(250),
-    )
-    await t.resolves(checked)
-  },
-)
+void t.test('a corrupted file yields a configuration or a list of readable errors', async (t) => {
+  const { file } = await configFolder(t)
+  const checked = fc.assert(
+    fc.asyncProperty(text, async (yaml) => {
+      await writeFile(file, yaml)
+      try {
+        await loadConfig(file, {})
+        return true
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error
+        return error.faults.length > 0 && error.faults.every(({ message }) => message !== '')
+      }
+    }),
+    runs(250),
+  )
+  await t.resolves(checked)
+})
 
 void t.test(
-  'a mapping as a key is a fault, and the package prints nothing of the file',
+  'a mapping as a key is an error, and the YAML package prints nothing from the file',
   async (t) => {
     const { faults } = await configFolder(t)
     const printed: string[] = []
@@ -113,7 +110,7 @@ void t.test(
   },
 )
 
-void t.test('the order of settings changes nothing', async (t) => {
+void t.test('the order of settings does not matter', async (t) => {
   const { load } = await configFolder(t)
   const expected = await load(WHOLE)
   const checked = fc.assert(
@@ -123,7 +120,7 @@ void t.test('the order of settings changes nothing', async (t) => {
   await t.resolves(checked)
 })
 
-void t.test('an unknown setting is a fault that names it, at any place', async (t) => {
+void t.test('an unknown setting is reported by name, wherever it is', async (t) => {
   const { faults } = await configFolder(t)
   const checked = fc.assert(
     fc.asyncProperty(unknownSetting, async ({ name, yaml }) =>

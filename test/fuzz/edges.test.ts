@@ -1,7 +1,7 @@
 /**
- * Fuzzes the remaining parsers of outside input: names, PROXY headers, XFCC, console files, key
- * references. Each seed is accepted as it is, and each parser must accept and refuse some of the
- * inputs, so that a seed that went stale is noticed.
+ * Fuzzes the remaining parsers of external input: names, PROXY headers, XFCC, console files and key references. Each
+ * seed must be accepted unmodified, and each parser must accept some inputs and reject others, so that an outdated seed
+ * is noticed.
  */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
@@ -15,7 +15,7 @@ import {
 } from '../../src/server/trusted-proxy/forwarded-certificate.ts'
 import { UsageError } from '../../src/terminal/command.ts'
 import { parseConsoleFile } from '../../src/terminal/files.ts'
-import { isDirect } from '../../src/tools/register/network.ts'
+import { isDirect } from '../../src/core/proxy.ts'
 import { damaged, runs } from '../support/fuzz.ts'
 
 const NAME = 'CN=cks.kms.eu-west-1.amazonaws.com,OU=KMS\\, AWS,O=Amazon'
@@ -29,7 +29,7 @@ const PROXY = Buffer.from('0d0a0d0a000d0a515549540a2111000cc0000201c6336407d4310
 const texts = (good: string) =>
   fc.oneof(damaged(good), fc.string({ unit: 'binary', maxLength: 80 }))
 
-/** Counts what a parser did, to show that the inputs reach both sides. */
+/** Counts accepted and rejected inputs, so that a test can check that both occurred. */
 function counter() {
   const counts = { accepted: 0, refused: 0 }
   return {
@@ -42,7 +42,7 @@ function counter() {
   }
 }
 
-/** RFC 2253, 2.4, as OpenSSL writes it: special characters and bytes beyond ASCII are escaped. */
+/** Escapes special characters and bytes outside ASCII in a value, as in RFC 2253, section 2.4, and as OpenSSL does. */
 function escapeValue(value: string): string {
   const bytes = [...Buffer.from(value)].map((byte) => {
     const character = String.fromCharCode(byte)
@@ -52,7 +52,7 @@ function escapeValue(value: string): string {
   return bytes.join('')
 }
 
-void t.test('names of certificates, bare and forwarded', (t) => {
+void t.test('certificate names, bare and forwarded', (t) => {
   const [names, headers] = [counter(), counter()]
   t.equal(parseCommonName(NAME), 'cks.kms.eu-west-1.amazonaws.com')
   t.equal(parseXfccSubject(XFCC), NAME.replaceAll('\\', '\\\\'))
@@ -61,7 +61,7 @@ void t.test('names of certificates, bare and forwarded', (t) => {
       const [commonName, subject] = [parseCommonName(name), parseXfccSubject(header)]
       names.take(commonName !== undefined)
       headers.take(subject !== undefined)
-      // The parser must not report anything that the input does not contain.
+      // The parser must not return anything that is not in the input.
       const isNamed = commonName === undefined || /(?:^|[,+])(?:cn|2\.5\.4\.3)=/i.test(name)
       return isNamed && (subject === undefined || header.includes(`"${subject}"`))
     }),
@@ -72,7 +72,7 @@ void t.test('names of certificates, bare and forwarded', (t) => {
   t.end()
 })
 
-void t.test('every common name survives its escapes, and a second one is refused', (t) => {
+void t.test('every escaped common name is recovered, and a second one is rejected', (t) => {
   const value = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 })
   fc.assert(
     fc.property(value, value, (commonName, unit) => {
@@ -85,7 +85,7 @@ void t.test('every common name survives its escapes, and a second one is refused
   t.end()
 })
 
-void t.test('headers of the PROXY protocol', (t) => {
+void t.test('PROXY protocol headers', (t) => {
   const bytes = fc.oneof(
     fc.uint8Array({ maxLength: 60 }).map((raw) => Buffer.from(raw)),
     fc.array(fc.tuple(fc.nat(PROXY.length - 1), fc.nat(255)), { maxLength: 3 }).map((edits) => {
@@ -102,7 +102,7 @@ void t.test('headers of the PROXY protocol', (t) => {
       const result = parseProxyHeader(data)
       seen.take(typeof result === 'object')
       if (typeof result !== 'object') return true
-      // The bytes after a complete header do not affect the result.
+      // Bytes after a complete header must not affect the result.
       const [exact, more] = [data.subarray(0, result.length), Buffer.concat([data, PROXY])]
       const isSame = [exact, more].every(
         (one) => JSON.stringify(parseProxyHeader(one)) === JSON.stringify(result),
@@ -116,7 +116,7 @@ void t.test('headers of the PROXY protocol', (t) => {
   t.end()
 })
 
-void t.test('a PROXY header says what was written into it', (t) => {
+void t.test('a PROXY header is decoded to what was encoded', (t) => {
   const input = fc.record({
     address: fc.ipV4(),
     port: fc.nat(65_535),
@@ -143,7 +143,7 @@ void t.test('a PROXY header says what was written into it', (t) => {
   t.end()
 })
 
-void t.test('files for the console, whose secret is in no error', (t) => {
+void t.test('console files, whose secret appears in no error', (t) => {
   const seen = counter()
   t.doesNotThrow(() => parseConsoleFile(CONSOLE))
   fc.assert(

@@ -1,4 +1,4 @@
-/** Damages Authorization and x-amz-date: what is accepted must be equal to what was written. */
+/** Fuzzes Authorization and x-amz-date: a value that is accepted must re-encode to the same bytes. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -13,7 +13,7 @@ import { amzDate } from '../support/wire.ts'
 
 const GOOD = signed().rawHeaders.at(-1) ?? ''
 
-/** Writes the header that should have produced this result, with the optional spaces that `like` has. */
+/** Re-encodes a parsed header, using the same optional spaces as `like`. */
 function written({ accessKeyId, scope, signedHeaders, signature }: Authorization, like: string) {
   const spaces = /^AWS4-HMAC-SHA256( +)/.exec(like)?.[1] ?? ' '
   const [first = ', ', second = ', '] = like.match(/, ?(?=SignedHeaders=|Signature=)/g) ?? []
@@ -23,7 +23,7 @@ function written({ accessKeyId, scope, signedHeaders, signature }: Authorization
 
 const authorization = fc.oneof(damaged(GOOD), damaged(GOOD.replaceAll(', ', ',')), fc.string())
 
-void t.test('an Authorization that is accepted can be written back, byte for byte', (t) => {
+void t.test('an accepted Authorization re-encodes byte for byte', (t) => {
   const good = parseAuthorization(GOOD)
   t.equal(good && written(good, GOOD), GOOD)
   let accepted = 0
@@ -40,7 +40,7 @@ void t.test('an Authorization that is accepted can be written back, byte for byt
   t.end()
 })
 
-void t.test('a date that is accepted can be written back', (t) => {
+void t.test('an accepted date re-encodes byte for byte', (t) => {
   const date = fc.oneof(
     fc
       .integer({ min: 0, max: Date.UTC(9999, 11, 31) / 1000 })

@@ -1,6 +1,6 @@
 /**
- * Corrupts frames between the server and the PKCS#11 module processes, in both directions, and
- * checks that every corrupted frame is rejected.
+ * Corrupts frames between the server and its PKCS#11 module processes, in both directions, and checks that each is
+ * rejected.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { isDeepStrictEqual } from 'node:util'
@@ -30,7 +30,7 @@ const frame = fc.record({
 })
 const cuts = fc.array(fc.integer({ min: 1, max: 30 }), { minLength: 1, maxLength: 8 })
 
-/** Yields the bytes as a pipe may deliver them, in pieces of the given sizes, which repeat. */
+/** Yields the bytes in pieces, as a pipe may deliver them, cycling through the given sizes. */
 function* inPieces(bytes: Buffer, sizes: readonly number[]): Generator<Buffer> {
   for (let at = 0, i = 0; at < bytes.length; i++) {
     const size = sizes[i % sizes.length] ?? 1
@@ -39,7 +39,7 @@ function* inPieces(bytes: Buffer, sizes: readonly number[]): Generator<Buffer> {
   }
 }
 
-/** Does what both ends do with incoming bytes. @throws ProtocolError, SyntaxError */
+/** Reads frames as both ends of the pipe do. @throws ProtocolError, SyntaxError */
 function readAll(bytes: Buffer, sizes: readonly number[]): readonly Frame[] {
   const reader = new FrameReader()
   const frames: Frame[] = []
@@ -51,7 +51,7 @@ function isRefusal(error: unknown): boolean {
   return error instanceof ProtocolError || error instanceof SyntaxError
 }
 
-void t.test('what is written is what is read, however the pipe cuts it', (t) => {
+void t.test('frames are read as they were written, however the pipe splits them', (t) => {
   fc.assert(
     fc.property(fc.array(frame, { maxLength: 5 }), cuts, (sent, sizes) => {
       const bytes = Buffer.concat(sent.map(({ kind, id, parts }) => encodeFrame(kind, id, parts)))
@@ -70,7 +70,7 @@ void t.test('what is written is what is read, however the pipe cuts it', (t) => 
   t.end()
 })
 
-void t.test('whatever bytes come, they are frames or a refusal', (t) => {
+void t.test('arbitrary bytes yield frames or an error', (t) => {
   const broken = fc
     .tuple(
       fc.array(frame, { minLength: 1, maxLength: 3 }),
@@ -107,7 +107,7 @@ void t.test('whatever bytes come, they are frames or a refusal', (t) => {
   t.end()
 })
 
-void t.test('failures and answers are accepted in their own form only', (t) => {
+void t.test('failures and responses are accepted only in their own format', (t) => {
   const failure = JSON.stringify({ code: 'UNAVAILABLE', message: 'm', hint: 'h', recovery: 'drop' })
   const facts = {
     ...{ label: 'a', serial: 'b', manufacturer: 'c', model: 'd', firmware: '1.0', slot: 7 },
@@ -135,7 +135,7 @@ void t.test('failures and answers are accepted in their own form only', (t) => {
   t.end()
 })
 
-void t.test('the answer to an operation has the sizes of its request', (t) => {
+void t.test("a response's sizes must match the request's", (t) => {
   const sizes = (...list: readonly number[]) => list.map((size) => Buffer.alloc(size))
   const encrypt = [Buffer.from([0, 0, DIGEST, 0]), ...sizes(3, 0, 9, 32, 5)]
   const decrypt = sizes(4, 3, 0, 9, 12, 48)

@@ -1,7 +1,4 @@
-/**
- * Sends damaged requests: the answer has the API's form or the connection is closed, and the server
- * survives.
- */
+/** Sends corrupted requests: the server responds in the API's format or closes the connection, and survives. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -10,7 +7,7 @@ import { KEY_ID, startTestServer } from '../support/server.ts'
 import { call, encryptBody, openWire, signedRequest } from '../support/wire.ts'
 
 const PATH = `/keys/${KEY_ID}/encrypt`
-/** Completes the head, because the server would otherwise wait for the rest. */
+/** Completes the request head; otherwise the server would wait for the rest. */
 const END = '\r\n\r\n'
 
 void t.test('the server answers any bytes in its form or closes the connection', async (t) => {

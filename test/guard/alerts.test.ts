@@ -1,4 +1,4 @@
-/** Checks that every alert has a section in docs/alerts.md, and a link to it. */
+/** Checks that every alert links to its section in docs/alerts.md. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { parse } from 'yaml'
@@ -22,5 +22,19 @@ void t.test('every alert links to its section', (t) => {
   }
   const sections = [...read('docs/alerts.md').matchAll(/^## (\w+)$/gm)].map(([, name = '']) => name)
   t.same(sections.sort(), rules.map(({ alert }) => alert).sort())
+  t.end()
+})
+
+void t.test('the log messages that alerts and their sections name exist', (t) => {
+  const messages = read('docs/logging.md')
+  let count = 0
+  for (const file of ['docker/prometheus/alerts.yml', 'docs/alerts.md']) {
+    const text = read(file).replaceAll(/\s+/g, ' ')
+    for (const [, message = ''] of text.matchAll(/\blog (?:line|has) ["`]([^"`]+)["`]/g)) {
+      count += 1
+      t.ok(messages.includes(`| \`${message}\` |`), `${file}: ${message}`)
+    }
+  }
+  t.ok(count > 10)
   t.end()
 })

@@ -1,7 +1,4 @@
-/**
- * Checks that certs/amazon-trust-services.sha256 has the fingerprints of the roots that Node.js
- * ships with.
- */
+/** Checks that certs/amazon-trust-services.sha256 contains the fingerprints of the Amazon roots that Node.js ships. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, X509Certificate } from 'node:crypto'
 import { rootCertificates } from 'node:tls'
@@ -16,7 +13,7 @@ const SUBJECTS = new Map([
   ['SFSRootCAG2.cer', 'Starfield Services Root Certificate Authority - G2'],
 ])
 
-void t.test('each root has its fingerprint, in the form of sha256sum', (t) => {
+void t.test('each root has its fingerprint, in sha256sum format', (t) => {
   const known = new Map(
     rootCertificates.map((pem) => {
       const { subject, raw } = new X509Certificate(pem)

@@ -1,4 +1,7 @@
-/** Checks that docs/internals/conformance.md names the code and the test of each requirement, and no test names another. */
+/**
+ * Checks that docs/internals/conformance.md names code and tests for every requirement, and that tests use no other
+ * requirement ids.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import ts from 'typescript'
@@ -16,8 +19,7 @@ const REQUIREMENTS: readonly Requirement[] = tableRows(read('docs/internals/conf
   .map(([id = '', , , where = '', test = '']) => ({ id, where, test }))
 
 /**
- * Maps each test file to the ids in its test names. The checks of the key backend contract live in src/, and count as
- * well.
+ * Maps each test file, including the key backend contract in src/keys/suite, to the requirement ids in its test names.
  */
 const TESTED = new Map(
   [...loadSources('test'), ...loadSources('src/keys/suite')]
@@ -30,14 +32,14 @@ const TESTED = new Map(
 
 const codeSpans = (cell: string) => [...cell.matchAll(/`([^`]+)`/g)].map(([, span = '']) => span)
 
-void t.test('the table is read, and no id occurs twice', (t) => {
+void t.test('the table is parsed, and no id occurs twice', (t) => {
   const ids = REQUIREMENTS.map(({ id }) => id)
   t.ok(ids.length >= 50, `${String(ids.length)} requirements`)
   t.equal(new Set(ids).size, ids.length)
   t.end()
 })
 
-void t.test('each requirement has a test of its name in the file that the table says', (t) => {
+void t.test('each requirement has a test with its id in the file listed in the table', (t) => {
   for (const { id, test } of REQUIREMENTS) {
     const named = codeSpans(test)
     t.ok(named.length > 0, `${id} names a test`)
@@ -54,7 +56,7 @@ void t.test('each requirement has a test of its name in the file that the table 
   t.end()
 })
 
-void t.test('each id in the name of a test is in the table', (t) => {
+void t.test('each id in a test name is in the table', (t) => {
   const known = new Set(REQUIREMENTS.map(({ id }) => id))
   const unknown = [...TESTED].flatMap(([path, ids]) =>
     [...ids].filter((id) => !known.has(id)).map((id) => `${path}: [${id}]`),
@@ -63,7 +65,7 @@ void t.test('each id in the name of a test is in the table', (t) => {
   t.end()
 })
 
-void t.test('each place in the code that the table names exists', (t) => {
+void t.test('each code location named in the table exists', (t) => {
   const missing = REQUIREMENTS.flatMap(({ id, where }) =>
     codeSpans(where)
       .filter((place) => !exists(place) && !exists(`src/${place}`))
@@ -73,7 +75,7 @@ void t.test('each place in the code that the table names exists', (t) => {
   t.end()
 })
 
-/** Returns ids such as `ENC-7` from texts that start with one or more of them, as `[ENC-7]`. */
+/** Returns the requirement ids, such as `ENC-7`, from strings that start with one or more bracketed ids. */
 function findRequirementIds(source: Source): ReadonlySet<string> {
   const texts = nodesOf(source.tree).flatMap((node) =>
     ts.isStringLiteralLike(node) || ts.isTemplateHead(node) ? [node.text] : [],

@@ -1,6 +1,6 @@
 /**
- * Checks that the files in docker/ fit together: mounted paths exist, stages are built, and
- * configurations are valid.
+ * Checks that the files in docker/ are consistent: mounted paths exist, build stages are defined, and configurations
+ * are valid.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
@@ -24,7 +24,7 @@ interface Service {
 
 const { services } = parse(read(COMPOSE), { merge: true }) as { services: Record<string, Service> }
 
-void t.test('compose.yaml mounts what is there, or what compose-init.sh makes', (t) => {
+void t.test('compose.yaml mounts files that exist or that compose-init.sh creates', (t) => {
   const init = read('docker/compose-init.sh')
   const mounted = Object.values(services)
     .flatMap(({ volumes = [] }) => volumes)
@@ -40,7 +40,7 @@ void t.test('compose.yaml mounts what is there, or what compose-init.sh makes', 
 })
 
 void t.test(
-  'compose.yaml builds stages of the Dockerfile, and the last one is the default',
+  'compose.yaml builds stages of the Dockerfile, whose last stage is the default',
   (t) => {
     const stages = [...DOCKERFILE.matchAll(/^FROM .* AS (\w+)$/gm)].map(([, name]) => name)
     t.equal(stages.at(-1), 'latchkey')
@@ -56,7 +56,7 @@ void t.test(
   },
 )
 
-void t.test('what the Dockerfile copies exists and is not excluded by .dockerignore', (t) => {
+void t.test('files that the Dockerfile copies exist and are not excluded by .dockerignore', (t) => {
   const ignore = read('docker/Dockerfile.dockerignore').split('\n')
   const copied = [...DOCKERFILE.matchAll(/^COPY (?!--)(.*) \S+$/gm)].flatMap(([, sources = '']) =>
     sources.split(' '),
@@ -69,7 +69,7 @@ void t.test('what the Dockerfile copies exists and is not excluded by .dockerign
   t.end()
 })
 
-void t.test("the chart's configuration is one of ours", async (t) => {
+void t.test("the chart's configuration is valid", async (t) => {
   const { config } = parse(read('docker/helm/latchkey/values.yaml')) as { config: unknown }
   const folder = await temporaryFolder(t)
   const secrets = join(folder, 'secrets')
@@ -82,7 +82,7 @@ void t.test("the chart's configuration is one of ours", async (t) => {
   t.equal((await loadConfig(file, {})).store.postgres?.host, 'postgres')
 })
 
-void t.test('Prometheus reads the scrape configuration of compose.yaml', async (t) => {
+void t.test('Prometheus accepts the scrape configuration for compose.yaml', async (t) => {
   const folder = await temporaryFolder(t)
   for (const file of ['docker/compose/prometheus.yml', 'docker/prometheus/alerts.yml']) {
     await copyFile(join(ROOT, file), join(folder, file.slice(dirname(file).length + 1)))
@@ -91,10 +91,10 @@ void t.test('Prometheus reads the scrape configuration of compose.yaml', async (
   t.match(stdout, /SUCCESS: .*prometheus\.yml is valid/)
 })
 
-void t.test('systemd finds the unit valid, and little exposed', async (t) => {
+void t.test('systemd considers the unit valid and well sandboxed', async (t) => {
   const folder = await temporaryFolder(t)
   const unit = join(folder, 'latchkey.service')
-  // The path of Node.js differs between hosts.
+  // The path to Node.js differs between machines.
   const text = read('docker/systemd/latchkey.service').replace('/usr/bin/node', process.execPath)
   await writeFile(unit, text)
   const { stderr } = await run('systemd-analyze', ['verify', unit])
@@ -105,7 +105,7 @@ void t.test('systemd finds the unit valid, and little exposed', async (t) => {
   t.match(stdout, /Overall exposure level for latchkey\.service: 1\.\d OK/)
 })
 
-void t.test('the list of cryptography is CycloneDX, and every part has a name of its own', (t) => {
+void t.test('the CBOM is valid CycloneDX, and every component has a unique name', (t) => {
   const bill = JSON.parse(read('docker/release/cbom.cdx.json')) as {
     readonly bomFormat: string
     readonly components: readonly { readonly type: string; readonly 'bom-ref': string }[]
@@ -119,7 +119,7 @@ void t.test('the list of cryptography is CycloneDX, and every part has a name of
   t.end()
 })
 
-void t.test('the workflow for releases names files and stages that exist', (t) => {
+void t.test('the release workflow refers to existing files and stages', (t) => {
   const text = read('docker/release/release.yml')
   const { jobs } = parse(text) as {
     jobs: { images: { strategy: { matrix: { target: readonly string[] } } } }

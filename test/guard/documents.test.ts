@@ -1,7 +1,4 @@
-/**
- * Checks documents that `npm run gen` does not write against the code, and text that must never be
- * in a file.
- */
+/** Checks hand-written documents against the code, and searches all files for forbidden text. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { parse } from 'yaml'
@@ -13,13 +10,13 @@ import { loadSources } from '../support/source.ts'
 const SRC = loadSources('src')
 const ERRORS = read('docs/errors.md')
 
-/** Returns the rows of the first table below a heading, without backticks around cells. */
+/** Returns the rows of the first table below a heading, without the backticks around cells. */
 function rowsOf(document: string, heading: string): readonly (readonly string[])[] {
   const [, ...rows] = tableRows(section(document, heading))
   return rows.map((cells) => cells.map((cell) => /^`([^`]+)`$/.exec(cell)?.[1] ?? cell))
 }
 
-void t.test("openapi.yaml has the table of KMS's errors", (t) => {
+void t.test('openapi.yaml contains the table of KMS errors', (t) => {
   const api = parse(read('openapi.yaml')) as {
     components: {
       schemas: { ErrorResponse: { properties: { errorName: { enum: readonly string[] } } } }
@@ -40,7 +37,7 @@ void t.test('each code in docs/errors.md has its meaning and what to do about it
   t.end()
 })
 
-void t.test('docs/errors.md has every reason for which a connection is refused', (t) => {
+void t.test('docs/errors.md lists every reason for refusing a connection', (t) => {
   const sources = SRC.filter(({ path }) => path.endsWith('client-certificate.ts'))
   const refusals = sources.flatMap(({ text }) => [...text.matchAll(/\breason: '([A-Z_]+)'/g)])
   t.ok(refusals.length >= 2)
@@ -49,46 +46,43 @@ void t.test('docs/errors.md has every reason for which a connection is refused',
   t.end()
 })
 
-void t.test('docs/sigv4.md has every code of the verifier', (t) => {
+void t.test('docs/sigv4.md lists every verifier code', (t) => {
   const codes = (document: string, heading: string) =>
     rowsOf(document, heading).map(([code]) => code)
   t.same(
-    codes(read('docs/sigv4.md'), '## What a refusal says').sort(),
-    codes(ERRORS, '## Codes of signatures').sort(),
+    codes(read('docs/sigv4.md'), '## Refusals').sort(),
+    codes(ERRORS, '## Signature codes').sort(),
   )
   t.end()
 })
 
-void t.test('docs/logging.md names every field that is struck out', (t) => {
+void t.test('docs/logging.md lists every redacted field', (t) => {
   for (const name of REDACTED_PATHS)
     t.match(section(read('docs/logging.md'), '## What is never logged'), `\`${name}\``)
   t.end()
 })
 
-void t.test(
-  'docs/internals/dependencies.md has every dependency, where it belongs, and no other',
-  (t) => {
-    const project = JSON.parse(read('package.json')) as Record<string, Record<string, string>>
-    const document = read('docs/internals/dependencies.md')
-    for (const [heading, group] of [
-      ['## What the program needs', 'dependencies'],
-      ['## Optional', 'optionalDependencies'],
-      ['## Development', 'devDependencies'],
-      ['## Overrides', 'overrides'],
-    ] as const) {
-      const names = Object.keys(project[group] ?? {})
-      const rows = rowsOf(document, heading)
-      t.same(rows.map(([name]) => name).sort(), [...names].sort(), heading)
-      for (const cells of rows) t.ok(!cells.includes(''), `${cells[0] ?? ''} has no empty cell`)
-      for (const [name, version] of Object.entries(project[group] ?? {}))
-        t.match(version, /^(?:npm:typescript@)?\d+\.\d+\.\d+$/, `${name} is pinned`)
-    }
-    t.end()
-  },
-)
+void t.test('docs/internals/dependencies.md lists exactly the dependencies', (t) => {
+  const project = JSON.parse(read('package.json')) as Record<string, Record<string, string>>
+  const document = read('docs/internals/dependencies.md')
+  for (const [heading, group] of [
+    ['## What the program needs', 'dependencies'],
+    ['## Optional', 'optionalDependencies'],
+    ['## Development', 'devDependencies'],
+    ['## Overrides', 'overrides'],
+  ] as const) {
+    const names = Object.keys(project[group] ?? {})
+    const rows = rowsOf(document, heading)
+    t.same(rows.map(([name]) => name).sort(), [...names].sort(), heading)
+    for (const cells of rows) t.ok(!cells.includes(''), `${cells[0] ?? ''} has no empty cell`)
+    for (const [name, version] of Object.entries(project[group] ?? {}))
+      t.match(version, /^(?:npm:typescript@)?\d+\.\d+\.\d+$/, `${name} is pinned`)
+  }
+  t.end()
+})
 
-void t.test('no file holds a private key, a place of this machine or a package registry', (t) => {
-  // The parts are joined here, so that this file does not contain the forbidden text.
+void t.test('no file contains a private key, a local path or a package registry', (t) => {
+  // The pattern is assembled here so that this file does not match it.
   const forbidden = [
     { what: 'a place of a machine', form: new RegExp(`(?<![\\w.])${['', 'work', ''].join('/')}`) },
     {

@@ -1,11 +1,11 @@
-/** Checks that comments and documents contain none of the forms listed in test/support/telltale.ts. */
+/** Checks that comments and documents contain none of the phrases listed in test/support/telltale.ts. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import ts from 'typescript'
 import { listFiles, read } from '../support/repository.ts'
 import { EVERYWHERE, findTelltales, IN_COMMENTS } from '../support/telltale.ts'
 
-/** Returns the comments of a source with their line, without the asterisks of their lines. */
+/** Returns a source file's comments and their line numbers, without comment markers. */
 function commentsOf(path: string): readonly { readonly line: number; readonly text: string }[] {
   const source = read(path)
   const tree = ts.createSourceFile(path, source, ts.ScriptTarget.ES2023, true, ts.ScriptKind.TS)
@@ -28,13 +28,13 @@ function commentsOf(path: string): readonly { readonly line: number; readonly te
   }))
 }
 
-/** Blanks code out and keeps the lines. */
+/** Blanks out code but keeps line breaks, so that line numbers still match. */
 function proseOf(markdown: string): string {
   const blank = (code: string) => code.replaceAll(/[^\n]/g, ' ')
   return markdown.replaceAll(/^ *```[\s\S]*?^ *```/gm, blank).replaceAll(/`[^`\n]*`/g, blank)
 }
 
-void t.test('no comment has a form of the list', (t) => {
+void t.test('no comment contains a listed phrase', (t) => {
   const files = listFiles().filter(
     (path) => /\.(?:ts|mjs|js)$/.test(path) && !path.endsWith('test/support/telltale.ts'),
   )
@@ -52,7 +52,7 @@ void t.test('no comment has a form of the list', (t) => {
   t.end()
 })
 
-void t.test('no document has a form of the list', (t) => {
+void t.test('no document contains a listed phrase', (t) => {
   for (const path of listFiles().filter((path) => path.endsWith('.md'))) {
     const found = proseOf(read(path))
       .split('\n')

@@ -1,11 +1,11 @@
-/** Checks links between documents, and from the code to documents. */
+/** Checks links between documents, and from code to documents. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { exists, listFiles, read, resolveFrom } from '../support/repository.ts'
 
 const DOCUMENTS = listFiles().filter((path) => path.endsWith('.md'))
 
-/** Returns targets of `[text](target)` and `[name]: target` outside of code. */
+/** Returns the targets of `[text](target)` and `[name]: target` outside code. */
 function linksOf(markdown: string): readonly string[] {
   const prose = markdown.replaceAll(/^```[\s\S]*?^```/gm, '').replaceAll(/`[^`\n]*`/g, '')
   const inline = [...prose.matchAll(/\]\(([^()\s]+)\)/g)]
@@ -13,7 +13,7 @@ function linksOf(markdown: string): readonly string[] {
   return [...inline, ...references].map(([, target = '']) => target)
 }
 
-/** Returns the anchors that GitHub creates for headings. */
+/** Returns the anchors that GitHub generates for headings. */
 function anchorsOf(markdown: string): ReadonlySet<string> {
   const headings = [...markdown.matchAll(/^#+ (.*)$/gm)].map(([, text = '']) => text)
   return new Set(
@@ -43,7 +43,7 @@ void t.test('relative links of all documents resolve, anchors too', (t) => {
   t.end()
 })
 
-void t.test('documents that the code and the scripts name are there', (t) => {
+void t.test('documents named in code and scripts exist', (t) => {
   const files = listFiles().filter((path) => /\.(?:ts|js|mjs|yaml|json)$/.test(path))
   const named = files.flatMap((path) =>
     [...read(path).matchAll(/\bdocs\/[A-Za-z0-9/_.-]+\.(?:md|json)\b/g)].map(

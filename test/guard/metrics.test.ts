@@ -1,6 +1,5 @@
 /**
- * Checks that docs/metrics.md lists what a real scrape has, and that dashboards and alerts use
- * nothing else.
+ * Checks that docs/metrics.md lists exactly the metrics in a real scrape, and that dashboards and alerts use no others.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
@@ -15,7 +14,7 @@ const rowsOf = (heading: string) => {
   return rows.map((cells) => cells.map(plain))
 }
 
-void t.test('the document has every metric of Node.js, as prom-client has it now', async (t) => {
+void t.test('the document lists every Node.js metric that prom-client exports', async (t) => {
   const names = async () => {
     const text = await createMetricsRegistry().text()
     return [...text.matchAll(/^# TYPE (\S+) /gm)].map(([, name = '']) => name)
@@ -28,7 +27,7 @@ void t.test('the document has every metric of Node.js, as prom-client has it now
   )
 })
 
-void t.test('names follow the conventions of Prometheus', (t) => {
+void t.test('names follow the Prometheus conventions', (t) => {
   for (const [name, { type }] of Object.entries(METRICS)) {
     t.match(name, /^latchkey_[a-z0-9_]+$/)
     t.equal(name.endsWith('_total'), type === 'counter', `${name} is a ${type}`)
@@ -37,8 +36,8 @@ void t.test('names follow the conventions of Prometheus', (t) => {
   t.end()
 })
 
-void t.test('each CloudWatch metric for external key stores has its counterpart', (t) => {
-  const rows = rowsOf('## Beside the metrics that AWS publishes')
+void t.test('each CloudWatch metric for external key stores has a counterpart', (t) => {
+  const rows = rowsOf("## CloudWatch's metrics")
   t.same(
     rows.map(([name]) => name),
     [
@@ -58,7 +57,7 @@ void t.test('each CloudWatch metric for external key stores has its counterpart'
 })
 
 for (const file of ['docker/grafana/dashboard.json', 'docker/prometheus/alerts.yml'])
-  void t.test(`${file} asks for metrics that exist`, (t) => {
+  void t.test(`${file} queries only existing metrics`, (t) => {
     t.ok(exists(file))
     const named = [...new Set(read(file).match(/\b(?:latchkey|nodejs|process)_[a-z0-9_]+/g))]
     t.ok(named.length >= 4)

@@ -1,4 +1,4 @@
-/** Checks that docs/register.md and the program explain KMS's codes in the same way. */
+/** Checks that docs/register.md and the program explain KMS's error codes in the same words. */
 // SPDX-License-Identifier: Apache-2.0
 import { ConnectionErrorCodeType } from '@aws-sdk/client-kms'
 import t from 'tap'
@@ -12,7 +12,7 @@ function rowsOf(heading: string): readonly (readonly string[])[] {
   return rows.map((cells) => cells.map((cell) => /^`([^`]+)`$/.exec(cell)?.[1] ?? cell))
 }
 
-void t.test('every connection error code of the SDK is explained', (t) => {
+void t.test('every connection error code in the SDK is explained', (t) => {
   t.same(Object.keys(CONNECTION_ERRORS).sort(), Object.keys(ConnectionErrorCodeType).sort())
   const own = Object.entries(CONNECTION_ERRORS).filter(
     ([, { meaning }]) => !meaning.startsWith('this code applies to CloudHSM'),
@@ -25,7 +25,7 @@ void t.test('every connection error code of the SDK is explained', (t) => {
   t.end()
 })
 
-void t.test('every exception with a cure is in the document', (t) => {
+void t.test('every exception with a remedy is in the document', (t) => {
   t.same(
     rowsOf('## When KMS refuses').map(([name]) => name),
     Object.keys(EXCEPTION_HINTS),

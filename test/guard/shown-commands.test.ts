@@ -1,4 +1,4 @@
-/** Checks that every `latchkey` command shown in a document exists and has the flags that it uses. */
+/** Checks that every `latchkey` command shown in a document exists and accepts the flags shown. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { COMMANDS, loadCommand } from '../../src/cli/commands.ts'
@@ -6,10 +6,10 @@ import { COMMON_FLAGS } from '../../src/terminal/command.ts'
 import { listFiles, read } from '../support/repository.ts'
 import { shownCommands, toWords } from '../support/shown-commands.ts'
 
-/** Commands that main.ts answers itself. */
+/** Commands that main.ts handles itself. */
 const BUILT_IN: ReadonlySet<string> = new Set(['help', 'version'])
 
-void t.test('commands in documents are commands, with flags that they have', async (t) => {
+void t.test('commands in documents exist and have the flags shown', async (t) => {
   let checked = 0
   for (const path of listFiles().filter((path) => path.endsWith('.md'))) {
     for (const command of shownCommands(path)) {
@@ -34,7 +34,7 @@ void t.test('commands in documents are commands, with flags that they have', asy
   t.ok(checked > 50, `${String(checked)} commands`)
 })
 
-/** Documents whose commands a test runs, read from the document itself. */
+/** Documents with commands, each with the test that reads and runs them. */
 const RUN_BY: Readonly<Record<string, string>> = {
   'README.md': 'test/cli/documents.test.ts',
   'docs/admin.md': 'test/cli/documents.test.ts',
@@ -46,14 +46,15 @@ const RUN_BY: Readonly<Record<string, string>> = {
   'docs/webhooks.md': 'test/cli/webhooks.test.ts',
 }
 
-/** Other documents that show commands, and why no test runs these lines. */
+/** Other documents with commands, each with the reason why no test runs them. */
 const NOT_RUN: Readonly<Record<string, string>> = {
   'docs/audit.md': 'needs logs and CloudTrail: test/cli/audit.test.ts runs these commands',
   'docs/cli.md': 'lists examples of every command, for many different configurations',
   'docs/hsm/try.md':
     'needs an HSM: test/cli/pkcs11-certify.test.ts runs these commands on SoftHSM2',
   'docs/install.md':
-    'needs a host: npm run check:package and npm run check:packages install as the page does',
+    'needs a host: npm run check:package, check:packages and check:deployment run the commands',
+  'docs/keys.md': 'needs a second host: test/cli/keys.test.ts runs the commands of the recipient',
   'docs/kms.md': 'needs several terminals: test/cli/kms.test.ts runs the command',
   'docs/latency.md': 'measures for minutes: test/cli/bench and report run shorter measurements',
   'docs/moving.md': "needs the HSM of AWS's sample proxy",
@@ -62,10 +63,11 @@ const NOT_RUN: Readonly<Record<string, string>> = {
     'needs months without a Decrypt: test/contract/retirement.test.ts takes the same steps',
   'docs/simulate.md': 'needs several terminals: test/cli/simulate.test.ts runs both commands',
   'docs/tripwire.md': 'needs a month of usage: test/cli/tripwire.test.ts runs the commands',
-  'docker/README.md': 'needs a container engine: npm run check:container',
+  'docker/README.md':
+    'needs a container engine: npm run check:container and npm run check:deployment run the commands without one',
 }
 
-void t.test('every user document that shows commands is run by a test, or says why not', (t) => {
+void t.test('every document with commands is run by a test, or has a reason not to be', (t) => {
   const isForUsers = (path: string) =>
     path.endsWith('.md') && path !== 'CHANGELOG.md' && !path.startsWith('docs/internals/')
   const showing = listFiles().filter((path) => isForUsers(path) && shownCommands(path).length > 0)
@@ -83,7 +85,7 @@ void t.test('every user document that shows commands is run by a test, or says w
   t.end()
 })
 
-void t.test('npm scripts in documents are scripts of package.json', (t) => {
+void t.test('npm scripts in documents exist in package.json', (t) => {
   const { scripts } = JSON.parse(read('package.json')) as { readonly scripts: object }
   for (const path of listFiles().filter((path) => path.endsWith('.md') && path !== 'CHANGELOG.md'))
     for (const [, name = ''] of read(path).matchAll(/npm run(?: -s)? ([a-z][a-z:-]*)/g))

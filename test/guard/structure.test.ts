@@ -1,7 +1,4 @@
-/**
- * Checks the structure of the sources: allowed imports, length of files, and APIs that only one
- * place may use.
- */
+/** Checks the source structure: permitted imports, file lengths, and APIs that are restricted to one place. */
 // SPDX-License-Identifier: Apache-2.0
 import { basename, dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -28,13 +25,13 @@ const isGenerated = (path: string) => path.endsWith('.gen.ts')
 const program = loadSources('src', 'certs', 'bench')
 const tests = loadSources('test')
 
-/** Returns the component of a file: a folder of src, main.ts, or a folder beside src. */
+/** Returns a file's component: a folder below src, main.ts, or a folder next to src. */
 function componentOf(path: string): string {
   const [first = '', second = ''] = path.split('/')
   return first === 'src' ? second.replace(/\.ts$/, '') : first
 }
 
-/** Returns one sentence for each import that the table of components does not allow. */
+/** Returns a message for each import that the component table does not permit. */
 function findWrongImports(sources: readonly Source[]): readonly string[] {
   return sources.flatMap(({ path, imports }) =>
     imports
@@ -56,7 +53,7 @@ function findWrongImports(sources: readonly Source[]): readonly string[] {
   )
 }
 
-void t.test('the guard reads the program and finds what it should', (t) => {
+void t.test('the guard parses the program and detects known violations', (t) => {
   t.ok(program.length > 90, `${String(program.length)} files of the program`)
   t.ok(program.flatMap((source) => source.imports).length > 300)
   const pipeline = findChain(program, 'src/main.ts', 'src/xks/pipeline.ts')
@@ -64,7 +61,7 @@ void t.test('the guard reads the program and finds what it should', (t) => {
   t.end()
 })
 
-void t.test('an upward import is found, with its chain', (t) => {
+void t.test('an upward import is detected, with its chain', (t) => {
   const fake = (path: string, target: string, isType = false): Source => ({
     path,
     text: '',
@@ -86,7 +83,7 @@ void t.test('an upward import is found, with its chain', (t) => {
   t.end()
 })
 
-void t.test('imports run along the edges of the table of components', (t) => {
+void t.test('imports follow the component table', (t) => {
   for (const { path } of program) {
     t.ok(componentOf(path) in COMPONENTS, `${path} belongs to a component of the table`)
   }
@@ -94,7 +91,7 @@ void t.test('imports run along the edges of the table of components', (t) => {
   t.end()
 })
 
-void t.test('no edge of the table points upward, and each is used', (t) => {
+void t.test('no edge in the table points upward, and each is used', (t) => {
   const used = new Set(
     program.flatMap(({ path, imports }) =>
       imports.map(({ target }) => `${componentOf(path)} -> ${componentOf(target)}`),
@@ -111,7 +108,7 @@ void t.test('no edge of the table points upward, and each is used', (t) => {
   t.end()
 })
 
-void t.test('the certificates of development know nothing of the program', (t) => {
+void t.test('the development PKI does not import the program', (t) => {
   const own = program.filter(({ path }) => path.startsWith('certs/'))
   t.same(
     own.flatMap(({ imports }) => imports.filter(({ target }) => target.startsWith('src/'))),
@@ -149,12 +146,12 @@ void t.test('no file except the generated one is longer than 300 lines', (t) => 
   t.end()
 })
 
-/** Third-party files, with their licences. */
+/** Third-party files and their licenses. */
 const LICENCES: ReadonlyMap<string, string> = new Map([
   ['src/tools/doctor/aws-authorities.ts', 'CC-BY-SA-4.0'],
 ])
 
-void t.test('each file says what it holds, and under which licence', (t) => {
+void t.test('each file has a description and a license', (t) => {
   for (const { path, text } of [...program, ...tests]) {
     if (isGenerated(path)) continue
     t.match(text, /^(?:#!.*\n)?\/\*\*/, `${path} starts with what it holds`)
@@ -190,25 +187,22 @@ void t.test('only core/clock.ts reads a clock', (t) => {
   t.end()
 })
 
-void t.test(
-  'a timer outside deadline.ts and periodic.ts says in the line above why it is there',
-  (t) => {
-    const commented = ({ path, text }: Source) => {
-      const lines = text.split('\n')
-      return (place: string) => {
-        const line = Number(place.slice(path.length + 1))
-        return !/^ *\/\//.test(lines[line - 2] ?? '')
-      }
+void t.test('a timer outside deadline.ts and periodic.ts has a comment that explains it', (t) => {
+  const commented = ({ path, text }: Source) => {
+    const lines = text.split('\n')
+    return (place: string) => {
+      const line = Number(place.slice(path.length + 1))
+      return !/^ *\/\//.test(lines[line - 2] ?? '')
     }
-    const places = outside('src/core/deadline.ts', 'src/core/periodic.ts').flatMap((source) =>
-      ['setTimeout', 'setInterval']
-        .flatMap((name) => findUses(source, name))
-        .filter(commented(source)),
-    )
-    t.same(places, [])
-    t.end()
-  },
-)
+  }
+  const places = outside('src/core/deadline.ts', 'src/core/periodic.ts').flatMap((source) =>
+    ['setTimeout', 'setInterval']
+      .flatMap((name) => findUses(source, name))
+      .filter(commented(source)),
+  )
+  t.same(places, [])
+  t.end()
+})
 
 void t.test('only config, cli and main read the environment, and main alone the arguments', (t) => {
   t.same(
@@ -232,7 +226,7 @@ void t.test('nothing writes to the console', (t) => {
   t.end()
 })
 
-void t.test('no file only passes on what others export', (t) => {
+void t.test('no file only re-exports other files', (t) => {
   const barrels = [...program, ...tests].filter(
     ({ tree }) =>
       tree.statements.length > 0 &&
@@ -248,7 +242,7 @@ void t.test('no file only passes on what others export', (t) => {
   t.end()
 })
 
-void t.test('files and folders are named for what they hold', (t) => {
+void t.test('files and folders have descriptive names', (t) => {
   const EMPTY_NAME = /^(?:utils?|helpers?|common|misc|shared|lib|index)$/
   const named = [...program, ...tests].flatMap(({ path }) => [
     basename(path).replace(/(?:\.test)?\.ts$/, ''),
@@ -266,10 +260,7 @@ void t.test('files and folders are named for what they hold', (t) => {
   t.end()
 })
 
-/**
- * Returns the flags of every call of `open` from node:fs/promises, and calls that create files
- * without flags.
- */
+/** Returns the `open` calls with flags other than r and wx, and all other calls that create files. */
 function findCreations({ tree, path }: Source): readonly string[] {
   const found: string[] = []
   const visit = (node: ts.Node): void => {

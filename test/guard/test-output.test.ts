@@ -1,6 +1,4 @@
-/**
- * Tests how `npm run check` reads the output of test files that fail, stop early or test nothing.
- */
+/** Tests how `npm run check` interprets the output of test files that fail, stop early, or contain no tests. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
@@ -19,7 +17,7 @@ const { countResults, excerpt } = (await import(
   pathToFileURL(join(ROOT, '.ci/tap-output.mjs')).href
 )) as { countResults: (output: string) => Counts; excerpt: (output: string) => string }
 
-/** Returns what tap prints for such a file. */
+/** Returns tap's output for a test file with this content. */
 function outputOf(program: string): string {
   const words = ['--input-type=module', '-e', `import t from 'tap'\n${program}`]
   const env = { PATH: process.env['PATH'] ?? '' }
@@ -65,7 +63,7 @@ for (const [name, program, counts] of CASES) {
   })
 }
 
-void t.test('a file that leaves in the middle of a test is no success', (t) => {
+void t.test('a file that exits in the middle of a test does not pass', (t) => {
   const { failed, isWhole } = countResults(
     outputOf("t.test('x', async (t) => { t.ok(true); process.exit(0) })"),
   )
@@ -73,7 +71,7 @@ void t.test('a file that leaves in the middle of a test is no success', (t) => {
   t.end()
 })
 
-void t.test('a failure is shown with its diagnosis, or else with the end of the output', (t) => {
+void t.test('a failure is shown with its diagnostics, or with the end of the output', (t) => {
   t.match(excerpt(outputOf("t.ok(true)\nt.equal(1, 2, 'one is two')")), /not ok 2 - one is two/)
   t.equal(excerpt('first\nError: last'), 'first\nError: last')
   t.end()

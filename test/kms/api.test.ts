@@ -1,4 +1,4 @@
-/** Tests the API of `latchkey kms` with the real AWS SDK, in front of the real proxy. */
+/** Tests the `latchkey kms` API with the real AWS SDK, in front of the real proxy. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -37,7 +37,7 @@ import { loadKmsState } from '../../src/kms/emulator/state.ts'
 import { AWS_CREDENTIAL, connectStore, startKmsServer } from '../support/kms-server.ts'
 import { KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
 
-/** A busy machine may delay a request; other tests cover the refusals that follow from that. */
+/** The long deadline keeps a busy machine from causing refusals; other tests cover refusals. */
 const PATIENT = { limits: { requestDeadline: '20s' } }
 const IDENTITY = { region: 'us-east-1', accountId: '111122223333' }
 
@@ -83,7 +83,7 @@ async function folderOf(t: Test): Promise<string> {
   return folder
 }
 
-void t.test('an alias stands for its key in every operation, until it is deleted', async (t) => {
+void t.test('an alias refers to its key in every operation until it is deleted', async (t) => {
   const { client, KeyId, arn } = await setUp(t)
   const AliasName = 'alias/payroll'
   await client.send(new CreateAliasCommand({ AliasName, TargetKeyId: KeyId }))
@@ -110,7 +110,7 @@ void t.test('an alias stands for its key in every operation, until it is deleted
   await t.rejects(aws, { name: 'InvalidAliasNameException' })
 })
 
-void t.test('errors have the names and the messages of KMS', async (t) => {
+void t.test("errors have KMS's names and messages", async (t) => {
   const { client, KeyId, arn } = await setUp(t)
   const encrypt = (more: object = {}) =>
     client.send(new EncryptCommand({ KeyId, Plaintext: Buffer.from('x'), ...more }))
@@ -144,7 +144,7 @@ void t.test('errors have the names and the messages of KMS', async (t) => {
   await t.rejects(client.send(new DecryptCommand({ CiphertextBlob: changed })))
 })
 
-void t.test('DryRun checks a call and does not carry it out', async (t) => {
+void t.test('DryRun checks a call without executing it', async (t) => {
   const { client, server, KeyId } = await setUp(t)
   const dry = { KeyId, DryRun: true }
   const name = 'DryRunOperationException'
@@ -160,7 +160,7 @@ void t.test('DryRun checks a call and does not carry it out', async (t) => {
   t.notOk(operations.includes('Encrypt'), 'the proxy was not asked')
 })
 
-void t.test('tags, key policies and grants are kept and given back', async (t) => {
+void t.test('tags, key policies and grants are stored and returned', async (t) => {
   const { client, KeyId, arn } = await setUp(t)
   const tag = (TagKey: string, TagValue: string) => ({ TagKey, TagValue })
   await client.send(new TagResourceCommand({ KeyId, Tags: [tag('a', '1'), tag('team', 'hr')] }))
@@ -210,27 +210,24 @@ void t.test('a restart with the state file continues with the same keys', async 
   })
 })
 
-void t.test(
-  'beyond the quota, cryptographic operations are throttled in the words of KMS',
-  async (t) => {
-    const { client, KeyId } = await setUp(t, { requestsPerSecond: 2 })
-    const encrypt = () => client.send(new EncryptCommand({ KeyId, Plaintext: Buffer.from('x') }))
-    const ended = await Promise.allSettled(Array.from({ length: 8 }, encrypt))
-    const refused = ended.filter((one) => one.status === 'rejected')
-    t.ok(refused.length >= 4)
-    for (const { reason } of refused) {
-      t.match(reason, {
-        name: 'ThrottlingException',
-        message: /exceeded the rate at which you may/,
-      })
-    }
-    await client.send(new DescribeKeyCommand({ KeyId }))
-    t.pass('other operations have a quota of their own')
-  },
-)
+void t.test('beyond the quota, cryptographic operations are throttled as in KMS', async (t) => {
+  const { client, KeyId } = await setUp(t, { requestsPerSecond: 2 })
+  const encrypt = () => client.send(new EncryptCommand({ KeyId, Plaintext: Buffer.from('x') }))
+  const ended = await Promise.allSettled(Array.from({ length: 8 }, encrypt))
+  const refused = ended.filter((one) => one.status === 'rejected')
+  t.ok(refused.length >= 4)
+  for (const { reason } of refused) {
+    t.match(reason, {
+      name: 'ThrottlingException',
+      message: /exceeded the rate at which you may/,
+    })
+  }
+  await client.send(new DescribeKeyCommand({ KeyId }))
+  t.pass('other operations have a quota of their own')
+})
 
 void t.test(
-  'CloudTrail has each call under the id that the proxy sees, without secrets',
+  'CloudTrail records each call under the id that the proxy sees, without secrets',
   async (t) => {
     const cloudTrailFile = join(await folderOf(t), 'trail.json')
     const { client, server, KeyId, arn } = await setUp(t, {

@@ -1,7 +1,6 @@
 /**
- * Runs the lines that `register --dry-run` prints, as a script, with the AWS CLI against a KMS that
- * calls the proxy. `npm run check` has version 2, from Debian; AWS_CLI=/path/to/aws runs it with
- * another, such as version 1.
+ * Runs the commands printed by `register --dry-run` as a script, using the AWS CLI and a KMS emulator that calls the
+ * proxy. `npm run check` uses Debian's AWS CLI version 2. Set AWS_CLI=/path/to/aws to use another version, such as 1.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
@@ -14,12 +13,15 @@ import { ENDPOINT, registration, type Registration } from '../support/registrati
 
 const AWS = process.env['AWS_CLI'] ?? '/usr/bin/aws'
 
-/** Runs a script where `latchkey` is our build and `aws` is the one under test, with our KMS as its endpoint. */
+/**
+ * Runs a script in which `latchkey` is our build and `aws` is the CLI under test, with our KMS emulator as its
+ * endpoint.
+ */
 async function shell(t: Test, r: Registration, script: string): Promise<Ended> {
   const { folder } = r.workspace
   const programs = {
     latchkey: `'${process.execPath}' '${MAIN}' "$@"`,
-    // Debian's AWS CLI predates AWS_ENDPOINT_URL_KMS.
+    // Debian's AWS CLI is too old to support AWS_ENDPOINT_URL_KMS.
     aws: `'${AWS}' "$@" --endpoint-url '${r.kms.url}'`,
   }
   for (const [name, command] of Object.entries(programs)) {
@@ -44,7 +46,7 @@ async function shell(t: Test, r: Registration, script: string): Promise<Ended> {
 }
 
 async function printed(r: Registration, ...words: readonly string[]): Promise<string> {
-  // Version 1 does not read AWS_REGION; `latchkey register` does, and prints the region in each line.
+  // Version 1 ignores AWS_REGION, so `latchkey register` reads it and prints the region in each command.
   const flags = ['--endpoint', ENDPOINT, '--region', 'us-east-1']
   const plan = (await r.json('register', ...flags, ...words, '--dry-run')) as {
     readonly shell: readonly string[]
@@ -52,7 +54,7 @@ async function printed(r: Registration, ...words: readonly string[]): Promise<st
   return plan.shell.join('\n')
 }
 
-void t.test('the printed lines make a key store, connect it and make a key', async (t) => {
+void t.test('the printed commands create a key store, connect it and create a key', async (t) => {
   const r = await registration(t)
   const { code, stdout, stderr } = await shell(t, r, await printed(r, '--key-id', 'payroll'))
   t.equal(code, 0, stderr)
@@ -69,7 +71,7 @@ void t.test('the printed lines make a key store, connect it and make a key', asy
   t.same(left, [], 'neither the secret nor the endpoint is left in a file')
 })
 
-void t.test('names reach KMS as they are', async (t) => {
+void t.test('names reach KMS unchanged', async (t) => {
   const r = await registration(t)
   for (const name of ['-dashes first', 'file://latchkey.yaml', "it's $HOME", 'https://a.example']) {
     const script = await printed(r, `--name=${name}`)
@@ -85,7 +87,7 @@ void t.test('names reach KMS as they are', async (t) => {
   }
 })
 
-void t.test('when KMS refuses, the file of the credential stays for a second try', async (t) => {
+void t.test('if KMS refuses, the credential file is kept for another attempt', async (t) => {
   const r = await registration(t)
   const script = await printed(r)
   r.kms.failNext('CreateCustomKeyStore', 'AccessDeniedException')

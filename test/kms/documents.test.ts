@@ -1,10 +1,10 @@
-/** Runs the commands of docs/register.md in order against the KMS emulator. */
+/** Runs the commands in docs/register.md, in order, against the KMS emulator. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { ENDPOINT, keepPolling, registration } from '../support/registration.ts'
 import { shownCommands, toWords } from '../support/shown-commands.ts'
 
-/** Placeholders of the page, with the emulator's region and the names of the test's proxy. */
+/** Values for the placeholders in docs/register.md: the emulator's region and the test proxy's names. */
 const VALUES: Readonly<Record<string, string>> = {
   'https://xks.example.com': ENDPOINT,
   'payroll-2026': 'payroll',
@@ -12,13 +12,13 @@ const VALUES: Readonly<Record<string, string>> = {
   'eu-west-1': 'us-east-1',
 }
 
-/** Shortens waits whose defaults are minutes long. */
+/** Flags that shorten waits whose defaults are several minutes. */
 const FLAGS: Readonly<Record<string, readonly string[]>> = {
   'rotate-credentials': ['--quiet', '1s', '--timeout', '60s'],
   unregister: [],
 }
 
-void t.test('the page about registration, from register to unregister', async (t) => {
+void t.test('docs/register.md, from register to unregister', async (t) => {
   const r = await registration(t)
   const shown = shownCommands('docs/register.md')
   t.equal(shown.length, 5)
@@ -28,7 +28,7 @@ void t.test('the page about registration, from register to unregister', async (t
     const [name] = words
     const flags = FLAGS[name ?? ''] ?? r.checkFlags
     const { code, stdout, stderr } = await r.latchkey(...words, ...flags)
-    // As the page says, unregister refuses while there are KMS keys, and register has created one.
+    // As docs/register.md explains, unregister refuses while the store has KMS keys, and register has created one.
     const isRefused = name === 'unregister' && words.includes('--yes')
     t.equal(code, isRefused ? 1 : 0, `latchkey ${command}\n${stdout}${stderr}`)
     if (isRefused) t.match(stderr, 'demo has KMS keys')

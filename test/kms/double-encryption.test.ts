@@ -1,4 +1,4 @@
-/** Tests the KMS side: the metadata, AAD, lengths and CDIV that it sends and accepts. */
+/** Tests the KMS emulator: the metadata, AAD, lengths and CDIV that it sends and accepts. */
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, createHash, randomBytes } from 'node:crypto'
 import fc from 'fast-check'
@@ -10,7 +10,7 @@ import { ALICE, MALLORY, connect, standIn } from '../support/stand-in.ts'
 
 type Answer = Record<string, string>
 
-/** Starts a proxy that really encrypts, and whose answers the test can spoil. */
+/** Starts a proxy that really encrypts. A test can alter the proxy's responses. */
 async function setUp(t: Test, spoil: (answer: Answer) => Answer = (answer) => answer) {
   const material = randomBytes(32)
   const proxy = await startFakeProxy(t, (path, body) => {
@@ -22,7 +22,7 @@ async function setUp(t: Test, spoil: (answer: Answer) => Answer = (answer) => an
       }
     }
     if (path.endsWith('/decrypt')) {
-      // Returns other bytes of the same length.
+      // Return different bytes of the same length.
       const { length } = Buffer.from(String(body['ciphertext']), 'base64')
       return { status: 200, body: { plaintext: randomBytes(length).toString('base64') } }
     }
@@ -88,7 +88,7 @@ void t.test('the proxy never sees the plaintext', async (t) => {
   t.notOk(sent.includes(plaintext.subarray(0, 8)))
 })
 
-void t.test('an answer to Encrypt is checked before a blob is made of it', async (t) => {
+void t.test('an Encrypt response is checked before a blob is created from it', async (t) => {
   const flip = (text = '') => {
     const bytes = Buffer.from(text, 'base64')
     bytes[0] = (bytes[0] ?? 0) ^ 1
@@ -135,7 +135,7 @@ void t.test('bytes that KMS did not encrypt are not returned', async (t) => {
   await t.rejects(kms.decrypt(ALICE, { ciphertextBlob }), { code: 'KMSInvalidStateException' })
 })
 
-void t.test('a blob decrypts to what was encrypted, and nothing else is accepted as one', (t) => {
+void t.test('a blob decrypts to the plaintext, and no other bytes are accepted', (t) => {
   const bytes = (minLength: number, maxLength = minLength) =>
     fc.uint8Array({ minLength, maxLength }).map((array) => Buffer.from(array))
   fc.assert(
@@ -166,7 +166,7 @@ void t.test('a blob decrypts to what was encrypted, and nothing else is accepted
   t.end()
 })
 
-void t.test('two encryption contexts have the same bytes only if they are the same', (t) => {
+void t.test('encryption contexts have the same encoding only if they are equal', (t) => {
   t.ok(
     encodeEncryptionContext({ a: '1', b: '2' }).equals(encodeEncryptionContext({ b: '2', a: '1' })),
   )

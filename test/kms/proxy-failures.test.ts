@@ -1,7 +1,4 @@
-/**
- * Tests what KMS's callers see of each way in which a proxy can fail, with the real cause where
- * possible.
- */
+/** Tests what KMS callers see for each kind of proxy failure, triggering the real cause where possible. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { Secret } from '../../src/core/secret.ts'
@@ -21,45 +18,48 @@ function proxyOf(server: TestServer): ProxyConfiguration {
   }
 }
 
-/** A busy machine may delay a request; other tests cover the refusals that follow from that. */
+/** The long deadline keeps a busy machine from causing refusals; other tests cover refusals. */
 const PATIENT = { limits: { requestDeadline: '20s' } }
 
 const reachOf = (server: TestServer) => ({ port: server.port, caFile: server.pki.caFile })
 
-void t.test('a key store whose settings are wrong is not made, and KMS says why', async (t) => {
-  const server = await startTestServer(t, { config: PATIENT })
-  const { kms } = standIn(t, reachOf(server))
-  const rows: readonly (readonly [string, Partial<ProxyConfiguration>, string])[] = [
-    [
-      'a wrong secret',
-      { rawSecretAccessKey: new Secret('B'.repeat(43)) },
-      'XksProxyIncorrectAuthenticationCredentialException',
-    ],
-    [
-      'an id that the proxy does not know',
-      { accessKeyId: 'ABCDEFGHIJKLMNOPQRST' },
-      'XksProxyIncorrectAuthenticationCredentialException',
-    ],
-    ['a wrong path', { uriPath: '/other/kms/xks/v1' }, 'XksProxyInvalidConfigurationException'],
-    ['another name', { uriEndpoint: 'https://example.com' }, 'XksProxyUriUnreachableException'],
-    ['a port', { uriEndpoint: 'https://localhost:8443' }, 'ValidationException'],
-    ['an id with a 1', { accessKeyId: 'ABCDEFGHIJKLMNOPQRS1' }, 'ValidationException'],
-    ['a short secret', { rawSecretAccessKey: new Secret('A'.repeat(42)) }, 'ValidationException'],
-  ]
-  for (const [what, change, code] of rows) {
-    const proxy = { ...proxyOf(server), ...change }
-    await t.rejects(kms.stores.create({ name: 'store', proxy }), { code }, what)
-  }
-  const id = await connect(kms, proxyOf(server))
-  await t.rejects(
-    kms.stores.create({ name: 'store', proxy: { ...proxyOf(server), uriPath: '/b/kms/xks/v1' } }),
-    { code: 'CustomKeyStoreNameInUseException' },
-  )
-  await t.rejects(kms.stores.create({ name: 'other', proxy: proxyOf(server) }), {
-    code: 'XksProxyUriInUseException',
-  })
-  t.equal(kms.stores.get(id).state, 'CONNECTED')
-})
+void t.test(
+  'a key store with wrong settings is not created, and KMS reports the cause',
+  async (t) => {
+    const server = await startTestServer(t, { config: PATIENT })
+    const { kms } = standIn(t, reachOf(server))
+    const rows: readonly (readonly [string, Partial<ProxyConfiguration>, string])[] = [
+      [
+        'a wrong secret',
+        { rawSecretAccessKey: new Secret('B'.repeat(43)) },
+        'XksProxyIncorrectAuthenticationCredentialException',
+      ],
+      [
+        'an id that the proxy does not know',
+        { accessKeyId: 'ABCDEFGHIJKLMNOPQRST' },
+        'XksProxyIncorrectAuthenticationCredentialException',
+      ],
+      ['a wrong path', { uriPath: '/other/kms/xks/v1' }, 'XksProxyInvalidConfigurationException'],
+      ['another name', { uriEndpoint: 'https://example.com' }, 'XksProxyUriUnreachableException'],
+      ['a port', { uriEndpoint: 'https://localhost:8443' }, 'ValidationException'],
+      ['an id with a 1', { accessKeyId: 'ABCDEFGHIJKLMNOPQRS1' }, 'ValidationException'],
+      ['a short secret', { rawSecretAccessKey: new Secret('A'.repeat(42)) }, 'ValidationException'],
+    ]
+    for (const [what, change, code] of rows) {
+      const proxy = { ...proxyOf(server), ...change }
+      await t.rejects(kms.stores.create({ name: 'store', proxy }), { code }, what)
+    }
+    const id = await connect(kms, proxyOf(server))
+    await t.rejects(
+      kms.stores.create({ name: 'store', proxy: { ...proxyOf(server), uriPath: '/b/kms/xks/v1' } }),
+      { code: 'CustomKeyStoreNameInUseException' },
+    )
+    await t.rejects(kms.stores.create({ name: 'other', proxy: proxyOf(server) }), {
+      code: 'XksProxyUriInUseException',
+    })
+    t.equal(kms.stores.get(id).state, 'CONNECTED')
+  },
+)
 
 void t.test('ConnectCustomKeyStore ends in FAILED with a code for the cause', async (t) => {
   const server = await startTestServer(t, { config: PATIENT })
@@ -80,7 +80,7 @@ void t.test('ConnectCustomKeyStore ends in FAILED with a code for the cause', as
     vpcEndpointServices: services,
     reach: () => ({ connectTo: { host: '127.0.0.1', port: target.port }, caFile: target.caFile }),
   })
-  // KMS does not call a VPC endpoint service before it connects, so any error is possible.
+  // KMS first calls a VPC endpoint service when it connects the key store, so any error is reported only then.
   const tryOne = async (change: Partial<ProxyConfiguration>) => {
     const proxy: ProxyConfiguration = {
       ...proxyOf(server),
@@ -188,7 +188,7 @@ void t.test('a proxy whose key managers are all unavailable cannot be registered
   await t.resolves(connect(kms))
 })
 
-void t.test('an answer that KMS cannot interpret', async (t) => {
+void t.test('a response that KMS cannot interpret', async (t) => {
   const health = HEALTHY.body as Record<string, unknown>
   const rows: readonly (readonly [string, FakeAnswer, string])[] = [
     ['no JSON', { status: 200, body: 'ok' }, 'XksProxyInvalidResponseException'],
@@ -236,7 +236,7 @@ void t.test('an answer that KMS cannot interpret', async (t) => {
 void t.test('KMS gives up after 250 ms, tries once more, and then fails', async (t) => {
   const seen = (t: Test, delays: readonly number[]) =>
     startFakeProxy(t, (_path, _body, count) => ({ ...HEALTHY, delayMs: delays[count - 1] ?? 0 }))
-  // The first call of the connection is in progress when the proxy starts to count.
+  // Both attempts of the first call time out.
   const slow = await seen(t, [5000, 5000])
   const { kms, reports } = standIn(t, slow, { timeoutMs: 250 })
   await t.rejects(connect(kms), { code: 'XksProxyUriUnreachableException' })
@@ -245,7 +245,7 @@ void t.test('KMS gives up after 250 ms, tries once more, and then fails', async 
   t.ok(totalMs >= 495, `${String(totalMs)} ms for two attempts`)
 
   const slowOnce = await seen(t, [5000])
-  // Longer than KMS waits, so that a loaded machine has time for the second attempt.
+  // The timeout is longer than KMS's, so that a busy machine has time for the second attempt.
   const second = standIn(t, slowOnce, { timeoutMs: 1000 })
   await connect(second.kms)
   t.match(second.reports[0], { attempts: 2, failure: undefined })

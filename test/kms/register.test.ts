@@ -1,7 +1,4 @@
-/**
- * Tests `latchkey register` and `unregister` with the real AWS SDK against a KMS that calls the
- * proxy.
- */
+/** Tests `latchkey register` and `unregister` using the real AWS SDK and a KMS emulator that calls the proxy. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -18,11 +15,11 @@ const REGISTER = ['register', '--endpoint', ENDPOINT, '--key-id', 'payroll']
 
 void t.test('a key store is registered, found again, and unregistered', async (t) => {
   const r = await registration(t, {
-    // Waits until the command has polled the state once more.
+    // Wait until the command has polled the state once more.
     async connectDelay() {
       const count = () => r.kms.calls.filter((name) => name === 'DescribeCustomKeyStores').length
       const before = count()
-      await eventually(() => count() > before, 30_000)
+      await eventually(() => count() > before)
     },
   })
   const { code, stdout, stderr } = await r.latchkey(...REGISTER, ...r.checkFlags)
@@ -60,7 +57,10 @@ void t.test('a key store is registered, found again, and unregistered', async (t
 
   const plan = await r.latchkey('unregister')
   t.equal(plan.code, 0)
-  t.match(plan.stdout, 'The command would refuse; pass --schedule-key-deletion DAYS')
+  t.match(
+    plan.stdout,
+    'The command would not delete the key store; pass --schedule-key-deletion DAYS',
+  )
   const refused = await r.latchkey('unregister', '--yes')
   t.equal(refused.code, 1)
   t.match(refused.stderr, /demo has KMS keys: arn:aws:kms:.*\(payroll\)/)
@@ -89,10 +89,10 @@ void t.test('a key store without KMS keys is disconnected and deleted', async (t
   t.match(none.stdout, 'has no key store demo')
 })
 
-void t.test('before anything is made', async (t) => {
+void t.test('before anything is created', async (t) => {
   const r = await registration(t)
 
-  await t.test('--dry-run prints the calls, lines for the AWS CLI and the JSON', async (t) => {
+  await t.test('--dry-run prints the calls as AWS CLI commands and as JSON', async (t) => {
     const words = [...REGISTER, '--region', 'eu-west-1', '--dry-run']
     const { code, stdout } = await r.latchkey(...words)
     t.equal(code, 0)
@@ -110,14 +110,14 @@ void t.test('before anything is made', async (t) => {
     }
     t.equal(calls[0]?.operation, 'CreateCustomKeyStore')
     t.notMatch(shell.join('\n'), /raw-secret|authentication-credential/i)
-    // Version 1 of the AWS CLI fetches such a value instead of sending it.
+    // If a value is a URL, version 1 of the AWS CLI would fetch the URL instead of sending it.
     t.notMatch(shell.filter((line) => line.includes('aws ')).join('\n'), /https?:\/\//)
     t.match(shell.join('\n'), `printf %s ${ENDPOINT} > kms-xks-proxy-uri-endpoint.txt`)
   })
 
-  await t.test('what KMS would refuse is found before KMS is asked', async (t) => {
+  await t.test('problems that KMS would reject are found before KMS is called', async (t) => {
     await r.workspace.json('keys', 'create', 'disabled')
-    await r.workspace.json('keys', 'disable', 'disabled')
+    await r.workspace.json('keys', 'disable', 'disabled', '--yes')
     const rows: readonly (readonly [string, readonly string[], number, RegExp])[] = [
       ['a port', ['--endpoint', `${ENDPOINT}:8443`], 1, /xksProxyUriEndpoint: expected/],
       ['an address', ['--endpoint', 'https://192.0.2.1'], 1, /no fully qualified domain name/],
@@ -141,7 +141,7 @@ void t.test('before anything is made', async (t) => {
           'com.amazonaws.vpce.eu-west-1.vpce-svc-0123456789abcdef0',
         ],
         1,
-        /is not of us-east-1: expected a name that starts with com\.amazonaws\.vpce\.us-east-1/,
+        /is not in us-east-1: expected a name that starts with com\.amazonaws\.vpce\.us-east-1/,
       ],
       [
         'another name than that of the certificate',
@@ -177,7 +177,7 @@ void t.test('before anything is made', async (t) => {
       const { code, stderr } = await r.latchkey(...REGISTER, ...r.checkFlags)
       t.equal(code, 1)
       t.match(stderr, 'latchkey: error: XksProxyUriUnreachableException: ')
-      t.match(stderr, 'latchkey: hint: DNS, port 443, firewalls')
+      t.match(stderr, 'latchkey: hint: check DNS, port 443, firewalls')
       const credentials = (await r.workspace.json('credentials', 'list')) as { status: string }[]
       t.ok(credentials.every(({ status }) => status === 'REVOKED'))
 
@@ -214,22 +214,19 @@ void t.test(
   },
 )
 
-void t.test(
-  '--credential takes the file of credentials create, if it is of this store',
-  async (t) => {
-    const r = await registration(t)
-    const file = join(r.workspace.folder, 'kms-console.json')
-    await r.workspace.json('credentials', 'create', '--output', file)
-    const made = (await r.json(...REGISTER, ...r.checkFlags, '--credential', file)) as Registered
-    const pair = JSON.parse(await readFile(file, 'utf8')) as {
-      readonly XksProxyAuthenticationCredential: { readonly AccessKeyId: string }
-    }
-    const { accessKeyId } = r.kms.kms.stores.get(made.customKeyStoreId).proxy
-    t.equal(accessKeyId, pair.XksProxyAuthenticationCredential.AccessKeyId)
-    await r.workspace.json('credentials', 'revoke', accessKeyId, '--yes')
-    const stale = await r.latchkey(...REGISTER, ...r.checkFlags)
-    t.equal(stale.code, 1)
-    t.match(stale.stderr, 'which is not an active credential of key store demo')
-    t.match(stale.stderr, 'hint: latchkey rotate-credentials')
-  },
-)
+void t.test('--credential accepts a file from `credentials create` for this store', async (t) => {
+  const r = await registration(t)
+  const file = join(r.workspace.folder, 'kms-console.json')
+  await r.workspace.json('credentials', 'create', '--output', file)
+  const made = (await r.json(...REGISTER, ...r.checkFlags, '--credential', file)) as Registered
+  const pair = JSON.parse(await readFile(file, 'utf8')) as {
+    readonly XksProxyAuthenticationCredential: { readonly AccessKeyId: string }
+  }
+  const { accessKeyId } = r.kms.kms.stores.get(made.customKeyStoreId).proxy
+  t.equal(accessKeyId, pair.XksProxyAuthenticationCredential.AccessKeyId)
+  await r.workspace.json('credentials', 'revoke', accessKeyId, '--yes')
+  const stale = await r.latchkey(...REGISTER, ...r.checkFlags)
+  t.equal(stale.code, 1)
+  t.match(stale.stderr, 'which is not an active credential of key store demo')
+  t.match(stale.stderr, 'hint: latchkey rotate-credentials')
+})

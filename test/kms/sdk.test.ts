@@ -1,6 +1,4 @@
-/**
- * Tests our KMS server with the real AWS SDK: it speaks KMS's protocol and really calls the proxy.
- */
+/** Tests our KMS emulator with the real AWS SDK: it speaks KMS's protocol, and really calls the proxy. */
 // SPDX-License-Identifier: Apache-2.0
 import {
   CreateKeyCommand,
@@ -20,7 +18,7 @@ import t, { type Test } from 'tap'
 import { KEY_ID, startTestServer } from '../support/server.ts'
 import { AWS_CREDENTIAL, connectStore, startKmsServer } from '../support/kms-server.ts'
 
-/** A busy machine may delay a request; other tests cover the refusals that follow from that. */
+/** The long deadline keeps a busy machine from causing refusals; other tests cover refusals. */
 const PATIENT = { limits: { requestDeadline: '20s' } }
 
 async function setUp(t: Test) {
@@ -44,7 +42,7 @@ async function setUp(t: Test) {
 }
 
 void t.test(
-  'a key store is made, connected, described, and its key does all operations',
+  'a key store is created, connected and described, and its key supports all operations',
   async (t) => {
     const { client, storeId } = await setUp(t)
     const described = await client.send(new DescribeCustomKeyStoresCommand({}))
@@ -70,7 +68,7 @@ void t.test(
     const opened = await client.send(
       new DecryptCommand({
         CiphertextBlob: dataKey.CiphertextBlob,
-        // Fields may come in any order.
+        // The order of the fields must not matter.
         EncryptionContext: { purpose: 'test', tenant: '7' },
       }),
     )
@@ -100,7 +98,7 @@ void t.test(
   },
 )
 
-void t.test('KMS says what prevents the deletion of a store', async (t) => {
+void t.test('KMS reports what prevents deleting a store', async (t) => {
   const { client, storeId } = await setUp(t)
   const { KeyMetadata: key } = await client.send(
     new CreateKeyCommand({

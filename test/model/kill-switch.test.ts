@@ -1,9 +1,9 @@
-/** Checks the protocol of the kill switch exhaustively; docs/internals/model/README.md says what that means. */
+/** Model-checks the kill switch protocol exhaustively; see docs/internals/model/README.md. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { check, CLAIM, namesOf } from '../support/spin.ts'
 
-/** Several worlds of different shape, because one with everything in it has too many states. */
+/** Several model configurations, because a single one with every feature would have too many states. */
 const WORLDS: Readonly<Record<string, readonly string[]>> = {
   'three instances and an heir': ['INSTANCES=3', 'LEASE=1', 'HEIRS=1', 'SERVING=1'],
   'restores at any moment': ['INSTANCES=2', 'LEASE=1', 'HEIRS=1', 'RESTORES=1'],
@@ -32,7 +32,7 @@ for (const [world, definitions] of Object.entries(WORLDS)) {
   })
 }
 
-/** States that must be reachable; otherwise a proxy that does nothing would satisfy the claim. */
+/** States that must be reachable; otherwise the claim would hold trivially, for example if the proxy never served. */
 const REACHABLE: Readonly<Record<string, readonly string[]>> = {
   REVOKES: ['HEIRS=1'],
   HEIR_REVOKES: ['HEIRS=1'],

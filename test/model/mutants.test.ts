@@ -1,9 +1,9 @@
-/** Tests that each known protocol mistake breaks the model, and that each named limit does too. */
+/** Tests that the model detects each known protocol mistake, and that each documented limitation violates the claim. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { check, CLAIM, namesOf } from '../support/spin.ts'
 
-/** Mutants by their name in the model, with the smallest world in which they show. */
+/** Mutants by their name in the model, each with the smallest configuration that exposes the mistake. */
 const MUTANTS: Readonly<Record<string, readonly string[]>> = {
   ACK_BEFORE_CLOSED: ['INSTANCES=1'],
   ACK_IN_SAME_TURN: ['INSTANCES=1'],
@@ -25,8 +25,8 @@ const MUTANTS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /**
- * Known limitations that no ordering of the steps can remove; see docs/internals/model/README.md,
- * "What it does not promise".
+ * Known limitations that reordering steps cannot remove; see "What it does not promise" in
+ * docs/internals/model/README.md.
  */
 const LIMITS: Readonly<Record<string, readonly string[]>> = {
   PAUSE_WHILE_SENDING: ['INSTANCES=1'],
@@ -45,12 +45,12 @@ void t.test('each mutant of the protocol yields a counterexample', async (t) => 
   for (const [name, world] of Object.entries(MUTANTS)) await finds(t, name, world)
 })
 
-void t.test('each limit that the documents name is real', async (t) => {
+void t.test('each documented limitation is real', async (t) => {
   t.same(Object.keys(LIMITS).sort(), [...(await namesOf('limit'))].sort(), 'none is forgotten')
   for (const [name, world] of Object.entries(LIMITS)) await finds(t, name, world)
 })
 
-void t.test('the same worlds hold when nothing is wrong', async (t) => {
+void t.test('the claim holds in the same configurations without a mutant', async (t) => {
   const worlds = new Set([...Object.values(MUTANTS), ...Object.values(LIMITS)].map(String))
   for (const world of worlds) {
     const search = await check(world.split(','), 'small')

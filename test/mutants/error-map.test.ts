@@ -1,11 +1,11 @@
-/** Mutates xks/error-map.ts, which decides how much a caller learns. */
+/** Mutation tests for xks/error-map.ts, which decides how much a caller learns. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { killAll } from '../support/mutation/mutation.ts'
 
 t.setTimeout(200_000)
 
-void t.test('the tests notice every mistake in xks/error-map.ts', async (t) => {
+void t.test('the tests detect every mistake in xks/error-map.ts', async (t) => {
   await killAll(t, {
     module: 'src/xks/error-map.ts',
     tests: ['unit/xks/errors.test.ts'],

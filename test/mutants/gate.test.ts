@@ -1,4 +1,4 @@
-/** Mutates the gate and the lease. */
+/** Mutation tests for the gate and the lease. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { killAll } from '../support/mutation/mutation.ts'
@@ -10,7 +10,7 @@ const NO_STORE = "no key store is called '', nor has the name of an operation"
 
 t.setTimeout(200_000)
 
-void t.test('the tests notice every mistake in the gate', async (t) => {
+void t.test('the tests detect every mistake in the gate', async (t) => {
   await killAll(t, {
     module: 'src/killswitch/gate/gate.ts',
     tests: testsOf('gate', 'gate-stats'),
@@ -22,7 +22,7 @@ void t.test('the tests notice every mistake in the gate', async (t) => {
   })
 })
 
-void t.test('the tests notice every mistake in the lease', async (t) => {
+void t.test('the tests detect every mistake in the lease', async (t) => {
   const reason = 'a property that is missing counts as NaN, too'
   const name = 'a property is left out'
   await killAll(t, {

@@ -1,4 +1,4 @@
-/** Mutates the gate's rules, including the comparison of metadata. */
+/** Mutation tests for the gate's rules, including metadata matching. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { killAll } from '../support/mutation/mutation.ts'
@@ -6,7 +6,7 @@ import { killAll } from '../support/mutation/mutation.ts'
 const testsOf = (...names: readonly string[]) =>
   names.map((name) => `unit/killswitch/gate/${name}.test.ts`)
 
-/** The functions of rules.ts that compare a request's metadata with a switch. */
+/** Functions in rules.ts that compare a request's metadata with a switch. */
 const MATCHING = new Set(['createMatcher', 'isOfAccount', 'isFrom', 'matches'])
 
 const NO_BITS = 'undefined counts as 0 in a calculation with bits'
@@ -16,13 +16,25 @@ const NOT_NEEDED = 'only saves the work where there are no switches'
 
 t.setTimeout(200_000)
 
-void t.test('the tests notice every mistake in the rules', async (t) => {
+void t.test('the tests detect every mistake in the rules', async (t) => {
   await killAll(t, {
     module: 'src/killswitch/gate/rules.ts',
     tests: testsOf('gate', 'gate-stats', 'access-deadlines'),
     appliesTo: (name) => !MATCHING.has(name),
     atLeast: 70,
     exceptions: [
+      {
+        where: 'the module',
+        name: 'a number is another: 0',
+        node: 'SLICE = 500',
+        reason: 'it changes only the pauses, which unit/store/turns.test.ts bounds',
+      },
+      {
+        where: 'createIndex',
+        name: 'a property is left out',
+        node: 'all: 0',
+        reason: NO_BITS,
+      },
       {
         where: 'isBlocked',
         name: 'a text is another: "key"',
@@ -68,26 +80,26 @@ void t.test('the tests notice every mistake in the rules', async (t) => {
       {
         where: 'refusal',
         name: 'a condition is fixed: false',
-        node: 'switches.length === 0',
+        node: 'size === 0',
         reason: NOT_NEEDED,
       },
       {
         where: 'isKeyBlocked',
         name: 'an operand is left out',
-        node: 'switches.length > 0 && (bitsOfKey(subject) & LOOK) !== 0',
+        node: 'size > 0 && (bitsOfKey(subject) & LOOK) !== 0',
         reason: NOT_NEEDED,
       },
       {
         where: 'isKeyBlocked',
         name: 'a comparison is another',
-        node: 'switches.length > 0',
+        node: 'size > 0',
         reason: NOT_NEEDED,
       },
     ],
   })
 })
 
-void t.test('the tests notice every mistake in the comparison of metadata', async (t) => {
+void t.test('the tests detect every mistake in metadata matching', async (t) => {
   await killAll(t, {
     module: 'src/killswitch/gate/rules.ts',
     tests: testsOf('match'),

@@ -1,11 +1,11 @@
-/** Mutates sigv4/verify.ts, where a wrong line is a vulnerability. */
+/** Mutation tests for sigv4/verify.ts, where any mistake is a vulnerability. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import ts from 'typescript'
 import { killAll, type Mistake } from '../support/mutation/mutation.ts'
 import { functionOf } from '../support/mutation/operators.ts'
 
-/** Finds the value of a property of this name in a function. */
+/** Finds the value of the named property in a function. */
 const valueOf =
   (property: string, where: string): Mistake['find'] =>
   (node) =>
@@ -17,7 +17,7 @@ const valueOf =
 const isCallOf = (name: string, node: ts.Node): node is ts.CallExpression =>
   ts.isCallExpression(node) && node.expression.getText().split('.').at(-1) === name
 
-/** Mistakes that the general operators do not produce. */
+/** Mistakes that the general mutation operators do not produce. */
 const MISTAKES: readonly Mistake[] = [
   {
     name: 'the target is not signed',
@@ -68,7 +68,7 @@ const NOBODY =
 
 t.setTimeout(200_000)
 
-void t.test('the tests notice every mistake in sigv4/verify.ts', async (t) => {
+void t.test('the tests detect every mistake in sigv4/verify.ts', async (t) => {
   await killAll(t, {
     module: 'src/sigv4/verify.ts',
     tests: ['unit/sigv4/verify-refusals.test.ts', 'unit/sigv4/verify.test.ts'],
@@ -109,7 +109,7 @@ void t.test('the tests notice every mistake in sigv4/verify.ts', async (t) => {
   })
 })
 
-void t.test('the tests notice every mistake in the comparison of a signature', async (t) => {
+void t.test('the tests detect every mistake in signature comparison', async (t) => {
   const find: Mistake['find'] = (node) => isCallOf('equalBytes', node)
   await killAll(t, {
     module: 'src/sigv4/signing-key.ts',

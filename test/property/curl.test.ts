@@ -1,4 +1,4 @@
-/** Calls the server with curl --aws-sigv4, as the README tells newcomers to. */
+/** Calls the server with curl --aws-sigv4, as shown in the README. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
 import t from 'tap'
@@ -56,7 +56,7 @@ for (const http of ['1.1', '2'] as const) {
     )
   })
 
-  void t.test(`curl's further headers are signed, and accepted over HTTP/${http}`, async (t) => {
+  void t.test(`curl's additional headers are signed and accepted over HTTP/${http}`, async (t) => {
     const server = await startTestServer(t)
     const more = ['--header', 'X-Trace: a b', '--header', 'Accept: application/json']
     const answer = await curl(t, server, { path: '/health', body: HEALTH, http, more })

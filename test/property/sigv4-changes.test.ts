@@ -1,7 +1,4 @@
-/**
- * Tests that every changed byte of signed content is noticed, and that permitted changes are
- * accepted.
- */
+/** Tests that any changed byte in signed content is detected, and that permitted changes are accepted. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -18,7 +15,7 @@ import {
 
 const change = fc.record({
   kind: fc.constantFrom('replace', 'insert', 'delete'),
-  /** Scaled to the length of the changed text. */
+  /** Position of the change, taken modulo the text length. */
   place: fc.nat({ max: 1_000_000 }),
   byte: fc.nat({ max: 255 }),
 })
@@ -29,7 +26,7 @@ function edit(text: string, { kind, place, byte }: { kind: string; place: number
   return text.slice(0, at) + (kind === 'delete' ? '' : toChar(byte)) + rest
 }
 
-/** Canonicalization removes white space around a value and reduces runs of it. */
+/** Canonicalization trims a value and collapses white space inside it. */
 const folded = (value: string) => value.trim().split(/\s+/).join(' ')
 
 function assertRefused(item: Sample, request: SignedRequest): void {
@@ -59,7 +56,7 @@ void t.test('a changed byte in the name or value of a signed header is refused',
       const after = edit(before, how)
       const isName = at % 2 === 0
       const isAuthorization = authorizationIn(request) === before
-      // Authorization is not canonicalized and has two spellings, which are tested below.
+      // Authorization is not canonicalized and has two valid spellings, which are tested below.
       fc.pre(isAuthorization ? how.kind === 'replace' : true)
       fc.pre(
         isName ? after.toLowerCase() !== before.toLowerCase() : folded(after) !== folded(before),
@@ -86,28 +83,25 @@ void t.test('a changed byte anywhere in Authorization is refused', async () => {
   )
 })
 
-void t.test(
-  'a signed header that is taken away, added or given to another is refused',
-  async () => {
-    fc.assert(
-      fc.property(sample, fc.nat(), fc.nat(), (item, one, other) => {
-        const request = signByAws4(item)
-        const { rawHeaders } = request
-        const names = rawHeaders.filter((text, i) => i % 2 === 0 && !/^authorization$/i.test(text))
-        const at = rawHeaders.indexOf(names[one % names.length] ?? '')
-        const second = rawHeaders.indexOf(names[other % names.length] ?? '')
-        const [name = '', value = ''] = rawHeaders.slice(at)
-        assertRefused(item, { ...request, rawHeaders: rawHeaders.toSpliced(at, 2) })
-        assertRefused(item, { ...request, rawHeaders: [...rawHeaders, name, value] })
-        const theirs = rawHeaders[second + 1] ?? ''
-        if (folded(theirs) === folded(value)) return
-        const swapped = rawHeaders.with(at + 1, theirs).with(second + 1, value)
-        assertRefused(item, { ...request, rawHeaders: swapped })
-      }),
-      { numRuns: 500 },
-    )
-  },
-)
+void t.test('a signed header that is removed, added or renamed is refused', async () => {
+  fc.assert(
+    fc.property(sample, fc.nat(), fc.nat(), (item, one, other) => {
+      const request = signByAws4(item)
+      const { rawHeaders } = request
+      const names = rawHeaders.filter((text, i) => i % 2 === 0 && !/^authorization$/i.test(text))
+      const at = rawHeaders.indexOf(names[one % names.length] ?? '')
+      const second = rawHeaders.indexOf(names[other % names.length] ?? '')
+      const [name = '', value = ''] = rawHeaders.slice(at)
+      assertRefused(item, { ...request, rawHeaders: rawHeaders.toSpliced(at, 2) })
+      assertRefused(item, { ...request, rawHeaders: [...rawHeaders, name, value] })
+      const theirs = rawHeaders[second + 1] ?? ''
+      if (folded(theirs) === folded(value)) return
+      const swapped = rawHeaders.with(at + 1, theirs).with(second + 1, value)
+      assertRefused(item, { ...request, rawHeaders: swapped })
+    }),
+    { numRuns: 500 },
+  )
+})
 
 void t.test('the order of headers and the case of their names do not matter', async () => {
   fc.assert(

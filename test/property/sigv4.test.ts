@@ -1,7 +1,4 @@
-/**
- * Tests requests of any shape with independent signers: they agree with us, and we accept their
- * signatures.
- */
+/** Tests random requests with independent signers: their signatures equal ours, and our verifier accepts them. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'

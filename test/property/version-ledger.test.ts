@@ -1,6 +1,6 @@
 /**
- * Tests with random fleets that no version is reported as quiet for a period in which it decrypted. Processes crash
- * with unwritten uses, stop, are declared dead, and come back.
+ * Tests with random fleets that a version is never reported as unused for a period in which it decrypted. Processes
+ * crash with unwritten uses, stop, are declared dead, and return.
  */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
@@ -52,7 +52,7 @@ interface Process {
 }
 
 void t.test(
-  '[property] no version with a Decrypt in the window is ever called quiet',
+  '[property] no version with a Decrypt in the window is reported as unused',
   async (t) => {
     const { database } = await (await storeFolder(t)).open()
     let claims = 0
@@ -87,10 +87,10 @@ void t.test(
           clock.advance(minutes * MINUTE)
           const one = processes[process]
           if (what === 'serve') {
-            // A server that cannot reach the store cannot register, so it does not start.
+            // A server that cannot reach the store cannot register, so it cannot start.
             if (isStoreLost && (one === undefined || !registered.has(one.id))) continue
             const server = one ?? (processes[process] = await start())
-            // A process that was declared dead registers again before it serves.
+            // A process that was declared dead must register again before it serves.
             if (!registered.has(server.id)) {
               await database.transaction((transaction) => reopenWriter(transaction, server.id))
               registered.add(server.id)

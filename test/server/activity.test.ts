@@ -1,4 +1,4 @@
-/** Tests the usage counters of a running server, and that stopping it loses no counts. */
+/** Tests a running server's usage counters, and that stopping the server loses no counts. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import {
@@ -33,7 +33,7 @@ function requestsOf(activity: readonly Activity[], operation: string, outcome: s
     .reduce((sum, { requests }) => sum + requests, 0)
 }
 
-void t.test('an orderly stop writes every request that was counted, refusals too', async (t) => {
+void t.test('a clean shutdown writes every counted request, including refusals', async (t) => {
   const server = await startTestServer(t, { config: { activity: { flushInterval: '10m' } } })
   const { json } = await call(server, `/keys/${KEY_ID}/encrypt`, encryptBody())
   for (let n = 0; n < 5; n++) await call(server, `/keys/${KEY_ID}/decrypt`, decryptBody(json))

@@ -1,6 +1,4 @@
-/**
- * Tests that the admin listener loads renewed certificates and a changed authority of operators.
- */
+/** Tests that the admin listener reloads renewed certificates and a replaced operator CA. */
 // SPDX-License-Identifier: Apache-2.0
 import { X509Certificate } from 'node:crypto'
 import { copyFile, readFile, writeFile } from 'node:fs/promises'
@@ -62,24 +60,27 @@ async function start(t: Test) {
   return { ...{ server, tls, ca, ask, agentOf } }
 }
 
-void t.test('a renewed certificate of the listener is shown, and is in the metric', async (t) => {
-  const { server, tls, ask, agentOf } = await start(t)
-  const renewed = await pki.issue('admin-renewed', {
-    ...SERVER_CERTIFICATE,
-    notAfter: new Date(Date.now() + 12 * 86_400_000),
-  })
-  await copyFile(renewed.certificateFile, tls.certificate)
-  await copyFile(renewed.privateKeyFile, tls.privateKey)
-  await server.running.reloadCertificates()
-  const { status, serial } = await ask(await agentOf(await pki.issue('admin-alice', ALICE)))
-  const shown = new X509Certificate(await readFile(renewed.certificateFile))
-  t.same([status, serial], [200, shown.serialNumber])
-  const text = await server.running.metrics()
-  t.match(text, /expiry_timestamp_seconds\{certificate="admin_server"\} \d+/)
-  t.match(text, /expiry_timestamp_seconds\{certificate="admin_client_ca"\} \d+/)
-})
+void t.test(
+  "the listener's renewed certificate is presented and shown in the metric",
+  async (t) => {
+    const { server, tls, ask, agentOf } = await start(t)
+    const renewed = await pki.issue('admin-renewed', {
+      ...SERVER_CERTIFICATE,
+      notAfter: new Date(Date.now() + 12 * 86_400_000),
+    })
+    await copyFile(renewed.certificateFile, tls.certificate)
+    await copyFile(renewed.privateKeyFile, tls.privateKey)
+    await server.running.reloadCertificates()
+    const { status, serial } = await ask(await agentOf(await pki.issue('admin-alice', ALICE)))
+    const shown = new X509Certificate(await readFile(renewed.certificateFile))
+    t.same([status, serial], [200, shown.serialNumber])
+    const text = await server.running.metrics()
+    t.match(text, /expiry_timestamp_seconds\{certificate="admin_server"\} \d+/)
+    t.match(text, /expiry_timestamp_seconds\{certificate="admin_client_ca"\} \d+/)
+  },
+)
 
-void t.test('a replaced authority admits no client, not even on kept connections', async (t) => {
+void t.test('a replaced CA admits no client, not even on kept-alive connections', async (t) => {
   const { server, ca, ask, agentOf } = await start(t)
   const authority = await createAuthority('Next CA')
   const old = await agentOf(await pki.issue('admin-old', ALICE))
@@ -102,7 +103,9 @@ void t.test('a bad file leaves the old one in use', async (t) => {
   t.equal((await ask(alice)).status, 200)
 })
 
-/** Returns a kept connection of alice whose certificate expires soon, or later if this machine is slow. */
+/**
+ * Returns a kept-alive connection whose client certificate (alice) expires within seconds, or later on a slow machine.
+ */
 async function openBrief({ ask, agentOf }: Awaited<ReturnType<typeof start>>) {
   for (let seconds = 3; ; seconds *= 2) {
     const notAfter = new Date(Date.now() + seconds * 1000)
@@ -112,11 +115,14 @@ async function openBrief({ ask, agentOf }: Awaited<ReturnType<typeof start>>) {
   }
 }
 
-void t.test('a certificate identifies no one after its end, on a kept connection', async (t) => {
-  const listener = await start(t)
-  const { agent, endsAt } = await openBrief(listener)
-  const [[kept] = []] = Object.values(agent.freeSockets)
-  await new Promise((resolve) => setTimeout(resolve, endsAt - Date.now() + 1000))
-  t.equal((await listener.ask(agent)).status, 401)
-  t.equal(Object.values(agent.freeSockets)[0]?.[0], kept, 'it is the same connection')
-})
+void t.test(
+  'a certificate is invalid after it expires, even on a kept-alive connection',
+  async (t) => {
+    const listener = await start(t)
+    const { agent, endsAt } = await openBrief(listener)
+    const [[kept] = []] = Object.values(agent.freeSockets)
+    await new Promise((resolve) => setTimeout(resolve, endsAt - Date.now() + 1000))
+    t.equal((await listener.ask(agent)).status, 401)
+    t.equal(Object.values(agent.freeSockets)[0]?.[0], kept, 'it is the same connection')
+  },
+)

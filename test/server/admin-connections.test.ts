@@ -1,4 +1,4 @@
-/** Tests how the admin listener frames requests, and which connections it keeps. */
+/** Tests request framing on the admin listener, and which connections it keeps alive. */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -13,7 +13,7 @@ import { FakeClock } from '../support/fake-clock.ts'
 const HOUR_MS = 3_600_000
 const GET = 'GET /admin/v1/about HTTP/1.1\r\nHost: localhost\r\n'
 
-/** Opens a TLS connection and collects what the server sends. */
+/** Opens a TLS connection and collects everything the server sends. */
 async function open(t: Test, port: number) {
   const socket = connect({
     host: '127.0.0.1',
@@ -29,7 +29,7 @@ async function open(t: Test, port: number) {
   await once(socket, 'secureConnect')
   return {
     closed,
-    /** Sends a request and returns the next piece of an answer. */
+    /** Sends a request and returns the next chunk of the response. */
     async ask(request: string): Promise<string> {
       text = ''
       socket.write(request)
@@ -61,7 +61,7 @@ async function startBare(t: Test, handler: http.RequestListener) {
   return { clock, refused, port }
 }
 
-void t.test('idle strangers keep no operator out', async (t) => {
+void t.test('idle strangers do not keep operators out', async (t) => {
   const { port, refused } = await startBare(t, (_request, response) => response.end('ok'))
   const strangers = [await open(t, port), await open(t, port), await open(t, port)]
   for (const one of strangers) t.match(await one.ask(`${GET}\r\n`), / 200 /)
@@ -74,7 +74,7 @@ void t.test('idle strangers keep no operator out', async (t) => {
   t.same(refused, Array(11).fill('CONNECTIONS_FULL'))
 })
 
-void t.test('a connection ends with an answer once it is an hour old', async (t) => {
+void t.test('a connection closes after a response once it is an hour old', async (t) => {
   const { clock, port } = await startBare(t, (_request, response) => response.end('ok'))
   const kept = await open(t, port)
   clock.advance(HOUR_MS - 1)
@@ -84,7 +84,7 @@ void t.test('a connection ends with an answer once it is an hour old', async (t)
   await kept.closed
 })
 
-void t.test('probes do not keep a connection', async (t) => {
+void t.test('probes do not keep a connection alive', async (t) => {
   const server = await startWithAdmin(t)
   for (const path of ['/livez', '/readyz']) {
     const one = await open(t, server.running.admin?.port ?? 0)
@@ -94,7 +94,7 @@ void t.test('probes do not keep a connection', async (t) => {
   }
 })
 
-void t.test('the only transfer coding is chunked, on HTTP/1.1', async (t) => {
+void t.test('the only transfer coding is chunked, and only over HTTP/1.1', async (t) => {
   const server = await startWithAdmin(t)
   const port = server.running.admin?.port ?? 0
   const post = (version: string, coding: string) =>

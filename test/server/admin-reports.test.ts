@@ -1,4 +1,4 @@
-/** Tests rehearsals and exposure through the admin listener, and a kill of an unknown key. */
+/** Tests rehearsals, exposure reports and a kill of an unknown key through the admin listener. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { call, codeOf, startWithAdmin, token, type Reply } from '../support/admin.ts'
@@ -48,10 +48,10 @@ void t.test('a rehearsal lists whom a kill would refuse, and refuses no request'
 })
 
 void t.test(
-  'exposure lists who holds data keys: of everything, of a key, of a switch',
+  'exposure lists holders of data keys: for everything, a key, or a switch',
   async (t) => {
     const { server, exposure, encrypt } = await startRecorded(t)
-    // GenerateDataKey makes KMS send an Encrypt, and gives its caller the plaintext.
+    // For GenerateDataKey, KMS sends an Encrypt request, and returns the plaintext data key to its caller.
     const found = (reply: Reply) => reply.body['exposures'] as readonly object[]
     const { body, status } = await exposure()
     t.equal(status, 200)
@@ -78,7 +78,7 @@ void t.test(
   },
 )
 
-void t.test('a kill of an unknown key is carried out, and says so', async (t) => {
+void t.test('a kill of an unknown key succeeds with a warning', async (t) => {
   const { server } = await startRecorded(t)
   const stop = async (keyId: string) => {
     const scope = { kind: 'key', keyStore: 'demo', keyId }

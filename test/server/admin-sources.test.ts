@@ -1,7 +1,4 @@
-/**
- * Tests that the admin listener refuses what a page of another site can make an operator's browser
- * send.
- */
+/** Tests that the admin listener rejects any request that another site's page can make an operator's browser send. */
 // SPDX-License-Identifier: Apache-2.0
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'
@@ -10,6 +7,8 @@ import type { TestServer } from '../support/server.ts'
 
 const STOP = { scope: { kind: 'all' }, reason: 'not meant' }
 const SWITCHES = '/admin/v1/switches'
+/** The login endpoint requires no authentication, but must also reject calls from other sites' pages. */
+const LOGIN = '/admin/v1/login/browser'
 const alice = await pki.issue('alice-browser', { commonName: 'alice', usage: 'client' })
 
 async function checkNothingStopped(t: Test, server: TestServer): Promise<void> {
@@ -17,7 +16,7 @@ async function checkNothingStopped(t: Test, server: TestServer): Promise<void> {
   t.same([status.status, status.body['switches']], [200, []])
 }
 
-void t.test('a request from another site is refused, whoever is logged in', async (t) => {
+void t.test('a request from another site is refused, whoever has logged in', async (t) => {
   const server = await startWithAdmin(t)
   const own = `https://localhost:${String(server.running.admin?.port)}`
   const foreign: readonly (readonly [string, Readonly<Record<string, string>>])[] = [
@@ -45,6 +44,8 @@ void t.test('a request from another site is refused, whoever is logged in', asyn
         ['POST', '/admin/v1/drills'],
         ['GET', '/admin/v1/status'],
         ['GET', '/metrics'],
+        ['GET', LOGIN],
+        ['POST', LOGIN],
       ] as const) {
         const body = path === SWITCHES ? { body: STOP } : {}
         const reply = await call(server, method, path, { ...caller, ...body, headers })
@@ -61,7 +62,7 @@ void t.test('a request from another site is refused, whoever is logged in', asyn
   )
 })
 
-void t.test('every POST says that it is JSON', async (t) => {
+void t.test('every POST must declare a JSON body', async (t) => {
   const server = await startWithAdmin(t)
   const types = [
     'text/plain',
@@ -69,7 +70,12 @@ void t.test('every POST says that it is JSON', async (t) => {
     'multipart/form-data; boundary=x',
   ]
   types.push('application/jsonp', 'text/plain; application/json', 'application/json-patch+json', '')
-  for (const path of [SWITCHES, '/admin/v1/drills', '/admin/v1/restorations/abcdef/approve']) {
+  for (const path of [
+    SWITCHES,
+    LOGIN,
+    '/admin/v1/drills',
+    '/admin/v1/restorations/abcdef/approve',
+  ]) {
     for (const type of types) {
       const headers = { 'content-type': type }
       const reply = await call(server, 'POST', path, {
@@ -88,7 +94,7 @@ void t.test('every POST says that it is JSON', async (t) => {
 })
 
 void t.test(
-  'its own pages, its own names, and callers that are no browser are served',
+  "the listener's own pages and names, and non-browser callers, are served",
   async (t) => {
     const server = await startWithAdmin(t)
     const port = String(server.running.admin?.port)
@@ -113,7 +119,7 @@ void t.test(
   },
 )
 
-void t.test('further names are those of the configuration', async (t) => {
+void t.test('additional host names come from the configuration', async (t) => {
   const server = await startWithAdmin(t, {}, { names: ['Latchkey.Example.com'] })
   const status = async (host: string) => {
     const headers = { host, origin: `https://${host}` }
@@ -123,7 +129,7 @@ void t.test('further names are those of the configuration', async (t) => {
   t.equal(await status('other.example.com'), 421)
 })
 
-void t.test('a TLS handshake that stalls is cut', async (t) => {
+void t.test('a stalled TLS handshake is disconnected', async (t) => {
   const server = await startWithAdmin(t)
   const port = server.running.admin?.port ?? 0
   const socket = connect(port, '127.0.0.1')
@@ -131,7 +137,7 @@ void t.test('a TLS handshake that stalls is cut', async (t) => {
     socket.destroy()
   })
   const since = performance.now()
-  // The head of a ClientHello of 200 bytes, without the rest.
+  // Send only the headers of a 200-byte ClientHello record.
   socket.write(Buffer.from('16030100c8010000c40303', 'hex'))
   await new Promise((resolve) => socket.on('error', resolve).on('close', resolve).resume())
   t.ok(performance.now() - since > 5000, 'not before its time')

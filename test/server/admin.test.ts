@@ -1,4 +1,4 @@
-/** Tests the admin listener of a real server: who may call what, and how a call affects KMS. */
+/** Tests a real server's admin listener: who may call which operation, and how calls affect KMS. */
 // SPDX-License-Identifier: Apache-2.0
 import { PERMISSIONS } from '../../src/admin/principal.ts'
 import { createHash } from 'node:crypto'
@@ -21,7 +21,7 @@ import { KEY_ID } from '../support/server.ts'
 
 const STOP = { scope: { kind: 'all' }, reason: 'test' }
 
-/** Every guarded call with a plausible body. */
+/** Every call that requires authentication, with a plausible body. */
 const CALLS = [
   ['GET', '/admin/v1/status', 'read'],
   [
@@ -42,6 +42,8 @@ const CALLS = [
   ['POST', '/admin/v1/rehearsals', 'read', { scope: { kind: 'all' } }],
   ['GET', '/admin/v1/exposure', 'read'],
   ['GET', '/admin/v1/audit/logs', 'audit'],
+  ['GET', '/admin/v1/audit/entries?log=control', 'audit'],
+  ['GET', '/admin/v1/audit/proof?log=control&index=0', 'audit'],
   ['GET', '/admin/v1/audit/logs/control/*', 'audit'],
   ['GET', '/admin/v1/keys/demo', 'read'],
   ['POST', '/admin/v1/keys/demo', 'keys', { keyId: 'one', canEncrypt: true, canDecrypt: true }],
@@ -62,40 +64,37 @@ const CALLS = [
   ['POST', '/admin/v1/tokens/abcdef/revoke', 'operators'],
 ] as const
 
-void t.test(
-  'every call requires authentication and the permission that the document names',
-  async (t) => {
-    const server = await start(t)
-    const table = tableRows(section(read('docs/admin.md'), '## What can be called'))
-    const documented = table.map(([line = '', needs = '']) => ({
-      line: line.replaceAll('`', ''),
-      needs: needs.replaceAll('`', ''),
-    }))
-    for (const [method, path, permission, body] of CALLS) {
-      const name = `${method} ${path}`
-      const row = documented.find(({ line }) =>
-        new RegExp(`^${line.replaceAll('*', '\\*').replace(/:[a-zA-Z]+/g, '[A-Za-z0-9]+')}$`).test(
-          name.replace(/\?.*/, ''),
-        ),
-      )
-      t.equal(row?.needs, permission, `${name} in docs/admin.md`)
-      const nobody = await call(server, method, path, { body })
-      t.equal(nobody.status, 401, `${name} by nobody`)
-      t.equal(code(nobody), 'UNAUTHENTICATED')
-      t.equal(nobody.headers['www-authenticate'], 'Bearer')
-      for (const wrong of ['', 'x', `${token('admin')}x`, token('admin').toUpperCase()])
-        t.equal((await call(server, method, path, { body, token: wrong })).status, 401)
-      for (const role of ROLES) {
-        const reply = await call(server, method, path, { body, token: token(role) })
-        const may = PERMISSIONS[role].includes(permission)
-        t.equal(reply.status === 403, !may, `${name} by ${role}: ${String(reply.status)}`)
-        t.ok(reply.status < 500, 'no fault of ours')
-      }
+void t.test('every call requires authentication and the documented permission', async (t) => {
+  const server = await start(t)
+  const table = tableRows(section(read('docs/admin.md'), '## What can be called'))
+  const documented = table.map(([line = '', needs = '']) => ({
+    line: line.replaceAll('`', ''),
+    needs: needs.replaceAll('`', ''),
+  }))
+  for (const [method, path, permission, body] of CALLS) {
+    const name = `${method} ${path}`
+    const row = documented.find(({ line }) =>
+      new RegExp(`^${line.replaceAll('*', '\\*').replace(/:[a-zA-Z]+/g, '[A-Za-z0-9]+')}$`).test(
+        name.replace(/\?.*/, ''),
+      ),
+    )
+    t.equal(row?.needs, permission, `${name} in docs/admin.md`)
+    const nobody = await call(server, method, path, { body })
+    t.equal(nobody.status, 401, `${name} by nobody`)
+    t.equal(code(nobody), 'UNAUTHENTICATED')
+    t.equal(nobody.headers['www-authenticate'], 'Bearer')
+    for (const wrong of ['', 'x', `${token('admin')}x`, token('admin').toUpperCase()])
+      t.equal((await call(server, method, path, { body, token: wrong })).status, 401)
+    for (const role of ROLES) {
+      const reply = await call(server, method, path, { body, token: token(role) })
+      const may = PERMISSIONS[role].includes(permission)
+      t.equal(reply.status === 403, !may, `${name} by ${role}: ${String(reply.status)}`)
+      t.ok(reply.status < 500, 'no fault of ours')
     }
-  },
-)
+  }
+})
 
-void t.test('docs/admin.md has the roles as they are', (t) => {
+void t.test('docs/admin.md lists the actual roles', (t) => {
   const [, ...rows] = tableRows(section(read('docs/admin.md'), '## Who may call'))
   const documented = Object.fromEntries(
     rows.map(([role = '', may = '']) => [
@@ -130,7 +129,7 @@ void t.test('a certificate counts by its chain and its whole common name', async
   )
 })
 
-void t.test('stop, receipt, restore: what KMS is told at each step', async (t) => {
+void t.test('stop, receipt, restore: the responses to KMS at each step', async (t) => {
   const server = await start(t)
   const client = server.client()
   const encrypt = async () => (await client.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })).status
@@ -175,7 +174,7 @@ void t.test('stop, receipt, restore: what KMS is told at each step', async (t) =
   await client.close()
 })
 
-void t.test('restoring requires a second person if the configuration does', async (t) => {
+void t.test('restoring requires a second person if so configured', async (t) => {
   const server = await start(t, { control: { restore: { people: 2 } } })
   const alice = await pki.issue('alice-two', { commonName: 'alice', usage: 'client' })
   await call(server, 'POST', '/admin/v1/switches', { token: token('operator'), body: STOP })

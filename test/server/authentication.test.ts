@@ -1,4 +1,4 @@
-/** Tests SigV4 on the wire: no operation is served without a valid and recent signature. */
+/** Tests SigV4 on the wire: no operation is served without a valid, recent signature. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
@@ -23,7 +23,7 @@ type Headers = Readonly<Record<string, string>>
 
 const ENCRYPT = `/keys/${KEY_ID}/encrypt`
 
-/** Returns each operation with a body that is served when signed. */
+/** Returns each operation with a body that the server accepts when signed. */
 async function allOperations(server: TestServer): Promise<readonly (readonly [string, string])[]> {
   const { json } = await call(server, ENCRYPT, encryptBody())
   const bodies: readonly (readonly [string, Json])[] = [
@@ -35,7 +35,7 @@ async function allOperations(server: TestServer): Promise<readonly (readonly [st
   return bodies.map(([path, body]) => [path, JSON.stringify(body)] as const)
 }
 
-/** Signs a request and lets `change` modify it afterwards. */
+/** Signs a request, and lets `change` modify it afterwards. */
 function send(
   server: TestServer,
   [path, body]: readonly [path: string, body: string],
@@ -54,7 +54,7 @@ const inAuthorization = (edit: (text: string) => string) => (headers: Headers) =
   Authorization: edit(headers['Authorization'] ?? ''),
 })
 
-/** Changes the last digit of the signature. */
+/** Changes the signature's last digit. */
 const forge = inAuthorization(
   (text) => `${text.slice(0, -1)}${((parseInt(text.slice(-1), 16) + 1) % 16).toString(16)}`,
 )
@@ -71,7 +71,7 @@ void t.test('[AUTH-1] no operation is served unsigned, or with a wrong signature
 
 const hash = (text: string) => createHash('sha256').update(text).digest('hex')
 
-/** Requests that must not authenticate, each with the reason that the log must have. */
+/** Requests that must fail authentication, each with the reason expected in the log. */
 const REFUSALS: readonly {
   readonly reason: string
   readonly change?: (headers: Headers) => Headers
@@ -120,7 +120,7 @@ const REFUSALS: readonly {
   },
 ]
 
-void t.test('[AUTH-1] whatever is wrong with a signature, KMS is told the same', async (t) => {
+void t.test('[AUTH-1] every signature error gets the same response', async (t) => {
   const server = await startTestServer(t, {
     config: { keyStores: [{ name: 'demo', prefix: '/demo', regions: ['us-east-1'] }] },
   })
@@ -155,7 +155,7 @@ void t.test('[AUTH-1] an unauthenticated caller learns nothing about keys or bod
     checkError(t, await send(server, [path, body], forge), 'AuthenticationFailedException')
 })
 
-void t.test('[AUTH-1] a presigned query is no path of the API', async (t) => {
+void t.test('[AUTH-1] a presigned query is not a path in the API', async (t) => {
   const server = await startTestServer(t)
   const body = JSON.stringify(encryptBody())
   const headers = signedHeaders(server, { path: ENCRYPT, body })
@@ -183,14 +183,14 @@ void t.test('[AUTH-4] unsigned headers may change on the way', async (t) => {
 
 const MINUTE_MS = 60_000
 
-/** Returns the status of a request signed `minutes` from now, or in the past if negative. */
+/** Returns the status of a request that was signed `minutes` in the future, or in the past if negative. */
 async function statusAt(t: Test, server: TestServer, minutes: number): Promise<number> {
   const session = await openSession(t, server)
   const at = Date.now() + minutes * MINUTE_MS
   return (await session.call(ENCRYPT, encryptBody(), { at })).status
 }
 
-void t.test('[AUTH-7] five minutes either way are recent, and more is not', async (t) => {
+void t.test('[AUTH-7] a date is recent if it is within five minutes either way', async (t) => {
   const server = await startTestServer(t)
   for (const minutes of [-4, 0, 4]) t.equal(await statusAt(t, server, minutes), 200)
   for (const minutes of [-6, 6, -60, 60, -1440, 1440])
@@ -199,7 +199,7 @@ void t.test('[AUTH-7] five minutes either way are recent, and more is not', asyn
   t.same(new Set(lines.map(({ reason }) => reason)), new Set(['DATE_SKEWED']))
 })
 
-void t.test('[AUTH-7] what is recent can be configured', async (t) => {
+void t.test('[AUTH-7] the time window is configurable', async (t) => {
   for (const [clockSkew, inside, outside] of [
     ['1m', 0.5, 2],
     ['30m', 28, 32],
@@ -212,7 +212,7 @@ void t.test('[AUTH-7] what is recent can be configured', async (t) => {
   }
 })
 
-void t.test('[AUTH-7] a recent date does not make an old signature young', async (t) => {
+void t.test('[AUTH-7] a recent date does not make an old signature valid', async (t) => {
   const server = await startTestServer(t)
   const body = JSON.stringify(encryptBody())
   const renewed = (headers: Headers) => ({ ...headers, 'X-Amz-Date': amzDate(Date.now()) })

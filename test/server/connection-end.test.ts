@@ -1,6 +1,6 @@
 /**
- * Tests that trust from the handshake ends: with certificates, with authorities, and with the age
- * of a connection.
+ * Tests that a connection is no longer trusted when the client's certificate expires, its CA is removed, or the
+ * connection reaches its maximum age.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
@@ -14,7 +14,7 @@ import { testPki } from '../support/pki.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { openWire, requestMetadata, signedRequest, type Wire } from '../support/wire.ts'
 
-/** A busy machine may be slow. */
+/** Generous, because the machine may be busy. */
 const LATEST_MS = 60_000
 const body = JSON.stringify({ requestMetadata: requestMetadata('KmsHealthCheck') })
 
@@ -26,7 +26,7 @@ async function ask(server: TestServer, wire: Wire) {
   return wire.answer(LATEST_MS)
 }
 
-/** Opens a kept connection of each HTTP version and uses each once. */
+/** Opens one kept-alive connection per HTTP version and sends a request on each. */
 async function openKept(t: Test, server: TestServer, files: Files) {
   const wire = await openWire(server, show(files))
   t.teardown(() => {
@@ -43,7 +43,7 @@ async function openKept(t: Test, server: TestServer, files: Files) {
   return { wire, session, closed }
 }
 
-void t.test('[AUTH-3] kept connections end with the authority that vouched for them', async (t) => {
+void t.test('[AUTH-3] kept-alive connections close when their CA is removed', async (t) => {
   const caFile = join(t.testdir(), 'ca.pem')
   const [ours, theirs] = [pki.authority.certificatePem, other.certificatePem]
   await writeFile(caFile, ours + theirs)
@@ -67,8 +67,8 @@ void t.test('[AUTH-3] kept connections end with the authority that vouched for t
 })
 
 /**
- * Opens kept connections whose certificate expires soon; later if this machine takes long to open
- * them.
+ * Opens kept-alive connections whose client certificate expires soon. Retries with a later expiry if the machine takes
+ * too long to open them.
  */
 async function openBrief(t: Test, server: TestServer) {
   for (let seconds = 5; ; seconds *= 2) {
@@ -87,41 +87,48 @@ async function openBrief(t: Test, server: TestServer) {
   }
 }
 
-void t.test('[AUTH-3] kept connections end with the certificate of their client', async (t) => {
-  const server = await startMtls(t)
-  const { wire, closed, endsAt } = await openBrief(t, server)
-  // No request after the expiry is answered, whether the connection is in use or idle.
-  let askedAt = 0
-  for (;;) {
-    const now = Date.now()
-    if ((await ask(server, wire)) === undefined) break
-    askedAt = now
-  }
-  await closed
-  t.ok(Date.now() >= endsAt - 1000, 'not before its time')
-  t.ok(askedAt < endsAt)
-})
+void t.test(
+  "[AUTH-3] kept-alive connections close when the client's certificate expires",
+  async (t) => {
+    const server = await startMtls(t)
+    const { wire, closed, endsAt } = await openBrief(t, server)
+    // After the certificate expires, no request may get a response, whether the connection is in use or idle.
+    let askedAt = 0
+    for (;;) {
+      const now = Date.now()
+      if ((await ask(server, wire)) === undefined) break
+      askedAt = now
+    }
+    await closed
+    t.ok(Date.now() >= endsAt - 1000, 'not before its time')
+    t.ok(askedAt < endsAt)
+  },
+)
 
-void t.test('a connection past its age ends with an answer that says so', async (t) => {
-  const server = await startTestServer(t, { config: { listener: { maxConnectionAge: '1s' } } })
-  const wire = await openWire(server)
-  const since = performance.now()
-  for (;;) {
-    const answer = await ask(server, wire)
-    t.equal(answer?.status, 200)
-    if (answer?.headers.get('connection') === 'close') break
-  }
-  t.ok(performance.now() - since >= 740, 'three quarters of its age at least')
-  await wire.closed(LATEST_MS)
+void t.test(
+  'a connection past its maximum age closes after a response that announces it',
+  async (t) => {
+    const server = await startTestServer(t, { config: { listener: { maxConnectionAge: '1s' } } })
+    // The connection is younger than this.
+    const since = performance.now()
+    const wire = await openWire(server)
+    for (;;) {
+      const answer = await ask(server, wire)
+      t.equal(answer?.status, 200)
+      if (answer?.headers.get('connection') === 'close') break
+    }
+    t.ok(performance.now() - since >= 740, 'three quarters of its age at least')
+    await wire.closed(LATEST_MS)
 
-  const session = await openHttp2(t, server)
-  const goaway = once(session, 'goaway')
-  while (!session.closed && !session.destroyed)
-    t.equal(await askHttp2(session, server, '/health', body), 200)
-  await goaway
-})
+    const session = await openHttp2(t, server)
+    const goaway = once(session, 'goaway')
+    while (!session.closed && !session.destroyed)
+      t.equal(await askHttp2(session, server, '/health', body), 200)
+    await goaway
+  },
+)
 
-void t.test('a connection past its age that is idle is closed', async (t) => {
+void t.test('an idle connection past its maximum age is closed', async (t) => {
   const server = await startTestServer(t, { config: { listener: { maxConnectionAge: '100ms' } } })
   const wire = await openWire(server)
   const session = await openHttp2(t, server)

@@ -1,4 +1,4 @@
-/** Tests that a connection closes after its maximum number of requests without losing any. */
+/** Tests that a connection closes after its maximum number of requests, and that no request is lost. */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import t from 'tap'
@@ -11,7 +11,7 @@ const listener = { maxRequestsPerConnection: SHARE }
 const body = JSON.stringify({ requestMetadata: requestMetadata('KmsHealthCheck') })
 const health = (server: TestServer) => signedRequest(server, '/health', body)
 
-/** Returns how many requests a connection accepts in sequence. */
+/** Returns how many requests a connection accepts before it closes. */
 async function countRequests(server: TestServer): Promise<number> {
   const wire = await openWire(server)
   for (let count = 1; ; count++) {
@@ -24,7 +24,7 @@ async function countRequests(server: TestServer): Promise<number> {
   }
 }
 
-void t.test('HTTP/1.1: the last answer says that it is the last', async (t) => {
+void t.test('HTTP/1.1: the last response announces the close', async (t) => {
   const server = await startTestServer(t, { config: { listener } })
   const counts = await Promise.all(Array.from({ length: 30 }, () => countRequests(server)))
   t.ok(counts.every((count) => count >= SHARE * 0.75 && count <= SHARE * 1.25))
@@ -51,15 +51,18 @@ void t.test('0 means unlimited', async (t) => {
   wire.destroy()
 })
 
-void t.test('HTTP/2: the session announces its end, and answers what it took', async (t) => {
-  const server = await startTestServer(t, { config: { listener } })
-  const session = await openHttp2(t, server)
-  const ended = Promise.all([once(session, 'goaway'), once(session, 'close')])
-  let answered = 0
-  while (!session.closed && answered < 2 * SHARE) {
-    t.equal(await askHttp2(session, server, '/health', body), 200)
-    answered += 1
-  }
-  t.ok(answered >= SHARE * 0.75 && answered <= SHARE * 1.25 + 1, String(answered))
-  await ended
-})
+void t.test(
+  'HTTP/2: the session announces its end, and answers all accepted requests',
+  async (t) => {
+    const server = await startTestServer(t, { config: { listener } })
+    const session = await openHttp2(t, server)
+    const ended = Promise.all([once(session, 'goaway'), once(session, 'close')])
+    let answered = 0
+    while (!session.closed && answered < 2 * SHARE) {
+      t.equal(await askHttp2(session, server, '/health', body), 200)
+      answered += 1
+    }
+    t.ok(answered >= SHARE * 0.75 && answered <= SHARE * 1.25 + 1, String(answered))
+    await ended
+  },
+)

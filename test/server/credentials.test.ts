@@ -1,4 +1,4 @@
-/** Tests credentials in a running server: several at a time, and changes without a restart. */
+/** Tests a running server's credentials: several at once, and changes without a restart. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import t from 'tap'
@@ -21,7 +21,7 @@ const statusOf = async (session: Session, credential: Credential) =>
   (await session.call(ENCRYPT, encryptBody(), signingOf(credential))).status
 
 void t.test(
-  '[AUTH-5] three sets of credentials serve side by side, each with its own secret',
+  '[AUTH-5] three credentials are active at once, each with its own secret',
   async (t) => {
     const server = await startTestServer(t, { stopped: true })
     const { administration, credential } = server
@@ -50,7 +50,7 @@ void t.test(
 )
 
 void t.test(
-  '[AUTH-6] a rotation: new beside old, then old no more, on one connection',
+  '[AUTH-6] a rotation on one connection: both credentials, then only the new one',
   async (t) => {
     const server = await startTestServer(t)
     const { administration, credential: old } = server
@@ -71,7 +71,7 @@ void t.test(
 )
 
 void t.test(
-  '[AUTH-6] an expiry comes at its time, and can be put off and brought forward',
+  '[AUTH-6] an expiry takes effect on time, and can be postponed or advanced',
   async (t) => {
     const server = await startTestServer(t)
     const { administration, credential } = server
@@ -79,7 +79,7 @@ void t.test(
     const { accessKeyId } = credential
     await administration.credentials.expire(accessKeyId, Date.now() + 3_600_000)
     t.equal(await statusOf(session, credential), 200, 'an hour to go')
-    // The store does not change at the expiry, so the server must notice by its own clock.
+    // The store does not change when the credential expires, so the server must rely on its own clock.
     const at = Date.now() + 1500
     await administration.credentials.expire(accessKeyId, at)
     await eventually(async () => (await statusOf(session, credential)) === 401)
@@ -93,7 +93,7 @@ void t.test(
   },
 )
 
-void t.test('[AUTH-6] what is revoked stays revoked', async (t) => {
+void t.test('[AUTH-6] a revoked credential stays revoked', async (t) => {
   const server = await startTestServer(t)
   const { administration, credential } = server
   await administration.credentials.revoke(credential.accessKeyId)
@@ -108,7 +108,7 @@ void t.test('[AUTH-6] what is revoked stays revoked', async (t) => {
 
 const SAMPLES = 200
 
-void t.test('[AUTH-9] ids and secrets are of the form, and none comes twice', async (t) => {
+void t.test('[AUTH-9] ids and secrets have the required form and are unique', async (t) => {
   const { administration } = await startTestServer(t, { stopped: true })
   const ids = new Set<string>()
   const secrets = new Set<string>()
@@ -135,7 +135,7 @@ function base32(bytes: Buffer): string {
   return bits.replace(/.{5}/g, (five) => BASE32.charAt(parseInt(five, 2))).replace(/[01]+$/, '')
 }
 
-void t.test('[AUTH-9] an id is no part of its secret, nor made from it', async (t) => {
+void t.test('[AUTH-9] an id is neither part of its secret nor derived from it', async (t) => {
   t.equal(base32(Buffer.from('fooba')), 'MZXW6YTB', 'RFC 4648, section 10')
   const { administration } = await startTestServer(t, { stopped: true })
   const { accessKeyId, secretAccessKey } = await administration.credentials.create(

@@ -1,4 +1,4 @@
-/** Tests that the round trip of `quickstart` retries where KMS would. */
+/** Tests that the round trip in `quickstart` retries in the same cases as KMS. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

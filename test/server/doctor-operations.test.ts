@@ -1,4 +1,4 @@
-/** Tests doctor's findings about a proxy whose successful answers are wrong. */
+/** Tests doctor's findings for a proxy whose successful responses are wrong. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { checkLimits } from '../../src/tools/doctor/examine.ts'
@@ -120,13 +120,13 @@ const CASES: readonly DoctorCase[] = [
     },
     look: limits,
     expected: { 'limit-plaintext': 'fail', 'limit-aad': 'fail', 'limit-all': 'fail' },
-    says: /4,300 bytes: Encrypt: answered 413/,
+    says: /4,300 bytes: Encrypt: the response was 413/,
   },
 ]
 
 testCases(t, server, CASES)
 
-void t.test('without faults, none of them is found', async (t) => {
+void t.test('without faults, nothing is reported', async (t) => {
   const proxy = await startBrokenProxy(t, server)
   for (const look of [health, key, limits]) {
     const findings = await look(proxy.session())

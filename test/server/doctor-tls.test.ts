@@ -1,4 +1,4 @@
-/** Tests doctor's findings about certificates, TLS and the address. */
+/** Tests doctor's findings for certificates, TLS and the endpoint's address. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
@@ -25,7 +25,7 @@ const DAY_MS = 86_400_000
 const server = await startTestServer(t)
 const { pki } = server
 
-/** Writes AWS's file format with the authority of these tests in it. */
+/** Writes a file that names the test authority in the format of AWS's list of authorities. */
 function authoritiesFile(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-authorities-'))
   t.teardown(() => {
@@ -87,12 +87,12 @@ void t.test('certificates with one thing wrong', async (t) => {
   for (const [name, more, expected] of cases) {
     const verdicts = await look(t, { files: await issue(name, more) })
     t.match(verdicts, expected, name)
-    // The list dates from 2022, so an authority that it lacks is a warning, not a failure.
+    // AWS's list of authorities dates from 2022, so a missing authority causes a warning, not a failure.
     t.equal(verdicts['tls-authority'], 'warn', 'and its authority is not on the list of AWS')
   }
 })
 
-void t.test('a chain of an unknown authority', async (t) => {
+void t.test('a chain from an unknown CA', async (t) => {
   const stranger = await createAuthority('A stranger')
   const files = await pki.issue('doctor-stranger', SERVER_CERTIFICATE, stranger)
   t.match(await look(t, { files }), { 'tls-chain': 'fail', 'tls-authority': 'warn' })
@@ -122,7 +122,7 @@ void t.test('versions and suites that must not be accepted', async (t) => {
   })
 })
 
-void t.test('mTLS: asked for, and shown or not', async (t) => {
+void t.test('mTLS: requested, with and without a client certificate', async (t) => {
   const commonName = 'cks.kms.us-east-1.amazonaws.com'
   const files = await pki.issue('doctor-client', { commonName, usage: 'client' })
   const tls = { requestCert: true, rejectUnauthorized: true, ca: readFileSync(pki.caFile) }
@@ -149,19 +149,23 @@ void t.test('mTLS: asked for, and shown or not', async (t) => {
   }
 })
 
-void t.test("AWS's list: what is built in, and a chain that ends at a listed name", async (t) => {
-  const list = builtInAuthorities()
-  t.equal(list.byFingerprint.size, 130)
-  for (const [digest, name] of list.byFingerprint) t.match(`${digest} ${name}`, /^[0-9a-f]{64} \S/)
-  t.ok([...list.byFingerprint.values()].includes('Amazon Root CA 1'))
-  const chain = [new X509Certificate(readFileSync(pki.certificateFile))]
-  t.same(matchAuthority(chain, list), { kind: 'unlisted', issuer: 'Latchkey test CA' })
-  const byFingerprint = new Map([['0'.repeat(64), 'Latchkey test CA']])
-  t.equal(matchAuthority(chain, { byFingerprint, source: 'a test' }).kind, 'by-name')
-  await t.rejects(loadAuthorities(pki.caFile), { code: 'INPUT_INVALID' })
-})
+void t.test(
+  "AWS's list: the built-in entries, and a chain that ends at a listed name",
+  async (t) => {
+    const list = builtInAuthorities()
+    t.equal(list.byFingerprint.size, 130)
+    for (const [digest, name] of list.byFingerprint)
+      t.match(`${digest} ${name}`, /^[0-9a-f]{64} \S/)
+    t.ok([...list.byFingerprint.values()].includes('Amazon Root CA 1'))
+    const chain = [new X509Certificate(readFileSync(pki.certificateFile))]
+    t.same(matchAuthority(chain, list), { kind: 'unlisted', issuer: 'Latchkey test CA' })
+    const byFingerprint = new Map([['0'.repeat(64), 'Latchkey test CA']])
+    t.equal(matchAuthority(chain, { byFingerprint, source: 'a test' }).kind, 'by-name')
+    await t.rejects(loadAuthorities(pki.caFile), { code: 'INPUT_INVALID' })
+  },
+)
 
-void t.test('addresses, ports and paths that KMS does not take', async (t) => {
+void t.test('addresses, ports and paths that KMS does not accept', async (t) => {
   const at = async (over: Parameters<typeof sessionFor>[2], port = 443) => {
     const session = sessionFor(server, port, over)
     return byCheck(await checkAddress(session.remote))

@@ -1,6 +1,6 @@
 /**
- * Tests requests that Fastify or Node would answer for us: the answer is JSON with errorName or a
- * closed connection, never a hang.
+ * Tests requests that Fastify or Node.js would otherwise handle by themselves: the server must send a JSON response
+ * with an errorName or close the connection, and never hang.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
@@ -13,13 +13,13 @@ const NODE_MAJOR = Number(process.versions.node.split('.')[0])
 const ENCRYPT = `/keys/${KEY_ID}/encrypt`
 const health = { requestMetadata: requestMetadata('KmsHealthCheck') }
 
-/** Returns the head of an unsigned POST, with `more` as further lines. */
+/** Returns the head of an unsigned POST, with additional header lines. */
 function head(target: string, ...more: readonly string[]): string {
   const lines = ['Host: localhost', 'Content-Type: application/json', ...more]
   return `POST ${target} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`
 }
 
-/** Checks that the listener still serves. */
+/** Checks that the listener is still serving. */
 async function checkServing(t: Test, server: TestServer): Promise<void> {
   const answer = await exchange(server, signedRequest(server, '/health', health))
   t.equal(answer.status, 200, 'the next request is served')
@@ -29,9 +29,9 @@ interface Row {
   readonly name: string
   readonly send: (server: TestServer) => Buffer | string
   readonly errorName: ErrorName
-  /** Status, if HTTP uses another one than the table. */
+  /** Expected status, if HTTP requires a different status than the error table. */
   readonly status?: number
-  /** Whether the connection is closed afterwards. */
+  /** Whether the server closes the connection after the response. */
   readonly closes?: boolean
 }
 
@@ -140,7 +140,7 @@ const ROWS: readonly Row[] = [
     name: 'more headers than Node counts',
     send: ({ uriPath }) =>
       head(`${uriPath}/health`, ...Array.from({ length: 2500 }, () => 'a:b'), 'Content-Length: 0'),
-    // Since version 24, Node refuses these itself.
+    // Node.js 24 and later reject these requests themselves.
     ...(NODE_MAJOR < 24
       ? { errorName: 'AuthenticationFailedException' }
       : { errorName: 'ValidationException', status: 431, closes: true }),
@@ -236,7 +236,7 @@ const ROWS: readonly Row[] = [
   },
 ]
 
-void t.test('[ERR-2] whatever is wrong with a request, its answer has an errorName', async (t) => {
+void t.test('[ERR-2] every response to an invalid request has an errorName', async (t) => {
   const server = await startTestServer(t)
   for (const { name, send, errorName, status, closes } of ROWS) {
     await t.test(name, async (t) => {

@@ -1,6 +1,6 @@
 /**
- * Tests HTTP's own requirements: bodies without a type, unknown methods, Host beside :authority,
- * transfer codings.
+ * Tests HTTP requirements: bodies without a content type, unknown methods, Host alongside :authority, and transfer
+ * codings.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
@@ -30,7 +30,7 @@ async function ask(
   return { status: answer[':status'], json: JSON.parse(text || '{}') as unknown }
 }
 
-/** The signed headers without content-type and content-length. */
+/** Returns the signed headers without content-type and content-length. */
 function bareHeaders(server: TestServer): Record<string, string> {
   const unsigned = ['content-type', 'content-length']
   const headers = signedHeaders(server, { path: ENCRYPT, body, leftUnsigned: unsigned })
@@ -168,7 +168,7 @@ void t.test('on HTTP/1.0 there is no transfer coding', async (t) => {
   await wire.closed()
 })
 
-void t.test('the faults of HTTP apply to /ping and to unknown paths as well', async (t) => {
+void t.test('HTTP errors apply to /ping and to unknown paths too', async (t) => {
   const server = await startTestServer(t)
   for (const target of ['/ping', '/elsewhere']) {
     for (const [version, coding] of [

@@ -1,4 +1,4 @@
-/** Tests the same calls over HTTP/2: many streams share a connection, and none affects another. */
+/** Tests the operations over HTTP/2: many streams share a connection without affecting each other. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import http2, { type ClientHttp2Session } from 'node:http2'
@@ -8,7 +8,7 @@ import { encryptBody, requestMetadata, signedHeaders, type Signing } from '../su
 
 type Json = Record<string, unknown>
 
-/** HTTP/2 has `:authority` where HTTP/1.1 has Host; the signature calls both `host`. */
+/** Converts signed headers to HTTP/2, where `:authority` replaces Host. The signature covers its value as `host`. */
 function toHeaders(server: TestServer, path: string, body: string, signing: Signing = {}) {
   const headers: Record<string, string> = {}
   for (const [name, value] of Object.entries(signedHeaders(server, { ...signing, path, body }))) {
@@ -112,7 +112,7 @@ void t.test('the four operations are served, signed with :authority as host', as
   t.equal((await call(session, server, '/health', healthBody)).status, 200)
 })
 
-void t.test('[AUTH-4] another :authority than the signed host is refused', async (t) => {
+void t.test('[AUTH-4] an :authority other than the signed host is refused', async (t) => {
   const server = await startTestServer(t)
   const session = await connect(t, server)
   const text = JSON.stringify(healthBody)
@@ -123,7 +123,7 @@ void t.test('[AUTH-4] another :authority than the signed host is refused', async
   })
 })
 
-void t.test('fifty streams at a time each get their own answer', async (t) => {
+void t.test('fifty concurrent streams each get their own response', async (t) => {
   const server = await startTestServer(t)
   const session = await connect(t, server)
   const plaintexts = Array.from({ length: 50 }, (_, i) =>
@@ -142,7 +142,7 @@ void t.test('fifty streams at a time each get their own answer', async (t) => {
   t.equal(session.closed, false)
 })
 
-void t.test('[ERR-2] errors have their name and status', async (t) => {
+void t.test('[ERR-2] errors have the right name and status', async (t) => {
   const server = await startTestServer(t)
   const session = await connect(t, server)
   const rows: readonly [string, Promise<Answer>, number, string][] = [
@@ -184,11 +184,11 @@ void t.test('[ERR-2] errors have their name and status', async (t) => {
   }
 })
 
-void t.test('bodies that are too large are refused, and the connection lives on', async (t) => {
+void t.test('bodies that are too large are refused, and the connection stays open', async (t) => {
   const server = await startTestServer(t)
   const session = await connect(t, server)
   const text = JSON.stringify({ ...encryptBody(), padding: 'x'.repeat(200_000) })
-  // Repeats, because a body that is never read must not use up the connection's window.
+  // Repeat the request: unread bodies must not exhaust the connection's flow-control window.
   for (let i = 0; i < 5; i++) {
     const answer = await send(session, toHeaders(server, encryptPath, text), text)
     t.match(answer, { status: 501, json: { errorName: 'UnsupportedOperationException' } })
@@ -197,7 +197,7 @@ void t.test('bodies that are too large are refused, and the connection lives on'
   t.equal((await call(session, server, encryptPath, encryptBody())).status, 200)
 })
 
-void t.test('a stream that is reset in the middle of its body harms no other', async (t) => {
+void t.test('a stream reset in the middle of its body affects no other', async (t) => {
   const server = await startTestServer(t)
   const session = await connect(t, server)
   const text = JSON.stringify(encryptBody())
@@ -215,7 +215,7 @@ void t.test('a stream that is reset in the middle of its body harms no other', a
   t.equal(log.filter((line) => Number(line['level']) >= 50).length, 0, 'no fault is logged')
 })
 
-void t.test('a connection that breaks in the middle of a body harms no other', async (t) => {
+void t.test('a connection that breaks in the middle of a body affects no other', async (t) => {
   const server = await startTestServer(t)
   const [broken, whole] = [await connect(t, server), await connect(t, server)]
   const text = JSON.stringify(encryptBody())
@@ -229,13 +229,13 @@ void t.test('a connection that breaks in the middle of a body harms no other', a
   t.equal(log.filter((line) => Number(line['level']) >= 50).length, 0, 'no fault is logged')
 })
 
-void t.test('draining sends GOAWAY and lets streams in flight end', async (t) => {
-  const server = await startTestServer(t)
+void t.test('draining sends GOAWAY and lets in-flight streams finish', async (t) => {
+  const server = await startTestServer(t, { config: { listener: { drain: { timeout: '60s' } } } })
   const session = await connect(t, server)
   const text = JSON.stringify(encryptBody())
   const stream = session.request(toHeaders(server, encryptPath, text))
   stream.write(text.slice(0, 20))
-  // The server has the head of that request once it answers this one.
+  // A response to this request proves that the server has received the head of the previous one.
   t.equal((await call(session, server, '/health', healthBody)).status, 200)
   const goaway = new Promise<number>((resolve) => {
     session.once('goaway', resolve)

@@ -1,4 +1,4 @@
-/** Tests several key stores on one listener: nothing of one reaches another. */
+/** Tests several key stores on one listener: requests to one never reach another. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { checkError } from '../support/answers.ts'
@@ -12,7 +12,7 @@ const METADATA = `/keys/${KEY_ID}/metadata`
 const metadataBody = { requestMetadata: requestMetadata('DescribeKey') }
 const health = { requestMetadata: requestMetadata('KmsHealthCheck') }
 
-/** One prefix is empty, and one is the beginning of another. */
+/** Key stores, including one without a prefix and one whose prefix is the beginning of another's. */
 const KEY_STORES = [
   { name: 'bare' },
   { name: 'one', prefix: '/one' },
@@ -20,7 +20,7 @@ const KEY_STORES = [
   { name: 'two', prefix: '/two' },
 ]
 
-/** Returns the same server as each key store's KMS sees it, in the order of the configuration. */
+/** Starts a server, and returns a view of it for each key store, in configuration order. */
 async function startStores(
   t: Test,
   keyStores: readonly { readonly name: string; readonly [more: string]: unknown }[],
@@ -82,24 +82,24 @@ void t.test('[API-6] a credential of one key store is unknown to every other', a
   t.same(new Set(refused.map(({ reason }) => reason)), new Set(['CREDENTIAL_UNKNOWN']))
 })
 
-void t.test('[API-6] a key that is made in one key store is in no other', async (t) => {
+void t.test('[API-6] a key created in one key store is in no other', async (t) => {
   const stores = await startStores(t, KEY_STORES)
   const [bare] = stores
   if (bare === undefined) throw new TypeError('no key store')
   await bare.createKey('only-here')
   const path = '/keys/only-here/metadata'
-  await eventually(async () => (await call(bare, path, metadataBody)).status === 200, 10_000)
+  await eventually(async () => (await call(bare, path, metadataBody)).status === 200)
   for (const other of stores.slice(1)) {
     checkError(t, await call(other, path, metadataBody), 'KeyNotFoundException')
   }
 })
 
-void t.test('[API-6] a request that is signed for one path is not valid on another', async (t) => {
+void t.test('[API-6] a request signed for one path is not valid on another', async (t) => {
   const [, one, nested, two] = await startStores(t, KEY_STORES)
   if (one === undefined || nested === undefined || two === undefined) throw new TypeError('missing')
   const { accessKeyId, secretAccessKey } = one.credential
   const signing = { accessKeyId, secretAccessKey: secretAccessKey.reveal() }
-  // /one/kms/xks/v1 + /kms/xks/v1/health is a path of the nested key store, not of the first.
+  // /one/kms/xks/v1 + /kms/xks/v1/health is a path in the nested key store, not in the first.
   checkError(t, await call(one, '/kms/xks/v1/health', health), 'AuthenticationFailedException')
   t.equal((await call(nested, '/health', health)).status, 200)
   checkError(t, await call(two, '/health', health, signing), 'AuthenticationFailedException')
@@ -108,7 +108,7 @@ void t.test('[API-6] a request that is signed for one path is not valid on anoth
 const QUOTA = { requestsPerSecond: 1, burst: 3 }
 
 void t.test(
-  '[API-5] [API-6] [HLT-3] a quota that is used up is one key store’s, and not of its health',
+  '[API-5] [API-6] [HLT-3] an exhausted quota affects one key store, but not its health check',
   async (t) => {
     const [limited, free] = await startStores(t, [
       { name: 'limited', prefix: '/limited', quota: QUOTA },
@@ -137,12 +137,12 @@ void t.test(
     const other = await openSession(t, free)
     for (const { status } of await other.callAll(requests))
       t.equal(status, 200, 'the other goes on')
-    await eventually(async () => (await busy.call(ENCRYPT, encryptBody())).status === 200, 10_000)
+    await eventually(async () => (await busy.call(ENCRYPT, encryptBody())).status === 200)
   },
 )
 
 void t.test(
-  '[API-5] what is not authenticated or not valid takes nothing of the quota',
+  '[API-5] unauthenticated and invalid requests do not count against the quota',
   async (t) => {
     const [limited] = await startStores(t, [{ name: 'limited', prefix: '/limited', quota: QUOTA }])
     if (limited === undefined) throw new TypeError('missing')

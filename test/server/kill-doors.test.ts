@@ -1,4 +1,7 @@
-/** Runs one table of cases through both the command and the admin listener, on both engines; they must behave alike. */
+/**
+ * Runs the same kill switch cases through the CLI and the admin listener, on both engines, and expects identical
+ * behavior.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
@@ -21,12 +24,14 @@ import { startPostgres } from '../support/postgres.ts'
 import { eventually } from '../support/server.ts'
 
 t.setTimeout(600_000)
+// Each case has its own store and spends most of its time waiting, so cases can run in parallel.
+t.jobs = 4
 
 const MASTER_KEY = { file: 'master.key' }
 
 interface Case {
   readonly name: string
-  /** Number of people that a restore needs (default: one). */
+  /** Number of people required for a restore (default: one). */
   readonly people?: number
   run(t: Test, door: Door, place: Place): Promise<void>
 }
@@ -193,7 +198,7 @@ const postgres = await startPostgres(t)
 for (const { name, people = 1, run } of CASES) {
   for (const engineName of ['SQLite', 'PostgreSQL'] as const) {
     for (const doorName of ['command', 'admin listener'] as const) {
-      void t.test(`${doorName}, ${engineName}: ${name}`, async (t) => {
+      void t.test(`${doorName}, ${engineName}: ${name}`, { buffered: true }, async (t) => {
         const sha256 = createHash('sha256').update(TOKEN).digest('hex')
         const admin = { port: 0, tokens: [{ name: 'alice', role: 'admin', sha256 }] }
         const control = { restore: { people } }

@@ -1,4 +1,6 @@
-/** Tests the client's view: what a connection reports about itself, on both versions of HTTP. */
+/**
+ * Tests the client that calls the proxy as KMS does: what it reports about its connection, over HTTP/1.1 and HTTP/2.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
@@ -11,7 +13,7 @@ import { getHealthStatusBody } from '../../src/kms/client/requests.ts'
 import { signHeaders, toAmzDate } from '../../src/kms/client/signing.ts'
 import { eventually, REGION, startTestServer, type TestServer } from '../support/server.ts'
 
-const PATIENCE_MS = 20_000
+const PATIENCE_MS = 60_000
 
 async function connectTo(t: Test, server: TestServer, alpn: readonly string[]) {
   const ca = await readFile(server.pki.caFile, 'utf8')
@@ -50,7 +52,7 @@ for (const alpn of [['http/1.1'], ['h2', 'http/1.1'], []]) {
   })
 }
 
-void t.test('HTTP/2 carries several exchanges at a time', async (t) => {
+void t.test('HTTP/2 carries several concurrent exchanges', async (t) => {
   const server = await startTestServer(t)
   const connection = await connectTo(t, server, ['h2'])
   const answers = await Promise.all([1, 2, 3, 4].map(() => askHealth(server, connection)))
@@ -80,13 +82,13 @@ void t.test('a silent peer is abandoned', async (t) => {
   await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
   t.teardown(() => silent.close())
   const { port } = silent.address() as AddressInfo
-  await t.rejects(dial({ host: 'localhost', port }, { timeoutMs: 200 }), {
+  await t.rejects(dial({ host: 'localhost', port }, { timeoutMs: 3000 }), {
     code: 'ENDPOINT_TLS_FAILED',
-    message: 'no answer in time',
+    message: 'no response in time',
   })
 })
 
-void t.test('addresses are taken as they are', async (t) => {
+void t.test('addresses are used as given', async (t) => {
   t.same(await resolveHost('127.0.0.1'), [{ address: '127.0.0.1', family: 4 }])
   t.same(await resolveHost('[::1]'), [{ address: '::1', family: 6 }])
 })
@@ -104,13 +106,13 @@ void t.test('KMS signs host and x-amz-date, and the time may be given', (t) => {
 })
 
 void t.test(
-  'an exchange on a connection that the server closed fails, and nothing else does',
+  'an exchange on a connection closed by the server fails, and no other does',
   async (t) => {
     const timeouts = { keepAlive: '100ms' }
     const server = await startTestServer(t, { config: { listener: { timeouts } } })
     const connection = await connectTo(t, server, ['http/1.1'])
     t.equal((await askHealth(server, connection)).status, 200)
-    await eventually(() => !connection.isOpen(), PATIENCE_MS)
+    await eventually(() => !connection.isOpen())
     await t.rejects(askHealth(server, connection), { code: 'ENDPOINT_NO_ANSWER' })
     const other = await connectTo(t, server, ['http/1.1'])
     const outcomes = await Promise.allSettled([1, 2, 3].map(() => askHealth(server, other)))

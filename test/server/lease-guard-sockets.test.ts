@@ -1,4 +1,4 @@
-/** Tests which sockets the lease guard closes and which it leaves alone. */
+/** Tests which sockets the lease guard closes, and which it leaves open. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -19,7 +19,7 @@ function guardOf(t: Test, leaseMs = LEASE_MS) {
   return guard
 }
 
-/** Arms the guard for a lease that ended long ago. */
+/** Arms the guard with an expired lease, and waits until it has fired. */
 async function fire(guard: ReturnType<typeof openLeaseGuard>): Promise<void> {
   const { firings } = guard.stats()
   guard.arm(guard.mark() - LEASE_MS - GUARD_GRACE_MS - 1)
@@ -77,7 +77,7 @@ for (const host of ['127.0.0.1', '::1', '::'])
     t.pass('it takes new connections')
   })
 
-void t.test('the outgoing end of a connection to such a port is not of that port', async (t) => {
+void t.test('the outgoing end of a connection to a guarded port is left alone', async (t) => {
   const guard = guardOf(t)
   const served = await serverOn(t, '127.0.0.1')
   await served.open()
@@ -87,7 +87,7 @@ void t.test('the outgoing end of a connection to such a port is not of that port
 })
 
 void t.test(
-  'fires once the lease and the grace are over, unless it is renewed or put away',
+  'fires once the lease and grace period have ended, unless renewed or disarmed',
   async (t) => {
     const guard = guardOf(t, 100)
     const start = guard.mark()
@@ -107,7 +107,7 @@ void t.test(
   },
 )
 
-void t.test('several guards of a process are independent', async (t) => {
+void t.test('several guards in one process are independent', async (t) => {
   const one = guardOf(t)
   const two = guardOf(t)
   const served = await serverOn(t, '127.0.0.1')
@@ -125,7 +125,7 @@ void t.test('it fires well before `kill` considers the lease ended', (t) => {
   t.end()
 })
 
-void t.test('where there is no guard, it says why and does nothing', (t) => {
+void t.test('if no guard is available, it reports why and does nothing', (t) => {
   const module = new URL('../../src/killswitch/gate/guard/lease-guard.js', import.meta.url).href
   const script = `
     process.dlopen = () => { throw new Error('no such thing') }

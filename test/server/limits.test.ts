@@ -1,6 +1,6 @@
 /**
- * Tests sizes: those that the specification requires are served, and those above the configured
- * limits are refused.
+ * Tests size limits: sizes that the specification requires are served, and sizes above the configured limits are
+ * refused.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
@@ -15,7 +15,7 @@ const DECRYPT = `/keys/${KEY_ID}/decrypt`
 const METADATA = `/keys/${KEY_ID}/metadata`
 const base64 = (length: number) => randomBytes(length).toString('base64')
 
-/** Encrypts and decrypts. */
+/** Encrypts a plaintext and decrypts the result. */
 async function roundTrip(session: Session, fields: { plaintext: string; aad?: string }) {
   const aad = fields.aad === undefined ? {} : { additionalAuthenticatedData: fields.aad }
   const body = encryptBody({ plaintext: fields.plaintext, ...aad })
@@ -50,7 +50,7 @@ void t.test(
   },
 )
 
-void t.test('[API-2] all of it at once: the longest fields in one request', async (t) => {
+void t.test('[API-2] the longest fields, all in one request', async (t) => {
   const session = await openSession(t, await startTestServer(t))
   const long = 'x'.repeat(2048)
   const metadata = requestMetadata('Encrypt', {
@@ -72,7 +72,7 @@ void t.test('[API-2] all of it at once: the longest fields in one request', asyn
 })
 
 void t.test(
-  '[ENC-1] [DEC-1] plaintext and ciphertext of 4,300 bytes, and none of 4,301',
+  '[ENC-1] [DEC-1] plaintext and ciphertext may have 4,300 bytes, but not 4,301',
   async (t) => {
     const session = await openSession(t, await startTestServer(t))
     const plaintext = base64(4300)
@@ -87,7 +87,7 @@ void t.test(
   },
 )
 
-void t.test('[ENC-4] AAD of 8,192 bytes is bound, and none of 8,193 is taken', async (t) => {
+void t.test('[ENC-4] AAD may have 8,192 bytes, but not 8,193', async (t) => {
   const session = await openSession(t, await startTestServer(t))
   const plaintext = base64(32)
   const aad = base64(8192)
@@ -116,19 +116,16 @@ void t.test(
   },
 )
 
-void t.test(
-  '[ENC-1] empty plaintext is encrypted: its tag alone vouches for the AAD',
-  async (t) => {
-    const session = await openSession(t, await startTestServer(t))
-    const { encrypted, decrypted } = await roundTrip(session, { plaintext: '', aad: 'AAEC' })
-    t.equal(encrypted.json['ciphertext'], '')
-    t.same(checkSuccess(t, decrypted, ['plaintext']), { plaintext: '' })
-    const other = decryptBody(encrypted.json, { additionalAuthenticatedData: 'AAED' })
-    checkError(t, await session.call(DECRYPT, other), 'InvalidCiphertextException')
-  },
-)
+void t.test('[ENC-1] empty plaintext is encrypted: its tag authenticates the AAD', async (t) => {
+  const session = await openSession(t, await startTestServer(t))
+  const { encrypted, decrypted } = await roundTrip(session, { plaintext: '', aad: 'AAEC' })
+  t.equal(encrypted.json['ciphertext'], '')
+  t.same(checkSuccess(t, decrypted, ['plaintext']), { plaintext: '' })
+  const other = decryptBody(encrypted.json, { additionalAuthenticatedData: 'AAED' })
+  checkError(t, await session.call(DECRYPT, other), 'InvalidCiphertextException')
+})
 
-void t.test('[ENC-1] [ENC-4] [DEC-1] ceilings can be raised: AAD up to 65,535 bytes', async (t) => {
+void t.test('[ENC-1] [ENC-4] [DEC-1] limits can be raised: AAD up to 65,535 bytes', async (t) => {
   const config = { limits: { maxPlaintextBytes: 100_000, maxAadBytes: 65_535 } }
   const session = await openSession(t, await startTestServer(t, { config }))
   const plaintext = base64(100_000)
@@ -144,7 +141,7 @@ void t.test('[ENC-1] [ENC-4] [DEC-1] ceilings can be raised: AAD up to 65,535 by
 })
 
 void t.test(
-  'a body over the ceilings is refused before it is read, and its connection closed',
+  'a body over the limits is refused before it is read, and its connection closed',
   async (t) => {
     const server = await startTestServer(t)
     for (const size of [60_000, 1_000_000]) {
@@ -162,7 +159,7 @@ void t.test(
   },
 )
 
-void t.test('a key id of 128 characters is one, of 129 it is no path of a key', async (t) => {
+void t.test('a key id may have 128 characters; with 129, the path is unknown', async (t) => {
   const server = await startTestServer(t, { stopped: true })
   const longest = 'k'.repeat(128)
   const odd = '-._AZaz09'

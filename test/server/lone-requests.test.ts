@@ -1,6 +1,6 @@
 /**
- * Tests that a lone caller is always answered: beside incomplete requests, with a slow body, or
- * after a pause of the process.
+ * Tests that a lone caller always gets a response, even alongside incomplete requests, with a slow body, or after the
+ * process was paused.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { ClientHttp2Session } from 'node:http2'
@@ -16,12 +16,9 @@ import {
   type Wire,
 } from '../support/wire.ts'
 
-/**
- * Ten times what KMS allows, and all other times in proportion, so that a busy machine does not
- * affect the result.
- */
+/** Ten times KMS's limit, so that a busy machine does not affect the result. All other times are scaled accordingly. */
 const DEADLINE_MS = 2000
-/** Longer than the two fifths of the deadline that a request may wait in a queue. */
+/** Longer than a request may wait in a queue, which is two fifths of the deadline. */
 const PAUSE_MS = 900
 
 const ENCRYPT = `/keys/${KEY_ID}/encrypt`
@@ -30,12 +27,12 @@ const BODIES: Readonly<Record<string, string>> = {
   '/health': JSON.stringify({ requestMetadata: requestMetadata('KmsHealthCheck') }),
 }
 
-/** One way to send a request; resolves to the status. */
+/** A protocol over which requests can be sent. `post` and `ping` resolve to the response's status. */
 interface Door {
   readonly name: string
   post(path: string, bodyAfterMs?: number): Promise<number>
   ping(): Promise<number>
-  /** Sends the unsigned head of a request without the body that it announces. */
+  /** Sends an unsigned request head that announces a body, but omits the body. */
   sendHalf(): void
 }
 
@@ -106,7 +103,7 @@ function http2(server: TestServer, session: ClientHttp2Session): Door {
   }
 }
 
-/** Sends every kind of request in sequence, calling `before` before each. */
+/** Sends every kind of request in sequence, and calls `before` before each request. */
 async function askAll(t: Test, doors: readonly Door[], before: () => Promise<void>): Promise<void> {
   for (const door of doors) {
     for (const path of Object.keys(BODIES)) {
@@ -122,19 +119,19 @@ async function start(t: Test) {
   const server = await startTestServer(t, {
     config: {
       limits: { requestDeadline: `${String(DEADLINE_MS)}ms` },
-      // A process that stands still on a busy machine must not lose its lease, and with it its connections.
+      // A process that stalls on a busy machine must keep its lease; otherwise it would close its connections.
       control: { lease: '5m' },
     },
   })
   const doors = await openDoors(t, server)
-  // Warms up: a process takes longer to do something for the first time.
+  // Warm up, because the first requests in a process take longer.
   await askAll(t, doors, () => Promise.resolve())
   return { server, doors }
 }
 
 async function shedLines(server: TestServer): Promise<readonly unknown[]> {
   const lines = await server.stopAndReadLog()
-  return lines.filter(({ msg }) => String(msg).includes('too late to answer in time'))
+  return lines.filter(({ msg }) => String(msg).includes('too late to respond in time'))
 }
 
 void t.test('incomplete requests from a stranger cause no refusals', async (t) => {
@@ -146,7 +143,7 @@ void t.test('incomplete requests from a stranger cause no refusals', async (t) =
   t.same(await shedLines(server), [])
 })
 
-void t.test('a request whose body comes late is answered', async (t) => {
+void t.test('a request whose body arrives late is answered', async (t) => {
   const { server, doors } = await start(t)
   for (const door of doors) {
     for (const path of Object.keys(BODIES))
@@ -155,14 +152,13 @@ void t.test('a request whose body comes late is answered', async (t) => {
   t.same(await shedLines(server), [])
 })
 
-void t.test('a request that waited while the process stood still is answered', async (t) => {
+void t.test('a request that waited while the process was paused is answered', async (t) => {
   const { server, doors } = await start(t)
   const still = new Int32Array(new SharedArrayBuffer(4))
   for (const door of doors) {
     for (const ask of [() => door.post(ENCRYPT), () => door.post('/health'), () => door.ping()]) {
       const asked = ask()
-      // By the end of this turn, the request is in the kernel's buffers and the loop has not read
-      // it.
+      // After this turn, the request is in the kernel's buffers, but the event loop has not read it.
       await new Promise(setImmediate)
       Atomics.wait(still, 0, 0, PAUSE_MS)
       t.equal(await asked, 200, door.name)

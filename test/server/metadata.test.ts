@@ -1,4 +1,4 @@
-/** Tests requestMetadata: any is accepted, and it is logged with the outcome of the request. */
+/** Tests requestMetadata: any metadata is accepted, and logged with the request's outcome. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { KEY_ID, keyId, startTestServer, type TestServer } from '../support/server.ts'
@@ -21,7 +21,7 @@ async function requestLines(server: TestServer): Promise<readonly Json[]> {
   return (await server.stopAndReadLog()).filter(({ msg }) => msg === 'request')
 }
 
-/** Sends an Encrypt with each requestMetadata, expects success, and returns the log lines. */
+/** Sends an Encrypt request with each requestMetadata, expects success, and returns the log lines. */
 async function encryptWith(t: Test, all: readonly Json[]): Promise<readonly Json[]> {
   const server = await startTestServer(t)
   const { callAll } = await openSession(t, server)
@@ -40,7 +40,7 @@ async function encryptWith(t: Test, all: readonly Json[]): Promise<readonly Json
   return lines
 }
 
-void t.test('[META-4] a kmsOperation of no list is served by each operation', async (t) => {
+void t.test('[META-4] each operation accepts an unknown kmsOperation', async (t) => {
   const server = await startTestServer(t)
   const { call } = await openSession(t, server)
   for (const kmsOperation of ['BulkDecrypt', '', 'Encrypt ', 'DROP TABLE', 'ä'.repeat(300)]) {
@@ -55,7 +55,7 @@ void t.test('[META-4] a kmsOperation of no list is served by each operation', as
   t.equal(logged.filter((operation) => operation === 'BulkDecrypt').length, 4)
 })
 
-void t.test('[META-5] kmsRequestId is any text, and is logged as it came', async (t) => {
+void t.test('[META-5] kmsRequestId may be any text, and is logged unchanged', async (t) => {
   const ids = [
     '5112f4d6-db54-4af4-ae30-c55a22a8dfae',
     '',
@@ -77,7 +77,7 @@ void t.test('[META-5] kmsRequestId is any text, and is logged as it came', async
   )
 })
 
-void t.test('[META-5] a long kmsRequestId is cut off in the log, not refused', async (t) => {
+void t.test('[META-5] a long kmsRequestId is truncated in the log, not refused', async (t) => {
   const [line] = await encryptWith(t, [{ kmsRequestId: 'r'.repeat(3000) }])
   t.equal(line?.['kmsRequestId'], `${'r'.repeat(2048)}...`)
 })
@@ -87,7 +87,7 @@ void t.test('[META-5] half a surrogate pair does not corrupt the log', async (t)
   t.match(line, { kmsRequestId: /^a.b$/u, status: 200 })
 })
 
-void t.test('[META-6] further fields are accepted and logged apart, as text', async (t) => {
+void t.test('[META-6] additional fields are accepted and logged separately, as text', async (t) => {
   const [line] = await encryptWith(t, [
     {
       awsSourceAccount: '123456789012',
@@ -111,7 +111,7 @@ void t.test('[META-6] further fields are accepted and logged apart, as text', as
   t.equal(line?.['status'], 200, 'they cannot pose as fields of ours')
 })
 
-void t.test('[META-6] what is logged of further fields has bounds', async (t) => {
+void t.test('[META-6] the logged size of additional fields is limited', async (t) => {
   const many = Object.fromEntries(
     Array.from({ length: 100 }, (_, i) => [`field${String(i)}`, 'v'.repeat(200)]),
   )
@@ -123,7 +123,7 @@ void t.test('[META-6] what is logged of further fields has bounds', async (t) =>
 })
 
 void t.test(
-  '[META-6] a deep field is accepted up to a bound, and the line is still written',
+  '[META-6] a deeply nested field is accepted up to a limit, and the line is still written',
   async (t) => {
     const server = await startTestServer(t)
     const { call } = await openSession(t, server)
@@ -155,7 +155,7 @@ const FIELDS = {
 }
 
 void t.test(
-  '[LOG-1] [LOG-3] a line has the metadata, the caller, the outcome and the time of each stage',
+  '[LOG-1] [LOG-3] a line has the metadata, caller, outcome and stage times',
   async (t) => {
     const server = await startTestServer(t)
     const { call } = await openSession(t, server)
@@ -211,7 +211,7 @@ void t.test(
 )
 
 void t.test(
-  '[LOG-3] a line of a refusal has its name, and our reason where there is one',
+  "[LOG-3] a refusal's line has the error name, and our reason if there is one",
   async (t) => {
     const server = await startTestServer(t, { stopped: true })
     const disabled = await server.createKey('disabled')

@@ -1,8 +1,12 @@
-/** Tests the scrape of a real server: one process, and several merged. */
+/** Tests a real server's metrics: from a single process, and merged from several. */
 // SPDX-License-Identifier: Apache-2.0
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import t from 'tap'
+import { openWitnessKey } from '../../src/audit/witness/key.ts'
 import { METRICS } from '../../src/observability/metrics/catalogue.ts'
 import { STAGES } from '../../src/core/request.ts'
+import { temporaryFolder } from '../support/cli.ts'
 import { serveProgram } from '../support/program.ts'
 import { eventually, KEY_ID, startTestServer } from '../support/server.ts'
 import { openSession } from '../support/session.ts'
@@ -11,7 +15,7 @@ import { call, decryptBody, encryptBody, requestMetadata } from '../support/wire
 const metrics = { host: '127.0.0.1', port: 0 }
 const SAMPLE = /^([a-z0-9_]+)(?:\{((?:[a-z_]+="[^"]*",?)*)\})? (\S+)$/
 
-/** Returns the sum of the samples whose line contains all of the parts. */
+/** Returns the sum of the samples whose line contains all the given parts. */
 function sum(text: string, name: string, ...parts: readonly string[]): number {
   return text
     .split('\n')
@@ -25,7 +29,7 @@ async function scrape(port: number): Promise<string> {
   return response.text()
 }
 
-void t.test('requests are counted by what became of them, and timed by stage', async (t) => {
+void t.test('requests are counted by outcome and timed by stage', async (t) => {
   const server = await startTestServer(t, {
     config: { keyStores: [{ name: 'demo', prefix: '/demo', quota: { requestsPerSecond: 900 } }] },
   })
@@ -102,8 +106,13 @@ void t.test('the port answers GET /metrics and nothing else', async (t) => {
   t.equal((await fetch(`${at}/metrics`, { method: 'POST' })).status, 404)
 })
 
-void t.test('counts of workers are added, without dead ones', async (t) => {
-  const program = await serveProgram(t, { workers: 2, metrics })
+void t.test('worker counts are added, without dead workers', async (t) => {
+  const folder = await temporaryFolder(t)
+  const { verifierKey } = await openWitnessKey(folder, 'witness.example', () => 0)
+  const policy = join(folder, 'witnesses.policy')
+  await writeFile(policy, `witness W ${verifierKey} http://127.0.0.1:1\nquorum W\n`)
+  const audit = { mode: 'buffered', witnesses: { policy, interval: '1s' } }
+  const program = await serveProgram(t, { workers: 2, metrics, audit })
   const { port } = program.linesOf('listening')[0]?.['metrics'] as { port: number }
   const REQUESTS = 10
   for (let i = 0; i < REQUESTS; i++)
@@ -118,8 +127,15 @@ void t.test('counts of workers are added, without dead ones', async (t) => {
   t.equal(sum(text, 'latchkey_info'), 1)
   t.equal(sum(text, 'latchkey_tls_handshake_duration_seconds_count'), REQUESTS)
   const workers = new Set(program.linesOf('request').map((line) => line['worker']))
-  await eventually(() => program.linesOf('request').length === REQUESTS, 30_000)
+  await eventually(() => program.linesOf('request').length === REQUESTS)
   t.ok(workers.size <= 2)
   const ids = [...text.matchAll(/^latchkey_credential_age_seconds\{/gm)]
   t.equal(ids.length, 1, 'what all have is there once')
+  // The primary contacts the witnesses, while the workers serve the requests.
+  const isLacking = (text: string) => /^latchkey_audit_witness_quorum 0$/m.test(text)
+  const failing = /^latchkey_audit_witness_state\{witness="witness\.example",state="fails"\} 1$/m
+  await eventually(async () => {
+    const now = await scrape(port)
+    return isLacking(now) && failing.test(now)
+  })
 })

@@ -1,4 +1,4 @@
-/** Tests mTLS and TLS sessions: a client trusted once is not trusted forever. */
+/** Tests mTLS with TLS session resumption: trust in a client does not outlast its certificate. */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -24,7 +24,7 @@ const pki = await testPki()
 const other = await createAuthority('Another CA')
 const good = await issueClient('client-good')
 
-/** Offers `session` with and without a certificate. */
+/** Tries to resume `session`, with and without a client certificate. */
 async function resume(server: TestServer, { session }: Attempt, version: TlsVersion) {
   const options = { ...only(version), ...(session === undefined ? {} : { session }) }
   return {
@@ -34,12 +34,12 @@ async function resume(server: TestServer, { session }: Attempt, version: TlsVers
 }
 
 void t.test(
-  '[AUTH-3] a session that was made with a good certificate is none without it',
+  '[AUTH-3] a session from a valid certificate cannot be resumed without it',
   async (t) => {
     const open = await startTestServer(t)
     const server = await startMtls(t)
     for (const version of VERSIONS) {
-      // Without mTLS the same client does resume, which shows that this test would notice.
+      // A server without mTLS does resume the session, which shows that this test can detect resumption.
       const first = await attempt(open.port, healthRequest(open), only(version))
       t.equal((await resume(open, first, version)).bare.reused, true)
 
@@ -56,7 +56,7 @@ void t.test(
   },
 )
 
-void t.test('[AUTH-3] a session of a refused connection cannot be resumed', async (t) => {
+void t.test('[AUTH-3] a session from a refused connection cannot be resumed', async (t) => {
   const server = await startMtls(t)
   const wrong = await issueClient('cn-resume', { commonName: 'evil.example' })
   for (const version of VERSIONS) {
@@ -75,28 +75,25 @@ void t.test('[AUTH-3] a session of a refused connection cannot be resumed', asyn
   }
 })
 
-void t.test(
-  '[AUTH-3] a session does not outlive the subjects or the authority it came by',
-  async (t) => {
-    const caFile = join(pki.folder, 'changing-ca.crt')
-    await writeFile(caFile, pki.authority.certificatePem)
-    const before = await startMtls(t, [EAST], caFile)
-    const after = await startMtls(t, [WEST])
-    for (const version of VERSIONS) {
-      const trusted = await attempt(before.port, healthRequest(before), {
-        ...show(good),
-        ...only(version),
-      })
-      t.match(trusted.received, /^HTTP\/1\.1 200 /)
-      const elsewhere = await resume(after, trusted, version)
-      t.match(elsewhere, { bare: { received: '' }, shown: { received: '', reused: false } })
+void t.test('[AUTH-3] a session does not outlive its permitted subjects or its CA', async (t) => {
+  const caFile = join(pki.folder, 'changing-ca.crt')
+  await writeFile(caFile, pki.authority.certificatePem)
+  const before = await startMtls(t, [EAST], caFile)
+  const after = await startMtls(t, [WEST])
+  for (const version of VERSIONS) {
+    const trusted = await attempt(before.port, healthRequest(before), {
+      ...show(good),
+      ...only(version),
+    })
+    t.match(trusted.received, /^HTTP\/1\.1 200 /)
+    const elsewhere = await resume(after, trusted, version)
+    t.match(elsewhere, { bare: { received: '' }, shown: { received: '', reused: false } })
 
-      await writeFile(caFile, other.certificatePem)
-      await before.running.reloadCertificates()
-      const changed = await resume(before, trusted, version)
-      t.match(changed, { bare: { received: '' }, shown: { received: '', reused: false } })
-      await writeFile(caFile, pki.authority.certificatePem)
-      await before.running.reloadCertificates()
-    }
-  },
-)
+    await writeFile(caFile, other.certificatePem)
+    await before.running.reloadCertificates()
+    const changed = await resume(before, trusted, version)
+    t.match(changed, { bare: { received: '' }, shown: { received: '', reused: false } })
+    await writeFile(caFile, pki.authority.certificatePem)
+    await before.running.reloadCertificates()
+  }
+})

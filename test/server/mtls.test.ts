@@ -1,4 +1,4 @@
-/** Tests mTLS: which clients reach HTTP, and that all others get no byte of it. */
+/** Tests mTLS: trusted clients reach HTTP, and all other clients receive no HTTP data at all. */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -27,7 +27,7 @@ const DAY_MS = 86_400_000
 const pki = await testPki()
 const authorities = {
   other: await createAuthority('Another CA'),
-  /** It has the name of the trusted authority, but another key. */
+  /** A CA with the trusted CA's name but a different key. */
   namesake: await createAuthority('Latchkey test CA'),
 }
 
@@ -71,7 +71,7 @@ void t.test('[AUTH-2] all four operations go through mTLS', async (t) => {
   )
 })
 
-void t.test('[AUTH-2] subjects and authority are those of the configuration', async (t) => {
+void t.test('[AUTH-2] subjects and CA come from the configuration', async (t) => {
   const caFile = join(pki.folder, 'other-ca.crt')
   await writeFile(caFile, authorities.other.certificatePem)
   const server = await startMtls(t, ['client.example'], caFile)
@@ -156,7 +156,7 @@ const CASES: readonly {
 ]
 
 for (const { name, files, line } of CASES) {
-  void t.test(`[AUTH-3] a certificate ${name} gets no byte of HTTP`, async (t) => {
+  void t.test(`[AUTH-3] a certificate ${name} receives no HTTP data`, async (t) => {
     const server = await startMtls(t)
     const shown = show(await files())
     let attempts = 0
@@ -181,7 +181,7 @@ for (const { name, files, line } of CASES) {
 }
 
 void t.test(
-  '[AUTH-3] a client without a certificate gets an alert and no byte of HTTP',
+  '[AUTH-3] a client without a certificate receives an alert and no HTTP data',
   async (t) => {
     const server = await startMtls(t)
     for (const version of VERSIONS) {
@@ -202,7 +202,7 @@ void t.test(
 )
 
 void t.test(
-  '[AUTH-3] a certificate with two common names is refused, though one fits',
+  '[AUTH-3] a certificate with two common names is refused, although one matches',
   async (t) => {
     const server = await startMtls(t)
     const caKey = join(pki.folder, 'ca.key')

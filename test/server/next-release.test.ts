@@ -1,7 +1,4 @@
-/**
- * Tests a fleet upgrade, one instance after another: instances of this release keep working while
- * the next release changes the schema.
- */
+/** Tests a rolling upgrade: instances of this release keep working while the next release changes the schema. */
 // SPDX-License-Identifier: Apache-2.0
 import Sqlite from 'better-sqlite3'
 import pg from 'pg'
@@ -9,12 +6,12 @@ import t, { type Test } from 'tap'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import { MIGRATIONS } from '../../src/store/migrations/migrations.ts'
 import { startPostgres } from '../support/postgres.ts'
-import { KEY_ID, type TestServer, eventually, startTestServer } from '../support/server.ts'
+import { KILLED, KEY_ID, type TestServer, eventually, startTestServer } from '../support/server.ts'
 
 t.setTimeout(120_000)
 
 const NEXT = MIGRATIONS.length + 1
-/** Everything that a migration may do: docs/internals/store.md. */
+/** Every kind of change that a migration may make; see docs/internals/store.md. */
 const STEP = [
   'CREATE TABLE novelty (id TEXT PRIMARY KEY)',
   'ALTER TABLE instances ADD COLUMN novelty TEXT',
@@ -45,7 +42,7 @@ async function goesOn(t: Test, server: TestServer, migrate: () => Promise<void>)
 }
 
 void t.test('SQLite', async (t) => {
-  const server = await startTestServer(t)
+  const server = await startTestServer(t, { config: { control: KILLED } })
   await goesOn(t, server, () => {
     const database = new Sqlite((server.config.store as { readonly path: string }).path)
     for (const sql of [...STEP, `PRAGMA user_version = ${String(NEXT)}`]) database.exec(sql)
@@ -59,13 +56,13 @@ void t.test('PostgreSQL', async (t) => {
   const { host, port, user, database } = target
   const postgres = { host, port, user, database, tls: { mode: 'off' } }
   const server = await startTestServer(t, {
-    config: { store: { postgres, masterKey: { file: 'master.key' } } },
+    config: { control: KILLED, store: { postgres, masterKey: { file: 'master.key' } } },
   })
   await goesOn(t, server, async () => {
     const client = new pg.Client({ host, port, user, database })
     await client.connect()
     const version = `UPDATE latchkey_schema SET version = ${String(NEXT)}`
-    // One transaction, like a migration.
+    // Like a migration, this runs in a single transaction.
     await client.query(['BEGIN', ...STEP, version, 'COMMIT'].join(';'))
     await client.end()
   })

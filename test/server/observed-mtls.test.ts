@@ -1,6 +1,5 @@
 /**
- * Tests mTLS in observe mode: every signed request is served, and refusals that enforcing would
- * cause are counted.
+ * Tests mTLS in observe mode: every signed request is served, and requests that enforce mode would refuse are counted.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
@@ -30,7 +29,7 @@ async function counts(server: TestServer): Promise<Readonly<Record<string, numbe
 
 const input = { plaintext: Buffer.alloc(32, 1) }
 
-void t.test('every client is served, by HTTP/1.1 and by HTTP/2, and told apart', async (t) => {
+void t.test('every client is served and distinguished, over HTTP/1.1 and HTTP/2', async (t) => {
   const server = await start(t)
   const shown = [
     undefined,
@@ -76,7 +75,7 @@ void t.test('every client is served, by HTTP/1.1 and by HTTP/2, and told apart',
   )
 })
 
-void t.test('a certificate without a good signature counts for nothing', async (t) => {
+void t.test('a certificate without a valid signature is not counted', async (t) => {
   const server = await start(t)
   const files = await issueClient('observed-unsigned', { commonName: WEST })
   const client = server.client({
@@ -88,7 +87,7 @@ void t.test('a certificate without a good signature counts for nothing', async (
   t.match(await server.running.metrics(), /certificate_changes_total\{field="name"\} 0/)
 })
 
-void t.test('what a terminator tells is observed, each request by itself', async (t) => {
+void t.test("a terminator's header is observed separately for each request", async (t) => {
   const server = await startForwarded(t, { forwardedBy: {}, isProxy: false }, 'observe')
   const own = await issueTerminator()
   const named = (name: string) => ({ 'x-forwarded-client-cert': `Hash=00;Subject="CN=${name}"` })
@@ -100,7 +99,7 @@ void t.test('what a terminator tells is observed, each request by itself', async
   ]
   const body = JSON.stringify(encryptBody())
   const session = await openHttp2(t, server, show(own))
-  // Sends all requests at once on one session, so that none may use the result of another.
+  // Send all requests at once on one session, so that reusing another request's result would be noticed.
   const statuses = await Promise.all(
     told.flatMap(([headers]) =>
       Array.from({ length: 5 }, () =>
@@ -133,7 +132,7 @@ void t.test('what a terminator tells is observed, each request by itself', async
   t.equal(changes.length, 1)
 })
 
-void t.test('what changes is told once, each time', (t) => {
+void t.test('each change is reported once', (t) => {
   const told: string[] = []
   const see = createCertificateWatch(({ field, before, now }) => {
     told.push(`${field}: ${before} -> ${now}`)
@@ -155,7 +154,7 @@ void t.test('what changes is told once, each time', (t) => {
   t.end()
 })
 
-void t.test('another authority with another name around the common name is told', (t) => {
+void t.test('a different CA whose name contains the common name is reported', (t) => {
   const told: string[] = []
   const see = createCertificateWatch(({ field, before, now }) => {
     told.push(`${field}: ${before} -> ${now}`)

@@ -1,108 +1,18 @@
-/** Tests a login through a real identity provider by the device flow, and how the listener verifies its tokens. */
+/** Tests the device flow login with a real identity provider, and how the listener verifies tokens. */
 // SPDX-License-Identifier: Apache-2.0
-import { readFileSync } from 'node:fs'
-import http, { type IncomingMessage, type ServerResponse } from 'node:http'
-import https from 'node:https'
+import http from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { type JWK, SignJWT, exportJWK, generateKeyPair } from 'jose'
-import Provider from 'oidc-provider'
+import { SignJWT } from 'jose'
 import t, { type Test } from 'tap'
 import { call, pki, startWithAdmin, token } from '../support/admin.ts'
 import { latchkeyHere, temporaryFolder } from '../support/cli.ts'
+import { CLIENT, type Key, createKey, startIssuer } from '../support/issuer.ts'
 import { eventually } from '../support/server.ts'
 
 t.setTimeout(120_000)
 
-const CLIENT = 'latchkey-cli'
 const METADATA = '/.well-known/openid-configuration'
 const KEYS = '/jwks'
-
-interface Key {
-  readonly jwk: JWK
-  readonly publicJwk: JWK
-  sign(claims: Record<string, unknown>, alg?: string): Promise<string>
-}
-
-async function createKey(kid: string): Promise<Key> {
-  const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
-  const about = { kid, alg: 'ES256', use: 'sig' }
-  return {
-    jwk: { ...(await exportJWK(privateKey)), ...about },
-    publicJwk: { ...(await exportJWK(publicKey)), ...about },
-    sign: (claims) =>
-      new SignJWT(claims).setProtectedHeader({ alg: 'ES256', kid }).sign(privateKey),
-  }
-}
-
-/** Starts oidc-provider over TLS. `rotate` restarts it with another signing key. */
-async function startIssuer(t: Test, first: Key) {
-  let handler: (request: IncomingMessage, response: ServerResponse) => unknown = () => undefined
-  const server = https.createServer(
-    { cert: readFileSync(pki.certificateFile), key: readFileSync(pki.privateKeyFile) },
-    (request, response) => void handler(request, response),
-  )
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const issuer = `https://localhost:${String((server.address() as AddressInfo).port)}`
-  const create = ({ jwk }: Key) =>
-    new Provider(issuer, {
-      clients: [
-        {
-          client_id: CLIENT,
-          token_endpoint_auth_method: 'none',
-          grant_types: ['urn:ietf:params:oauth:grant-type:device_code'],
-          response_types: [],
-          redirect_uris: [],
-          id_token_signed_response_alg: 'ES256',
-        },
-      ],
-      jwks: { keys: [jwk] },
-      conformIdTokenClaims: false,
-      claims: { openid: ['sub', 'groups'] },
-      features: { deviceFlow: { enabled: true }, devInteractions: { enabled: false } },
-      findAccount: (_context, id) => ({
-        accountId: id,
-        claims: () => ({ sub: id, groups: id === 'alice' ? ['oncall', 'other'] : [] }),
-      }),
-    })
-  let provider = create(first)
-  handler = provider.callback()
-  return {
-    issuer,
-    rotate(next: Key) {
-      provider = create(next)
-      handler = provider.callback()
-    },
-    /** Answers the paths of `bodies` with these instead, with the given status. */
-    disturb(bodies: Readonly<Record<string, string>>, status = 200) {
-      const real = provider.callback()
-      handler = (request: IncomingMessage, response: ServerResponse) => {
-        const body = bodies[request.url ?? '']
-        if (body === undefined) return real(request, response)
-        return response.writeHead(status, { 'content-type': 'application/json' }).end(body)
-      }
-    },
-    heal() {
-      handler = provider.callback()
-    },
-    /** Acts as the provider's page once a person has signed in and confirmed the code. */
-    async confirm(userCode: string, accountId: string) {
-      const code = await provider.DeviceCode.findByUserCode(userCode.replaceAll('-', ''), {
-        ignoreExpiration: false,
-      })
-      const grant = new provider.Grant({ accountId, clientId: CLIENT })
-      grant.addOIDCScope('openid')
-      const grantId = await grant.save()
-      if (code === undefined) throw new Error(`no code ${userCode}`)
-      Object.assign(code, { accountId, grantId, scope: 'openid', claims: {} })
-      Object.assign(code, { authTime: Math.floor(Date.now() / 1000), sessionUid: 's' })
-      await code.save()
-    },
-  }
-}
 
 async function start(t: Test) {
   const key = await createKey('one')
@@ -122,7 +32,7 @@ async function start(t: Test) {
   return { key, provider, server, claims, now, status }
 }
 
-void t.test('a person logs in by the device flow, with the roles of the claims', async (t) => {
+void t.test('a person logs in with the device flow and gets the roles in the claims', async (t) => {
   const { provider, server } = await start(t)
   const HOME = await temporaryFolder(t)
   const base = {
@@ -148,7 +58,7 @@ void t.test('a person logs in by the device flow, with the roles of the claims',
   t.equal((await run('status')).code, 0)
   t.equal((await run('kill', '--key-store', 'demo', '--reason', 'x')).code, 0)
   t.equal((await run('kill', '--all', '--reason', 'x')).code, 1, 'the role is for one key store')
-  // The file of logins counts however a listener is named: by a flag, too.
+  // A saved login also applies when a flag names the listener.
   const { LATCHKEY_ADDR: url, ...rest } = base
   const auditor = await latchkeyHere(['audit', 'verify', '--url', url, '--public-key', 'x'], rest)
   t.match(auditor, { code: 1, stderr: /the role operator of demo/ })
@@ -156,44 +66,41 @@ void t.test('a person logs in by the device flow, with the roles of the claims',
   t.match(seen.stdout, /by alice/)
 })
 
-void t.test(
-  'a token counts only if issuer, audience, times, algorithm and key are right',
-  async (t) => {
-    const { key, claims, now, status, server } = await start(t)
-    t.equal(await status(await key.sign(claims)), 200)
-    t.equal(await status(await key.sign({ ...claims, exp: now - 10 })), 200, 'within the skew')
-    const other = await createKey('one')
-    const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
-    const body = encode(claims)
-    const wrong: Record<string, string> = {
-      issuer: await key.sign({ ...claims, iss: 'https://localhost:1' }),
-      audience: await key.sign({ ...claims, aud: 'another-client' }),
-      expired: await key.sign({ ...claims, exp: now - 60 }),
-      early: await key.sign({ ...claims, nbf: now + 120 }),
-      'no expiry': await key.sign({ ...claims, exp: undefined }),
-      'no role': await key.sign({ ...claims, groups: ['everyone'] }),
-      'a role as a text': await key.sign({ ...claims, groups: 'oncall,' }),
-      'no name': await key.sign({ ...claims, sub: '' }),
-      'another key': await other.sign(claims),
-      'an unknown key': await (await createKey('two')).sign(claims),
-      none: `${encode({ alg: 'none' })}.${body}.`,
-      'none, with a signature': `${encode({ alg: 'none' })}.${body}.AAAA`,
-      'a shared secret': await new SignJWT(claims)
-        .setProtectedHeader({ alg: 'HS256', kid: 'one' })
-        .sign(Buffer.from(JSON.stringify(key.jwk))),
-      changed: (await key.sign(claims)).replace(
-        /\.[^.]+\./,
-        `.${encode({ ...claims, sub: 'eve' })}.`,
-      ),
-    }
-    for (const [name, text] of Object.entries(wrong)) t.equal(await status(text), 401, name)
-    const long = await key.sign({ ...claims, filler: 'x'.repeat(20_000) })
-    t.equal(await status(long).catch(() => 431), 431, 'larger than any header')
-    t.ok(server.running.admin)
-  },
-)
+void t.test('a token requires the right issuer, audience, times, algorithm and key', async (t) => {
+  const { key, claims, now, status, server } = await start(t)
+  t.equal(await status(await key.sign(claims)), 200)
+  t.equal(await status(await key.sign({ ...claims, exp: now - 10 })), 200, 'within the skew')
+  const other = await createKey('one')
+  const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
+  const body = encode(claims)
+  const wrong: Record<string, string> = {
+    issuer: await key.sign({ ...claims, iss: 'https://localhost:1' }),
+    audience: await key.sign({ ...claims, aud: 'another-client' }),
+    expired: await key.sign({ ...claims, exp: now - 60 }),
+    early: await key.sign({ ...claims, nbf: now + 120 }),
+    'no expiry': await key.sign({ ...claims, exp: undefined }),
+    'no role': await key.sign({ ...claims, groups: ['everyone'] }),
+    'a role as a text': await key.sign({ ...claims, groups: 'oncall,' }),
+    'no name': await key.sign({ ...claims, sub: '' }),
+    'another key': await other.sign(claims),
+    'an unknown key': await (await createKey('two')).sign(claims),
+    none: `${encode({ alg: 'none' })}.${body}.`,
+    'none, with a signature': `${encode({ alg: 'none' })}.${body}.AAAA`,
+    'a shared secret': await new SignJWT(claims)
+      .setProtectedHeader({ alg: 'HS256', kid: 'one' })
+      .sign(Buffer.from(JSON.stringify(key.jwk))),
+    changed: (await key.sign(claims)).replace(
+      /\.[^.]+\./,
+      `.${encode({ ...claims, sub: 'eve' })}.`,
+    ),
+  }
+  for (const [name, text] of Object.entries(wrong)) t.equal(await status(text), 401, name)
+  const long = await key.sign({ ...claims, filler: 'x'.repeat(20_000) })
+  t.equal(await status(long).catch(() => 431), 431, 'larger than any header')
+  t.ok(server.running.admin)
+})
 
-void t.test('keys of the issuer rotate, and the store can add roles', async (t) => {
+void t.test("the issuer's keys rotate, and the store can add roles", async (t) => {
   const { key, provider, claims, status, server } = await start(t)
   t.equal(await status(await key.sign(claims)), 200)
   const next = await createKey('two')
@@ -211,7 +118,7 @@ void t.test('keys of the issuer rotate, and the store can add roles', async (t) 
   t.equal(await status(plain), 200, 'the operator of the store with this name')
 })
 
-void t.test('an identity provider that does not answer is no refusal of its tokens', async (t) => {
+void t.test('an unreachable identity provider is not a reason to reject tokens', async (t) => {
   const oidc = { issuer: 'https://localhost:1', audience: CLIENT, roles: [] }
   const server = await startWithAdmin(t, {}, { oidc })
   const bearer = await (await createKey('one')).sign({ sub: 'alice' })
@@ -238,42 +145,48 @@ void t.test('while the issuer fails, its known keys stay in use', async (t) => {
   }
 })
 
-void t.test('a bad answer of the issuer refuses no token, and is not kept', async (t) => {
-  const { key, provider, claims, status } = await start(t)
-  const bearer = await key.sign(claims)
-  const { issuer } = provider
-  const real = { issuer, jwks_uri: `${issuer}${KEYS}`, token_endpoint: `${issuer}/token` }
-  const metadata = (change: object) => ({ [METADATA]: JSON.stringify({ ...real, ...change }) })
-  const copies = await startPlainCopy(t, key)
-  const bad: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-    'no address': metadata({ jwks_uri: 'keys' }),
-    'another protocol': metadata({ jwks_uri: 'ftp://localhost/jwks' }),
-    'an address that cannot be called': metadata({ jwks_uri: 'https://%zz@localhost/jwks' }),
-    'another issuer': metadata({ issuer: 'https://localhost:1' }),
-    'keys over plain HTTP': metadata({ jwks_uri: copies.remote }),
-    'no JSON': { [KEYS]: '<html>' },
-    'no key set': { [KEYS]: '{"keys":{}}' },
-    'no keys in it': { [KEYS]: '{"keys":["one"]}' },
-  }
-  for (const [name, bodies] of Object.entries(bad)) {
-    provider.disturb(bodies)
-    t.equal(await status(bearer), 503, name)
-  }
-  provider.disturb({ [KEYS]: JSON.stringify({ keys: [key.publicJwk] }) }, 503)
-  t.equal(await status(bearer), 503, 'keys with an error')
-  t.equal(copies.calls(), 0)
-  provider.disturb(metadata({ jwks_uri: copies.local }))
-  t.equal(await status(bearer), 200, 'plain HTTP on loopback')
-  t.equal(copies.calls(), 1)
-})
+void t.test(
+  'an invalid response from the issuer rejects no token, and is not cached',
+  async (t) => {
+    const { key, provider, claims, status } = await start(t)
+    const bearer = await key.sign(claims)
+    const { issuer } = provider
+    const real = { issuer, jwks_uri: `${issuer}${KEYS}`, token_endpoint: `${issuer}/token` }
+    const metadata = (change: object) => ({ [METADATA]: JSON.stringify({ ...real, ...change }) })
+    const copies = await startPlainCopy(t, key)
+    const bad: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+      'no address': metadata({ jwks_uri: 'keys' }),
+      'another protocol': metadata({ jwks_uri: 'ftp://localhost/jwks' }),
+      'an address that cannot be called': metadata({ jwks_uri: 'https://%zz@localhost/jwks' }),
+      'another issuer': metadata({ issuer: 'https://localhost:1' }),
+      'keys over plain HTTP': metadata({ jwks_uri: copies.remote }),
+      'no JSON': { [KEYS]: '<html>' },
+      'no key set': { [KEYS]: '{"keys":{}}' },
+      'no keys in it': { [KEYS]: '{"keys":["one"]}' },
+    }
+    for (const [name, bodies] of Object.entries(bad)) {
+      provider.disturb(bodies)
+      t.equal(await status(bearer), 503, name)
+    }
+    provider.disturb({ [KEYS]: JSON.stringify({ keys: [key.publicJwk] }) }, 503)
+    t.equal(await status(bearer), 503, 'keys with an error')
+    t.equal(copies.calls(), 0)
+    provider.disturb(metadata({ jwks_uri: copies.local }))
+    t.equal(await status(bearer), 200, 'plain HTTP on loopback')
+    t.equal(copies.calls(), 1)
+  },
+)
 
-void t.test('an issuer that publishes private keys is at fault itself', async (t) => {
+void t.test('an issuer that publishes private keys is reported as faulty', async (t) => {
   const { key, provider, claims, status } = await start(t)
   provider.disturb({ [KEYS]: JSON.stringify({ keys: [key.jwk] }) })
   t.equal(await status(await key.sign(claims)), 503)
 })
 
-/** Serves the key in plain HTTP, at an address of loopback and at one that does not look like it. */
+/**
+ * Serves the issuer's public key over plain HTTP, on a loopback address and on an address that does not look like
+ * loopback.
+ */
 async function startPlainCopy(t: Test, { publicJwk }: Key) {
   let calls = 0
   const server = http.createServer((_request, response) => {

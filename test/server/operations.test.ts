@@ -22,23 +22,20 @@ const base64 = (bytes: Buffer) => bytes.toString('base64')
 const bytesOf = (json: Record<string, unknown>, field: string) =>
   Buffer.from(String(json[field]), 'base64')
 
-void t.test(
-  '[API-1] all four operations answer, and Decrypt opens what Encrypt made',
-  async (t) => {
-    const { call } = await openSession(t, await startTestServer(t))
-    checkSuccess(t, await call(`/keys/${KEY_ID}/metadata`, describeKey), [
-      'keySpec',
-      'keyUsage',
-      'keyStatus',
-    ])
-    const encrypted = checkSuccess(t, await call(`/keys/${KEY_ID}/encrypt`, encryptBody()), SEALED)
-    const decrypted = await call(`/keys/${KEY_ID}/decrypt`, decryptBody(encrypted))
-    t.same(checkSuccess(t, decrypted, ['plaintext']), { plaintext: base64(PLAINTEXT) })
-    t.equal((await call('/health', health)).status, 200)
-  },
-)
+void t.test('[API-1] all four operations work, and Decrypt reverses Encrypt', async (t) => {
+  const { call } = await openSession(t, await startTestServer(t))
+  checkSuccess(t, await call(`/keys/${KEY_ID}/metadata`, describeKey), [
+    'keySpec',
+    'keyUsage',
+    'keyStatus',
+  ])
+  const encrypted = checkSuccess(t, await call(`/keys/${KEY_ID}/encrypt`, encryptBody()), SEALED)
+  const decrypted = await call(`/keys/${KEY_ID}/decrypt`, decryptBody(encrypted))
+  t.same(checkSuccess(t, decrypted, ['plaintext']), { plaintext: base64(PLAINTEXT) })
+  t.equal((await call('/health', health)).status, 200)
+})
 
-void t.test('[META-1] a key is AES_256 and ENABLED, and says what it may do', async (t) => {
+void t.test('[META-1] a key is AES_256 and ENABLED, and lists its permitted uses', async (t) => {
   const answer = await call(await startTestServer(t), `/keys/${KEY_ID}/metadata`, describeKey)
   t.equal(
     answer.body,
@@ -53,11 +50,11 @@ const USAGES = [
   { encrypt: false, decrypt: false, keyUsage: [] },
 ]
 
-void t.test('[META-2] a key does what its keyUsage lists, and nothing else', async (t) => {
+void t.test('[META-2] a key supports only the operations in its keyUsage', async (t) => {
   const server = await startTestServer(t, { stopped: true })
   const material = randomBytes(32)
   for (const [i, usage] of USAGES.entries()) {
-    // All have the same material, so that each could decrypt what the first encrypts.
+    // All keys have the same material, so each could decrypt what the first encrypts.
     await server.createKey(`key-${String(i)}`, {
       ...usage,
       material: new Secret(Buffer.from(material)),
@@ -82,66 +79,100 @@ void t.test('[META-2] a key does what its keyUsage lists, and nothing else', asy
   }
 })
 
-void t.test('[META-3] a disabled key is described, and refuses until it is enabled', async (t) => {
+void t.test('[META-3] a disabled key is described, but unusable until it is enabled', async (t) => {
   const server = await startTestServer(t)
   const { call } = await openSession(t, server)
   const sealed = (await call(`/keys/${KEY_ID}/encrypt`, encryptBody())).json
   const keys = server.administration.keys(server.credential.keyStore)
   const status = async () => (await call(`/keys/${KEY_ID}/metadata`, describeKey)).json['keyStatus']
   await keys.setKeyStatus(keyId(KEY_ID), 'DISABLED')
-  await eventually(async () => (await status()) === 'DISABLED', 10_000)
+  await eventually(async () => (await status()) === 'DISABLED')
   checkError(t, await call(`/keys/${KEY_ID}/encrypt`, encryptBody()), 'InvalidStateException')
   checkError(t, await call(`/keys/${KEY_ID}/decrypt`, decryptBody(sealed)), 'InvalidStateException')
   await keys.setKeyStatus(keyId(KEY_ID), 'ENABLED')
-  await eventually(async () => (await status()) === 'ENABLED', 10_000)
+  await eventually(async () => (await status()) === 'ENABLED')
   const opened = await call(`/keys/${KEY_ID}/decrypt`, decryptBody(sealed))
   t.same(opened.json, { plaintext: base64(PLAINTEXT) })
 })
 
 void t.test(
-  '[ENC-5] a CDIV is there when it is asked for, and is the one KMS computes',
+  '[META-3] a key is refused before its activation date, and only decrypts after its deactivation date',
   async (t) => {
-    const { call } = await openSession(t, await startTestServer(t))
-    for (const aad of [undefined, Buffer.alloc(0), AAD]) {
-      const more = aad === undefined ? {} : { additionalAuthenticatedData: base64(aad) }
-      const without = await call(`/keys/${KEY_ID}/encrypt`, encryptBody(more))
-      checkSuccess(t, without, SEALED)
-      const asked = { ...more, ciphertextDataIntegrityValueAlgorithm: 'SHA_256' }
-      const answer = await call(`/keys/${KEY_ID}/encrypt`, encryptBody(asked))
-      const json = checkSuccess(t, answer, [...SEALED, 'ciphertextDataIntegrityValue'])
-      const expected = createHash('sha256')
-        .update(aad ?? '')
-        .update(bytesOf(json, 'ciphertextMetadata'))
-        .update(bytesOf(json, 'initializationVector'))
-        .update(bytesOf(json, 'ciphertext'))
-        .update(bytesOf(json, 'authenticationTag'))
-        .digest('base64')
-      t.equal(json['ciphertextDataIntegrityValue'], expected)
+    const server = await startTestServer(t)
+    const { call } = await openSession(t, server)
+    const sealed = (await call(`/keys/${KEY_ID}/encrypt`, encryptBody())).json
+    const keys = server.administration.keys(server.credential.keyStore)
+    const metadata = async () => (await call(`/keys/${KEY_ID}/metadata`, describeKey)).json
+    const encrypt = () => call(`/keys/${KEY_ID}/encrypt`, encryptBody())
+    const decrypt = () => call(`/keys/${KEY_ID}/decrypt`, decryptBody(sealed))
+    const hour = 3_600_000
+    await keys.setKeyDates(keyId(KEY_ID), { activateAt: Date.now() + hour })
+    await eventually(async () => (await metadata())['keyStatus'] === 'DISABLED')
+    checkError(t, await encrypt(), 'InvalidStateException')
+    checkError(t, await decrypt(), 'InvalidStateException')
+
+    const past = { activateAt: Date.now() - 2 * hour, deactivateAt: Date.now() - hour }
+    await keys.setKeyDates(keyId(KEY_ID), past)
+    await eventually(async () => (await decrypt()).status === 200)
+    checkError(t, await encrypt(), 'InvalidStateException')
+    t.match(await metadata(), { keyStatus: 'ENABLED', keyUsage: ['DECRYPT'] })
+
+    await keys.setKeyDates(keyId(KEY_ID), { activateAt: Date.now() + 1000, deactivateAt: null })
+    await eventually(async () => (await encrypt()).status === 200)
+    const lines = await server.stopAndReadLog()
+    const reasons = new Set(lines.map(({ operation, reason }) => [operation, reason].join(' ')))
+    for (const one of [
+      ...['Encrypt KEY_NOT_ACTIVE', 'Decrypt KEY_NOT_ACTIVE', 'Encrypt KEY_DEACTIVATED'],
+    ]) {
+      t.ok(reasons.has(one), one)
     }
   },
 )
 
-void t.test('[ENC-6] [ENC-7] [ENC-11] [ENC-12] [DEC-4] each part has its length', async (t) => {
+void t.test('[ENC-5] a CDIV is returned on request, and equals the one KMS computes', async (t) => {
   const { call } = await openSession(t, await startTestServer(t))
-  const ivs = new Set<string>()
-  for (const length of [0, 1, 15, 16, 17, 32, 4096, 4300]) {
-    const plaintext = randomBytes(length)
-    const body = encryptBody({ plaintext: base64(plaintext) })
-    const json = checkSuccess(t, await call(`/keys/${KEY_ID}/encrypt`, body), SEALED)
-    t.equal(bytesOf(json, 'ciphertext').length, length, `${String(length)} bytes`)
-    t.equal(bytesOf(json, 'initializationVector').length, 12)
-    t.equal(bytesOf(json, 'authenticationTag').length, 16)
-    t.equal(bytesOf(json, 'ciphertextMetadata').length, 5)
-    for (const field of SEALED) t.equal(base64(bytesOf(json, field)), json[field], 'Base64')
-    ivs.add(String(json['initializationVector']))
-    const opened = await call(`/keys/${KEY_ID}/decrypt`, decryptBody(json))
-    t.same(checkSuccess(t, opened, ['plaintext']), { plaintext: base64(plaintext) })
+  for (const aad of [undefined, Buffer.alloc(0), AAD]) {
+    const more = aad === undefined ? {} : { additionalAuthenticatedData: base64(aad) }
+    const without = await call(`/keys/${KEY_ID}/encrypt`, encryptBody(more))
+    checkSuccess(t, without, SEALED)
+    const asked = { ...more, ciphertextDataIntegrityValueAlgorithm: 'SHA_256' }
+    const answer = await call(`/keys/${KEY_ID}/encrypt`, encryptBody(asked))
+    const json = checkSuccess(t, answer, [...SEALED, 'ciphertextDataIntegrityValue'])
+    const expected = createHash('sha256')
+      .update(aad ?? '')
+      .update(bytesOf(json, 'ciphertextMetadata'))
+      .update(bytesOf(json, 'initializationVector'))
+      .update(bytesOf(json, 'ciphertext'))
+      .update(bytesOf(json, 'authenticationTag'))
+      .digest('base64')
+    t.equal(json['ciphertextDataIntegrityValue'], expected)
   }
-  t.equal(ivs.size, 8, 'no IV comes twice')
 })
 
 void t.test(
-  '[ENC-6] any AES-256-GCM opens the answer, with the material and the framing',
+  '[ENC-6] [ENC-7] [ENC-11] [ENC-12] [DEC-4] each part has the right length',
+  async (t) => {
+    const { call } = await openSession(t, await startTestServer(t))
+    const ivs = new Set<string>()
+    for (const length of [0, 1, 15, 16, 17, 32, 4096, 4300]) {
+      const plaintext = randomBytes(length)
+      const body = encryptBody({ plaintext: base64(plaintext) })
+      const json = checkSuccess(t, await call(`/keys/${KEY_ID}/encrypt`, body), SEALED)
+      t.equal(bytesOf(json, 'ciphertext').length, length, `${String(length)} bytes`)
+      t.equal(bytesOf(json, 'initializationVector').length, 12)
+      t.equal(bytesOf(json, 'authenticationTag').length, 16)
+      t.equal(bytesOf(json, 'ciphertextMetadata').length, 5)
+      for (const field of SEALED) t.equal(base64(bytesOf(json, field)), json[field], 'Base64')
+      ivs.add(String(json['initializationVector']))
+      const opened = await call(`/keys/${KEY_ID}/decrypt`, decryptBody(json))
+      t.same(checkSuccess(t, opened, ['plaintext']), { plaintext: base64(plaintext) })
+    }
+    t.equal(ivs.size, 8, 'no IV comes twice')
+  },
+)
+
+void t.test(
+  '[ENC-6] any AES-256-GCM implementation decrypts the result, given the key and the framing',
   async (t) => {
     const server = await startTestServer(t, { stopped: true })
     const material = randomBytes(32)
@@ -203,7 +234,7 @@ void t.test('[API-1] keys and credentials outlive a restart', async (t) => {
 })
 
 void t.test(
-  '[DEC-4] a rotated key opens what its older versions made, until they are destroyed',
+  "[DEC-4] a rotated key decrypts its older versions' ciphertexts until they are destroyed",
   async (t) => {
     const server = await startTestServer(t)
     const { call } = await openSession(t, server)
@@ -214,7 +245,7 @@ void t.test(
     const old = await encrypt()
     t.equal(version(old), 1)
     await keys.rotateKey(keyId(KEY_ID))
-    await eventually(async () => version(await encrypt()) === 2, 10_000)
+    await eventually(async () => version(await encrypt()) === 2)
     const opened = async (json: Record<string, unknown>) =>
       call(`/keys/${KEY_ID}/decrypt`, decryptBody(json))
     t.same((await opened(old)).json, { plaintext: base64(PLAINTEXT) })
@@ -222,7 +253,7 @@ void t.test(
     const relabelled = { ...old, ciphertextMetadata: base64(Buffer.from('0100000002', 'hex')) }
     checkError(t, await opened(relabelled), 'InvalidCiphertextException')
     await keys.destroyVersion(keyId(KEY_ID), 1)
-    await eventually(async () => (await opened(old)).status === 400, 10_000)
+    await eventually(async () => (await opened(old)).status === 400)
     checkError(t, await opened(old), 'InvalidCiphertextException')
     t.same((await opened(await encrypt())).json, { plaintext: base64(PLAINTEXT) })
   },

@@ -1,4 +1,4 @@
-/** Tests what load balancers see: on the TLS port, and on a plain port that serves nothing else. */
+/** Tests the responses to load balancer health checks, on the TLS port and on a plain port that serves nothing else. */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import { unlink, writeFile } from 'node:fs/promises'
@@ -9,7 +9,7 @@ import type { ManagerHealth } from '../../src/keys/key-backend.ts'
 import { startPingServer } from '../../src/server/listen.ts'
 import { createPing } from '../../src/server/ping.ts'
 import { createApiSchemas } from '../../src/openapi/schemas.ts'
-import { KEY_ID, eventually, startTestServer, type TestServer } from '../support/server.ts'
+import { KILLED, KEY_ID, eventually, startTestServer, type TestServer } from '../support/server.ts'
 import { exchange, signedRequest, encryptBody } from '../support/wire.ts'
 
 interface Plain {
@@ -39,6 +39,7 @@ function ask(port: number, path = '/ping', method = 'GET'): Promise<Plain> {
 async function start(t: Test) {
   const server = await startTestServer(t, {
     config: {
+      control: KILLED,
       listener: { ping: { host: '127.0.0.1', port: 0 } },
       health: { interval: '100ms' },
     },
@@ -67,7 +68,7 @@ void t.test('[LB-1] GET /ping is answered on both ports, without a signature', a
   }
 })
 
-void t.test('[LB-1] an answer to /ping says nothing but the status', async (t) => {
+void t.test('[LB-1] a /ping response reveals only the status', async (t) => {
   const { server, port } = await start(t)
   const plain = await ask(port)
   t.same(Object.keys(plain.headers).sort(), [
@@ -110,7 +111,7 @@ void t.test('[LB-1] nothing else is served on the plain port', async (t) => {
   }
 })
 
-void t.test('[LB-1] a signed request is not served in clear', async (t) => {
+void t.test('[LB-1] a signed request is not served without TLS', async (t) => {
   const { server, port } = await start(t)
   const path = `/keys/${KEY_ID}/encrypt`
   const bytes = signedRequest(server, path, encryptBody())
@@ -142,7 +143,7 @@ void t.test('[LB-1] a signed request is not served in clear', async (t) => {
   t.equal(answer, 404)
 })
 
-void t.test('[LB-1] other methods on /ping of the TLS port are not a ping', async (t) => {
+void t.test('[LB-1] other methods on /ping are not a ping on the TLS port', async (t) => {
   const { server } = await start(t)
   for (const method of ['POST', 'PUT', 'DELETE']) {
     const { status, json } = await get(server, '/ping', method)
@@ -151,17 +152,17 @@ void t.test('[LB-1] other methods on /ping of the TLS port are not a ping', asyn
 })
 
 void t.test(
-  '[LB-1] both are 503 when the store does not verify: everything is refused then',
+  '[LB-1] both return 503 if the store does not verify, because everything is refused',
   async (t) => {
     const { server, port } = await start(t)
     const status = async () => (await ask(port, '/ping')).status
     t.equal(await status(), 200)
-    // A row changed without its authentication code invalidates the whole store.
+    // Changing a row without updating its MAC invalidates the entire store.
     const tampering = new Database(server.config.store.path)
     tampering.exec(`UPDATE external_keys SET can_decrypt = 0 WHERE key_id = '${KEY_ID}'`)
     tampering.exec("UPDATE facts SET value = value + 1 WHERE name = 'epoch'")
     tampering.close()
-    await eventually(async () => (await status()) === 503, 20_000)
+    await eventually(async () => (await status()) === 503)
     for (const target of ['/ping', '/ping?deep']) {
       t.match(await ask(port, target), { status: 503, body: UNAVAILABLE })
       t.match(await get(server, target), { status: 503, body: UNAVAILABLE })
@@ -170,7 +171,7 @@ void t.test(
 )
 
 void t.test(
-  '[LB-1] both are 503 without a lease or with the sentinel file, 200 with a kill',
+  '[LB-1] both return 503 without a lease or with the sentinel file, and 200 with a kill',
   async (t) => {
     const { server, port } = await start(t)
     const both = (status: number) => async () => {
@@ -213,22 +214,25 @@ const manager = (status: ManagerHealth['status']): ManagerHealth => ({
   status,
 })
 
-void t.test('[LB-1] /ping is 503 until the server serves, and when it drains', async (t) => {
-  const { ping, port } = await startBare(t, () => [[manager('ACTIVE')]])
-  for (const path of ['/ping', '/ping?deep']) {
-    t.match(await ask(port, path), { status: 503, body: UNAVAILABLE })
-  }
-  ping.startServing()
-  for (const path of ['/ping', '/ping?deep']) {
-    t.match(await ask(port, path), { status: 200, body: OK })
-  }
-  ping.startDraining()
-  for (const path of ['/ping', '/ping?deep']) {
-    t.match(await ask(port, path), { status: 503, body: '{"status":"draining"}' })
-  }
-})
+void t.test(
+  '[LB-1] /ping returns 503 until the server is serving, and while it is draining',
+  async (t) => {
+    const { ping, port } = await startBare(t, () => [[manager('ACTIVE')]])
+    for (const path of ['/ping', '/ping?deep']) {
+      t.match(await ask(port, path), { status: 503, body: UNAVAILABLE })
+    }
+    ping.startServing()
+    for (const path of ['/ping', '/ping?deep']) {
+      t.match(await ask(port, path), { status: 200, body: OK })
+    }
+    ping.startDraining()
+    for (const path of ['/ping', '/ping?deep']) {
+      t.match(await ask(port, path), { status: 503, body: '{"status":"draining"}' })
+    }
+  },
+)
 
-void t.test('[LB-1] /ping is 503 while the instance holds no lease', async (t) => {
+void t.test('[LB-1] /ping returns 503 while the instance holds no lease', async (t) => {
   let isHeld = false
   const { ping, port } = await startBare(
     t,
@@ -245,7 +249,7 @@ void t.test('[LB-1] /ping is 503 while the instance holds no lease', async (t) =
   }
 })
 
-void t.test('[LB-1] /ping?deep wants one usable manager in each key store', async (t) => {
+void t.test('[LB-1] /ping?deep requires a usable key manager in each key store', async (t) => {
   let health: readonly (readonly ManagerHealth[])[] = []
   const { ping, port } = await startBare(t, () => health)
   ping.startServing()

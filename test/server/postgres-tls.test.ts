@@ -1,6 +1,6 @@
 /**
- * Tests the control store over TLS: only a server that the configuration trusts, and only a client
- * that the server admits.
+ * Tests TLS connections to the control store: the configuration must trust the server, and the server must accept the
+ * client.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, writeFile } from 'node:fs/promises'
@@ -15,7 +15,7 @@ import { openPostgres } from '../../src/store/postgres/database.ts'
 import { latchkeyHere } from '../support/cli.ts'
 import { testPki } from '../support/pki.ts'
 import { startPostgres } from '../support/postgres.ts'
-import { KEY_ID, startTestServer } from '../support/server.ts'
+import { KILLED, KEY_ID, startTestServer } from '../support/server.ts'
 
 t.setTimeout(120_000)
 
@@ -32,7 +32,7 @@ void t.test('PostgreSQL over TLS, with certificates on both sides', async (t) =>
   }
   const postgres = { host: 'localhost', port, database, user, tls }
   const server = await startTestServer(t, {
-    config: { store: { postgres, masterKey: { file: 'master.key' } } },
+    config: { control: KILLED, store: { postgres, masterKey: { file: 'master.key' } } },
   })
   const kms = server.client()
   const encrypt = async () => (await kms.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })).status
@@ -105,23 +105,20 @@ void t.test('PostgreSQL over TLS, with certificates on both sides', async (t) =>
   )
 })
 
-void t.test(
-  'a server that takes TLS only, or none, is told apart from other failures',
-  async (t) => {
-    const without = await startPostgres(t)
-    const tls = { ca: await readFile(pki.caFile, 'utf8') }
-    const connect = (target: PostgresTarget) =>
-      openPostgres({ loadTarget: () => Promise.resolve(target), deadlineMs: 20_000 })
-    await t.rejects(connect({ ...without.target, tls }), {
-      message: 'no connection to the store: the server offers no TLS',
-      hint: /ssl = on/,
-    })
-    const withTls = await startPostgres(t, [], { ...pki, client })
-    await withTls.admit(['hostssl all all all trust'])
-    const { host, port, database, user } = withTls.target
-    await t.rejects(connect({ host, port, database, user }), {
-      message: /connection has no TLS/,
-      hint: /admit only TLS/,
-    })
-  },
-)
+void t.test('a TLS mismatch is distinguished from other failures', async (t) => {
+  const without = await startPostgres(t)
+  const tls = { ca: await readFile(pki.caFile, 'utf8') }
+  const connect = (target: PostgresTarget) =>
+    openPostgres({ loadTarget: () => Promise.resolve(target), deadlineMs: 20_000 })
+  await t.rejects(connect({ ...without.target, tls }), {
+    message: 'no connection to the store: the server offers no TLS',
+    hint: /ssl = on/,
+  })
+  const withTls = await startPostgres(t, [], { ...pki, client })
+  await withTls.admit(['hostssl all all all trust'])
+  const { host, port, database, user } = withTls.target
+  await t.rejects(connect({ host, port, database, user }), {
+    message: /connection has no TLS/,
+    hint: /admit only TLS/,
+  })
+})

@@ -1,4 +1,4 @@
-/** Tests that reports of usage leave out requests of Latchkey's own tools, unless asked for them. */
+/** Tests that usage reports omit requests from Latchkey's own tools unless the caller asks to include them. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { PROBE_ID_PREFIX, probeRequestId } from '../../src/core/probe.ts'
@@ -32,7 +32,7 @@ function createReports(server: TestServer) {
   return { rehearse, exposure }
 }
 
-void t.test('doctor and bench are marked, and left out of every report', async (t) => {
+void t.test('doctor and bench requests are marked and omitted from every report', async (t) => {
   const { server, words, rehearse, exposure } = await start(t)
   const quick = ['--idle', '0', '--requests', '20', '--connections', '3']
   const ignored = ['--ignore', 'host-name,port,tls-authority']
@@ -58,10 +58,10 @@ void t.test('doctor and bench are marked, and left out of every report', async (
   t.ok(marked.every((line) => String(line['kmsRequestId']).startsWith(PROBE_ID_PREFIX)))
 })
 
-void t.test('the mark hides no decryption of what KMS encrypted', async (t) => {
+void t.test('the marker hides no decryption of KMS ciphertexts', async (t) => {
   const { server, rehearse, exposure } = await start(t)
   const path = `/keys/${KEY_ID}`
-  // Sends what KMS sends: the AAD is an encryption context of the application.
+  // Like KMS, use the application's encryption context as the AAD.
   const additionalAuthenticatedData = Buffer.from('tenant=northwind').toString('base64')
   const sealed = await callProxy(
     server,
@@ -80,29 +80,23 @@ void t.test('the mark hides no decryption of what KMS encrypted', async (t) => {
   t.ok(lines.every((line) => line['isProbe'] === undefined))
 })
 
-void t.test(
-  'exposure and kill --rehearse on the command line leave probes out, and say so',
-  async (t) => {
-    const { server, words, rehearse } = await start(t)
-    const bench = await latchkey(t, [...words('bench'), '--rate', '20', '--duration', '1'])
-    t.equal(bench.code, 0, bench.stderr)
-    await eventually(async () => Number((await rehearse(true))['requests']) >= 52)
-    const config = ['--config', server.configFile]
-    const shown = await latchkey(t, ['exposure', ...config])
-    t.match(shown.stdout, /no fetches are recorded/)
-    t.match(
-      shown.stdout,
-      /\d+ requests of Latchkey's own tools are left out; --probes includes them/,
-    )
-    t.match((await latchkey(t, ['exposure', '--probes', ...config])).stdout, /user\/Alice/)
-    const rehearsal = ['kill', '--rehearse', '--all', ...config]
-    t.match((await latchkey(t, rehearsal)).stdout, /of 0 requests, 0 would have been refused/)
-    t.match((await latchkey(t, [...rehearsal, '--probes'])).stdout, /user\/Alice/)
-    t.equal((await latchkey(t, ['kill', '--all', '--reason', 'x', '--probes', ...config])).code, 64)
-  },
-)
+void t.test('exposure and kill --rehearse omit probes, and say so', async (t) => {
+  const { server, words, rehearse } = await start(t)
+  const bench = await latchkey(t, [...words('bench'), '--rate', '20', '--duration', '1'])
+  t.equal(bench.code, 0, bench.stderr)
+  await eventually(async () => Number((await rehearse(true))['requests']) >= 52)
+  const config = ['--config', server.configFile]
+  const shown = await latchkey(t, ['exposure', ...config])
+  t.match(shown.stdout, /no fetches are recorded/)
+  t.match(shown.stdout, /\d+ requests of Latchkey's own tools are left out; --probes includes them/)
+  t.match((await latchkey(t, ['exposure', '--probes', ...config])).stdout, /user\/Alice/)
+  const rehearsal = ['kill', '--rehearse', '--all', ...config]
+  t.match((await latchkey(t, rehearsal)).stdout, /of 0 requests, 0 would have been refused/)
+  t.match((await latchkey(t, [...rehearsal, '--probes'])).stdout, /user\/Alice/)
+  t.equal((await latchkey(t, ['kill', '--all', '--reason', 'x', '--probes', ...config])).code, 64)
+})
 
-void t.test('parameters that name no boolean are refused', async (t) => {
+void t.test('invalid boolean parameters are rejected', async (t) => {
   const { server } = await start(t)
   const answer = await call(server, 'GET', '/admin/v1/exposure?probes=1', READ)
   t.equal(answer.status, 400)

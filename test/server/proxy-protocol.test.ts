@@ -1,7 +1,4 @@
-/**
- * Tests the PROXY protocol: with a real HAProxy, and with headers that no correct load balancer
- * sends.
- */
+/** Tests the PROXY protocol with a real HAProxy, and with headers that no correct load balancer sends. */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import net from 'node:net'
@@ -14,7 +11,7 @@ import { eventually, KEY_ID, startTestServer, type TestServer } from '../support
 const HEADER = Buffer.from('0d0a0d0a000d0a515549540a2111000cc0000201c6336407d43101bb', 'hex')
 const proxyProtocol = { peers: ['127.0.0.1', 'fd00::/8'] }
 
-/** Opens TLS over a connection that begins with `first`; resolves when the handshake is done. */
+/** Opens TLS over a connection that starts with the bytes `first`. Resolves once the handshake has completed. */
 async function shake(server: TestServer, first: Buffer, localAddress = '127.0.0.1'): Promise<void> {
   const tcp = net.connect({ port: server.port, host: '127.0.0.1', localAddress })
   tcp.write(first)
@@ -31,7 +28,7 @@ async function shake(server: TestServer, first: Buffer, localAddress = '127.0.0.
 }
 
 void t.test(
-  "HAProxy's PROXY header: the log has the caller, and a big request is whole",
+  "HAProxy's PROXY header: the log has the caller, and a large request is complete",
   async (t) => {
     const server = await startTestServer(t, { config: { listener: { proxyProtocol } } })
     const { port } = await startHaproxy(
@@ -59,7 +56,7 @@ listen xks
   },
 )
 
-void t.test('a header in pieces, or right before TLS in one packet, is read', async (t) => {
+void t.test('a header in pieces, or in one packet with TLS, is parsed', async (t) => {
   const server = await startTestServer(t, { config: { listener: { proxyProtocol } } })
   await t.resolves(shake(server, HEADER))
   const tcp = net.connect({ port: server.port, host: '127.0.0.1' })
@@ -78,7 +75,7 @@ void t.test('a header in pieces, or right before TLS in one packet, is read', as
   socket.destroy()
 })
 
-void t.test('a named peer without the header is refused, and the log says why', async (t) => {
+void t.test('a trusted peer without the header is refused, and the reason is logged', async (t) => {
   const server = await startTestServer(t, { config: { listener: { proxyProtocol } } })
   await t.rejects(shake(server, Buffer.alloc(0)))
   const log = await server.stopAndReadLog()
@@ -88,7 +85,7 @@ void t.test('a named peer without the header is refused, and the log says why', 
   )
 })
 
-void t.test('a named peer that never sends the header is cut off', async (t) => {
+void t.test('a trusted peer that never sends the header is disconnected', async (t) => {
   const server = await startTestServer(t, {
     config: { listener: { proxyProtocol, timeouts: { tlsHandshake: '300ms' } } },
   })
@@ -100,7 +97,7 @@ void t.test('a named peer that never sends the header is cut off', async (t) => 
 })
 
 void t.test(
-  'no other peer is believed: its header is invalid TLS, and without one it connects directly',
+  'other peers are not trusted: their header is invalid TLS, and without one they connect directly',
   async (t) => {
     const server = await startTestServer(t, { config: { listener: { proxyProtocol } } })
     await t.rejects(shake(server, HEADER, '127.0.0.8'))

@@ -1,4 +1,4 @@
-/** Tests that a key store's quota applies to the whole fleet, in equal shares. */
+/** Tests that a key store's quota applies to the entire fleet, in equal shares. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { startServer } from '../../src/app/server.ts'
@@ -8,10 +8,10 @@ import { eventually, KEY_ID, REGION, startTestServer } from '../support/server.t
 t.setTimeout(120_000)
 
 const BURST = 40
-/** Slow, so that little is refilled during the test. */
+/** The rate is low, so the bucket refills little during the test. */
 const PER_SECOND = 2
 
-void t.test('two servers grant together what one would alone', async (t) => {
+void t.test('two servers together grant as much as one alone', async (t) => {
   const quota = { requestsPerSecond: PER_SECOND, burst: BURST }
   const server = await startTestServer(t, {
     config: { keyStores: [{ name: 'demo', prefix: '/demo', quota }] },
@@ -29,7 +29,7 @@ void t.test('two servers grant together what one would alone', async (t) => {
     }),
   )
   t.teardown(() => Promise.all(clients.map((client) => client.close())))
-  // Waits until both instances have seen each other; GetHealthStatus does not count against the quota.
+  // Wait until both instances have seen each other. GetHealthStatus does not count against the quota.
   await eventually(async () => {
     const answers = await Promise.all(clients.map((client) => client.getHealthStatus()))
     return answers.every(

@@ -1,6 +1,4 @@
-/**
- * Tests bodies that violate openapi.yaml: each is refused with a message that quotes nothing of it.
- */
+/** Tests bodies that violate openapi.yaml: each is refused with a message that quotes none of the input. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { checkError } from '../support/answers.ts'
@@ -32,7 +30,7 @@ const OPERATIONS = Object.keys(BODIES) as Operation[]
 const pathOf = (operation: Operation) =>
   operation === 'health' ? '/health' : `/keys/${KEY_ID}/${operation}`
 
-/** Part of everything that is sent, so it must not appear in any answer. */
+/** Marker contained in every value sent, so that quoted input is detected. */
 const MARKER = 'Zq9EchoMarker'
 
 async function start(t: Test): Promise<Session> {
@@ -117,7 +115,7 @@ void t.test('bytes that are not UTF-8', async (t) => {
   )
 })
 
-void t.test('JSON that is no object', async (t) => {
+void t.test('JSON that is not an object', async (t) => {
   const session = await start(t)
   const deep = `${'['.repeat(1000)}${']'.repeat(1000)}`
   const texts = ['null', 'true', '0', '1e999', `"${MARKER}"`, '[]', `["${MARKER}"]`, '[{}]', deep]
@@ -151,7 +149,7 @@ function without(body: Json, field: string): Json {
   return Object.fromEntries(Object.entries(body).filter(([name]) => name !== field))
 }
 
-void t.test('[META-7] a REQUIRED field that is missing, by its name', async (t) => {
+void t.test('[META-7] a missing required field is named', async (t) => {
   const session = await start(t)
   for (const operation of OPERATIONS) {
     const body: Json = BODIES[operation]()
@@ -177,7 +175,7 @@ void t.test('[META-7] a REQUIRED field that is missing, by its name', async (t) 
 
 const NOT_STRINGS = [null, 0, 1.5, true, [], {}, [MARKER], { [MARKER]: MARKER }]
 
-void t.test('a field of another type, by its place', async (t) => {
+void t.test('a field with the wrong type is named by its path', async (t) => {
   const session = await start(t)
   for (const operation of OPERATIONS) {
     const body: Json = BODIES[operation]()
@@ -199,7 +197,7 @@ void t.test('a field of another type, by its place', async (t) => {
   }
 })
 
-/** RFC 4648, section 4: Node's own decoder accepts each, but none is canonical. */
+/** Strings that Node's decoder accepts although they are not canonical Base64 (RFC 4648, section 4). */
 const NOT_BASE64 = [
   'A',
   'AA',
@@ -227,7 +225,7 @@ const NOT_BASE64 = [
   MARKER,
 ]
 
-void t.test('text that is not standard Base64, by the field', async (t) => {
+void t.test("text that is not standard Base64, with the field's name", async (t) => {
   const session = await start(t)
   const fields = {
     encrypt: ['plaintext', 'additionalAuthenticatedData'],
@@ -250,7 +248,7 @@ void t.test('text that is not standard Base64, by the field', async (t) => {
   }
 })
 
-void t.test('fields of no schema are accepted, whatever they hold', async (t) => {
+void t.test('unknown fields are accepted, whatever they contain', async (t) => {
   const session = await start(t)
   const more: Json = {
     [MARKER]: MARKER,
@@ -285,7 +283,7 @@ void t.test('__proto__ is a field like any other, and sets no prototype', async 
   t.equal(Object.hasOwn(Object.prototype, 'errorName'), false)
 })
 
-void t.test('of two fields with one name the last one counts, in every place alike', async (t) => {
+void t.test('the last of two fields with the same name counts, everywhere', async (t) => {
   const session = await start(t)
   const metadata = JSON.stringify(requestMetadata('Encrypt'))
   const body = `{"plaintext":"AAAA","requestMetadata":{},"requestMetadata":${metadata},"encryptionAlgorithm":"AES_GCM","plaintext":"AAEC"}`

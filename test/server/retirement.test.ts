@@ -1,4 +1,4 @@
-/** Tests the ledger of key versions and a retirement on the real server. */
+/** Tests the key version ledger and a retirement on a real server. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { openPolicies } from '../../src/app/policy.ts'
@@ -7,7 +7,7 @@ import { systemClock } from '../../src/core/clock.ts'
 import { kill } from '../../src/killswitch/operator/kill.ts'
 import { cancelRetirement, reportVersions } from '../../src/retirement/retirement.ts'
 import { putRetirement } from '../../src/retirement/retirement-table.ts'
-import { KEY_ID, eventually, keyId, startTestServer } from '../support/server.ts'
+import { KILLED, KEY_ID, eventually, keyId, startTestServer } from '../support/server.ts'
 import { keyStoreName } from '../support/store.ts'
 import { call, decryptBody, encryptBody } from '../support/wire.ts'
 
@@ -79,6 +79,7 @@ void t.test('a Decrypt that a rule refuses is recorded as a use of its version',
   const rule = { name: 'bulk', limit: 2, window: '1h', action: 'throttle' }
   const server = await startTestServer(t, {
     config: {
+      control: KILLED,
       activity: { flushInterval: '100ms' },
       tripwire: { mode: 'enforce', rules: [rule] },
     },
@@ -114,7 +115,9 @@ void t.test('a Decrypt that a rule refuses is recorded as a use of its version',
 })
 
 void t.test('a Decrypt that a policy refuses is recorded, too', async (t) => {
-  const server = await startTestServer(t, { config: { activity: { flushInterval: '100ms' } } })
+  const server = await startTestServer(t, {
+    config: { control: KILLED, activity: { flushInterval: '100ms' } },
+  })
   const policies = await openPolicies(server.config)
   t.teardown(() => policies.close())
   const { json } = await call(server, `/keys/${KEY_ID}/encrypt`, encryptBody())

@@ -1,7 +1,4 @@
-/**
- * Tests what commands print, in success and failure, with recognizable secrets everywhere around
- * them.
- */
+/** Tests that commands given recognizable secrets in every input print none of them, on success or failure. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -24,7 +21,7 @@ interface Printed {
   readonly text: string
 }
 
-/** Runs commands in one folder and keeps everything that they print, including stacks. */
+/** Runs commands in a folder and records everything they print, including stack traces. */
 class Commands {
   text = ''
   readonly #config: string
@@ -149,7 +146,7 @@ void t.test('[LOG-2] keys and credentials are handled without printing them', as
     planted('its bytes', Buffer.from(secret, 'base64')),
     planted('master key', master),
   ]
-  // A master key that is too long, and one of another store.
+  // One master key is too long, and the other belongs to another store.
   for (const key of [Buffer.concat([master, master]), randomBytes(32)]) {
     await file('master.key', key)
     t.not((await commands.run(['keys', 'list'])).code, 0)
@@ -171,7 +168,7 @@ void t.test('[LOG-2] a passphrase is not printed, wherever it was put', async (t
   const open = await file('passphrase', `${PASSPHRASE}\n`, 0o644)
   const slips = [
     `{ passphrase: { file: ${open} } }`,
-    // Operators put the value itself where the name of a file or variable belongs.
+    // Operators may put the secret itself in place of a file name or variable name.
     `{ passphrase: ${INLINE} }`,
     `{ passphrase: "${INLINE}" }`,
     `{ passphrase: [${INLINE}] }`,
@@ -211,9 +208,9 @@ void t.test('[LOG-2] a server prints no secret on either of its streams', async 
       text += more
     })
   }
-  await eventually(() => text.includes('"listening"'), 30_000)
+  await eventually(() => text.includes('"listening"'))
   child.kill('SIGHUP')
-  await eventually(() => text.includes('certificate reloaded'), 30_000)
+  await eventually(() => text.includes('certificate reloaded'))
   child.kill('SIGTERM')
   t.same(await once(child, 'close'), [0, null])
   t.same(findLeaks(text, [planted('passphrase', PASSPHRASE)]), [])

@@ -1,4 +1,4 @@
-/** Tests requests from other signers through the real server. */
+/** Tests requests signed by other implementations against a real server. */
 // SPDX-License-Identifier: Apache-2.0
 import { Sha256 } from '@aws-crypto/sha256-js'
 import { SignatureV4 } from '@smithy/signature-v4'
@@ -15,7 +15,7 @@ import {
 
 const PATH = `/keys/${KEY_ID}/encrypt`
 
-/** Signs with Smithy's signer, as AWS SDKs do. `applyChecksum` adds the hash of the body. */
+/** Signs with Smithy's signer, which the AWS SDKs use. `applyChecksum` adds the body's hash. */
 async function callBySmithy(
   server: TestServer,
   applyChecksum: boolean,
@@ -65,7 +65,7 @@ void t.test('@smithy/signature-v4 is accepted, and refused with another secret',
   }
 })
 
-void t.test('a good request with one byte changed on its way is refused', async (t) => {
+void t.test('a valid request with one byte changed in transit is refused', async (t) => {
   const server = await startTestServer(t)
   const body = JSON.stringify(encryptBody())
   const good = await call(server, PATH, body)
@@ -76,7 +76,7 @@ void t.test('a good request with one byte changed on its way is refused', async 
   t.equal(answer.json['errorName'], 'AuthenticationFailedException')
 })
 
-/** Sends a request signed over one body with another body of the same length. */
+/** Signs a request for one body, and sends another body of the same length. */
 function exchangeSwapped(server: TestServer, signed: string, sent: string): Promise<Answer> {
   const bytes = signedRequest(server, PATH, signed)
   const head = bytes.subarray(0, bytes.length - Buffer.byteLength(signed))

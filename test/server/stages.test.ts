@@ -1,4 +1,4 @@
-/** Tests the timing of a request in the real log: complete from the first byte, stage by stage. */
+/** Tests the request timings in the log: stage by stage, starting with the first byte. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { askHttp2, openHttp2 } from '../support/http2.ts'
@@ -28,7 +28,7 @@ async function requestLines(server: TestServer): Promise<readonly Line[]> {
   return (await server.stopAndReadLog()).filter((line) => line['msg'] === 'request')
 }
 
-void t.test('the stages add up to the total, for success and for refusal', async (t) => {
+void t.test('the stages add up to the total, for successes and refusals', async (t) => {
   const server = await startTestServer(t)
   const session = await openSession(t, server)
   const metadata = { requestMetadata: requestMetadata('Test') }
@@ -64,7 +64,7 @@ void t.test('the stages add up to the total, for success and for refusal', async
   t.equal(health?.['key'], undefined)
 })
 
-void t.test('the handshake stands on the first line of its connection', async (t) => {
+void t.test('the handshake is on the first line of its connection', async (t) => {
   const server = await startTestServer(t)
   const session = await openSession(t, server)
   const body = { requestMetadata: requestMetadata('Test') }
@@ -78,23 +78,26 @@ void t.test('the handshake stands on the first line of its connection', async (t
   t.equal(lines[3]?.['tlsMs'], undefined)
 })
 
-/** More than is required below, because a busy server reads the first byte a little late. */
-const WAIT_MS = 500
+/** Longer than the test requires, because a busy server may read the first byte a little late. */
+const WAIT_MS = 2000
 
-void t.test('time counts from the first byte: what trickles in is refused as late', async (t) => {
-  const server = await startTestServer(t, { config: { limits: { requestDeadline: '200ms' } } })
-  const bytes = signedRequest(server, `/keys/${KEY_ID}/encrypt`, encryptBody())
-  for (const cut of [1, HEAD_BYTES, -10]) {
-    const wire = await openWire(server)
-    wire.write(bytes.subarray(0, cut))
-    await new Promise((resolve) => setTimeout(resolve, WAIT_MS))
-    wire.write(bytes.subarray(cut))
-    t.match(await wire.answer(), { status: 429, json: { errorName: 'ThrottlingException' } })
-    wire.destroy()
-  }
-  for (const line of await requestLines(server)) {
-    t.match(line, { reason: 'LATE', status: 429, errorName: 'ThrottlingException' })
-    t.ok((stagesOf(line)['read'] ?? 0) >= 399)
-    t.ok(Number(line['totalMs']) >= 399, String(line['totalMs']))
-  }
-})
+void t.test(
+  'time counts from the first byte: a request that trickles in is refused as late',
+  async (t) => {
+    const server = await startTestServer(t, { config: { limits: { requestDeadline: '200ms' } } })
+    const bytes = signedRequest(server, `/keys/${KEY_ID}/encrypt`, encryptBody())
+    for (const cut of [1, HEAD_BYTES, -10]) {
+      const wire = await openWire(server)
+      wire.write(bytes.subarray(0, cut))
+      await new Promise((resolve) => setTimeout(resolve, WAIT_MS))
+      wire.write(bytes.subarray(cut))
+      t.match(await wire.answer(), { status: 429, json: { errorName: 'ThrottlingException' } })
+      wire.destroy()
+    }
+    for (const line of await requestLines(server)) {
+      t.match(line, { reason: 'LATE', status: 429, errorName: 'ThrottlingException' })
+      t.ok((stagesOf(line)['read'] ?? 0) >= 399)
+      t.ok(Number(line['totalMs']) >= 399, String(line['totalMs']))
+    }
+  },
+)

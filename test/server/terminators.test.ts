@@ -1,6 +1,4 @@
-/**
- * Tests mTLS that ends in a terminator: with real terminators, and with clients that imitate one.
- */
+/** Tests mTLS behind a TLS terminator, using real terminators and clients that imitate one. */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import t from 'tap'
@@ -38,37 +36,34 @@ async function refused(server: TestServer): Promise<readonly Record<string, unkn
   return lines.filter(({ msg }) => msg === 'connection refused' || msg === 'request')
 }
 
-void t.test(
-  '[AUTH-3] a peer that is not named is not believed, whatever it presents',
-  async (t) => {
-    const server = await startForwarded(t, NGINX)
-    const kms = await issueClient('direct-kms')
-    const terminator = await issueTerminator()
-    const forged = healthWith(server, FORGED)
-    const direct = await attempt(server.port, healthWith(server, {}), from('127.0.0.8', kms))
-    t.match(direct.received, /^HTTP\/1\.1 200 /, 'KMS itself, without a terminator')
-    const claiming = await attempt(server.port, forged, from('127.0.0.8', kms))
-    t.match(claiming.received, /^HTTP\/1\.1 401 .*AuthenticationFailedException/s)
-    for (const files of [terminator, undefined]) {
-      t.equal((await attempt(server.port, forged, from('127.0.0.8', files))).received, '')
-    }
-    t.match(await refused(server), [
-      { status: 200 },
-      { status: 401, reason: 'FORWARDED_BY_STRANGER', remoteAddress: '127.0.0.8' },
-      { reason: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' },
-      { reason: 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE' },
-    ])
-  },
-)
+void t.test('[AUTH-3] an unlisted peer is not trusted, whatever it presents', async (t) => {
+  const server = await startForwarded(t, NGINX)
+  const kms = await issueClient('direct-kms')
+  const terminator = await issueTerminator()
+  const forged = healthWith(server, FORGED)
+  const direct = await attempt(server.port, healthWith(server, {}), from('127.0.0.8', kms))
+  t.match(direct.received, /^HTTP\/1\.1 200 /, 'KMS itself, without a terminator')
+  const claiming = await attempt(server.port, forged, from('127.0.0.8', kms))
+  t.match(claiming.received, /^HTTP\/1\.1 401 .*AuthenticationFailedException/s)
+  for (const files of [terminator, undefined]) {
+    t.equal((await attempt(server.port, forged, from('127.0.0.8', files))).received, '')
+  }
+  t.match(await refused(server), [
+    { status: 200 },
+    { status: 401, reason: 'FORWARDED_BY_STRANGER', remoteAddress: '127.0.0.8' },
+    { reason: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' },
+    { reason: 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE' },
+  ])
+})
 
-void t.test('[AUTH-3] a named peer has to show the certificate of a terminator', async (t) => {
+void t.test("[AUTH-3] a listed peer must present a terminator's certificate", async (t) => {
   const server = await startForwarded(t, NGINX)
   const forged = healthWith(server, FORGED)
   for (const files of [
-    // Issued by KMS's authority with the terminator's name.
+    // A certificate issued by KMS's authority, but with the terminator's name.
     await issueClient('peer-namesake', { commonName: 'terminator.test' }),
     await issueClient('peer-kms'),
-    // Issued by the terminator's authority with another name.
+    // A certificate issued by the terminator's authority, but with another name.
     await issueTerminator('other.test'),
     undefined,
   ]) {
@@ -82,50 +77,53 @@ void t.test('[AUTH-3] a named peer has to show the certificate of a terminator',
   ])
 })
 
-void t.test('[AUTH-3] of a terminator: exactly one header, whole, verified, of KMS', async (t) => {
-  const server = await startForwarded(t, NGINX)
-  const own = await issueTerminator()
-  const { 'X-Client-Subject': subject, 'X-Client-Verify': verify } = FORGED
-  const good = { 'X-Client-Subject': subject, 'X-Client-Verify': verify }
-  const once = healthWith(server, good).toString('latin1')
-  const cases = [
-    [undefined, once],
-    ['FORWARDED_MISSING', healthWith(server, { 'X-Client-Verify': verify })],
-    ['FORWARDED_UNVERIFIED', healthWith(server, { 'X-Client-Subject': subject })],
-    ['FORWARDED_UNVERIFIED', healthWith(server, { ...good, 'X-Client-Verify': 'NONE' })],
-    ['FORWARDED_UNVERIFIED', once.replace('X-Client-Verify:', 'x-client-verify: SUCCESS\r\n$&')],
-    ['FORWARDED_UNREADABLE', healthWith(server, { ...good, 'X-Client-Subject': '/CN=x' })],
-    ['FORWARDED_UNREADABLE', once.replace('X-Client-Subject:', 'x-client-subject: CN=x\r\n$&')],
-    ['FORWARDED_SUBJECT', healthWith(server, { ...good, 'X-Client-Subject': `${subject}.x` })],
-  ] as const
-  for (const [reason, bytes] of cases) {
-    const { received } = await attempt(server.port, bytes, from('127.0.0.1', own))
-    t.match(
-      received,
-      reason === undefined ? /^HTTP\/1\.1 200 / : /^HTTP\/1\.1 401 /,
-      reason ?? 'good',
+void t.test(
+  '[AUTH-3] a terminator must send exactly one complete, verified header that names KMS',
+  async (t) => {
+    const server = await startForwarded(t, NGINX)
+    const own = await issueTerminator()
+    const { 'X-Client-Subject': subject, 'X-Client-Verify': verify } = FORGED
+    const good = { 'X-Client-Subject': subject, 'X-Client-Verify': verify }
+    const once = healthWith(server, good).toString('latin1')
+    const cases = [
+      [undefined, once],
+      ['FORWARDED_MISSING', healthWith(server, { 'X-Client-Verify': verify })],
+      ['FORWARDED_UNVERIFIED', healthWith(server, { 'X-Client-Subject': subject })],
+      ['FORWARDED_UNVERIFIED', healthWith(server, { ...good, 'X-Client-Verify': 'NONE' })],
+      ['FORWARDED_UNVERIFIED', once.replace('X-Client-Verify:', 'x-client-verify: SUCCESS\r\n$&')],
+      ['FORWARDED_UNREADABLE', healthWith(server, { ...good, 'X-Client-Subject': '/CN=x' })],
+      ['FORWARDED_UNREADABLE', once.replace('X-Client-Subject:', 'x-client-subject: CN=x\r\n$&')],
+      ['FORWARDED_SUBJECT', healthWith(server, { ...good, 'X-Client-Subject': `${subject}.x` })],
+    ] as const
+    for (const [reason, bytes] of cases) {
+      const { received } = await attempt(server.port, bytes, from('127.0.0.1', own))
+      t.match(
+        received,
+        reason === undefined ? /^HTTP\/1\.1 200 / : /^HTTP\/1\.1 401 /,
+        reason ?? 'good',
+      )
+    }
+    const metrics = await server.running.metrics()
+    for (const [reason, times] of [
+      ['FORWARDED_MISSING', 1],
+      ['FORWARDED_UNVERIFIED', 3],
+      ['FORWARDED_SUBJECT', 1],
+    ] as const) {
+      const counted = new RegExp(
+        `^latchkey_requests_total\\{.*"${reason}".*\\} ${String(times)}$`,
+        'm',
+      )
+      t.match(metrics, counted)
+    }
+    const lines = await refused(server)
+    t.same(
+      lines.map(({ reason }) => reason),
+      cases.map(([reason]) => reason),
     )
-  }
-  const metrics = await server.running.metrics()
-  for (const [reason, times] of [
-    ['FORWARDED_MISSING', 1],
-    ['FORWARDED_UNVERIFIED', 3],
-    ['FORWARDED_SUBJECT', 1],
-  ] as const) {
-    const counted = new RegExp(
-      `^latchkey_requests_total\\{.*"${reason}".*\\} ${String(times)}$`,
-      'm',
-    )
-    t.match(metrics, counted)
-  }
-  const lines = await refused(server)
-  t.same(
-    lines.map(({ reason }) => reason),
-    cases.map(([reason]) => reason),
-  )
-})
+  },
+)
 
-void t.test('[AUTH-2] a terminator may speak HTTP/2, and is asked on each request', async (t) => {
+void t.test('[AUTH-2] a terminator may use HTTP/2, and every request is checked', async (t) => {
   const server = await startForwarded(t, { forwardedBy: {}, isProxy: false })
   const session = await openHttp2(t, server, show(await issueTerminator()))
   const header = 'x-forwarded-client-cert'
@@ -138,7 +136,7 @@ void t.test('[AUTH-2] a terminator may speak HTTP/2, and is asked on each reques
   session.destroy()
 })
 
-void t.test('another authority of the terminators is loaded without a restart', async (t) => {
+void t.test('a new terminator CA is loaded without a restart', async (t) => {
   const server = await startForwarded(t, NGINX)
   const { caFile = '' } = server.config.listener.clientCertificate?.forwardedBy?.certificate ?? {}
   const request = { commonName: 'terminator.test', usage: 'client' } as const
@@ -155,7 +153,7 @@ void t.test('another authority of the terminators is loaded without a restart', 
   t.match(await ask(next), /^HTTP\/1\.1 200 /)
 })
 
-void t.test('on loopback it needs no certificate', async (t) => {
+void t.test('a terminator on loopback needs no certificate', async (t) => {
   const { caFile: ca } = await testPki()
   const forwardedBy = { peers: ['127.0.0.1'] }
   const server = await startTestServer(t, {

@@ -1,6 +1,6 @@
 /**
- * Tests which key exchange group the listeners agree on: the hybrid one where OpenSSL has it.
- * `npm run check` runs this on Node.js 20, which has no hybrid group, and on Node.js 24, which has one.
+ * Tests which key exchange group the listeners negotiate: the hybrid group if OpenSSL supports it. `npm run check` runs
+ * this on Node.js 20 (without support) and Node.js 24 (with support).
  */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
@@ -17,7 +17,7 @@ const [major = 0, minor = 0] = process.versions.openssl.split('.').map(Number)
 const HYBRID = 'X25519MLKEM768'
 const BEST = major > 3 || (major === 3 && minor >= 5) ? HYBRID : 'X25519'
 
-/** Returns the group that a client with these groups gets. */
+/** Returns the negotiated group for a client that offers these groups. */
 async function agree(port: number, protocol: string, groups: string): Promise<string> {
   const socket = connect({
     ...{ port, host: '127.0.0.1', servername: 'localhost', ca: readFileSync(pki.caFile) },
@@ -25,16 +25,16 @@ async function agree(port: number, protocol: string, groups: string): Promise<st
   })
   await new Promise((resolve, reject) => socket.on('secureConnect', resolve).on('error', reject))
   const group = groupOf(socket)
-  // The server counts a handshake only after finishing its own side.
+  // The server counts a handshake only once its own side of the handshake has finished.
   socket.resume().end()
   await once(socket, 'close')
   return group
 }
 
-void t.test('both listeners agree on the best group, and on others', async (t) => {
+void t.test('both listeners negotiate the best group, and others', async (t) => {
   const server = await startWithAdmin(t)
   const adminPort = server.running.admin?.port ?? 0
-  // OpenSSL takes a group for which the client has sent a share, which is its first.
+  // OpenSSL prefers the group for which the client sent a key share: the first in the client's list.
   const everything = BEST === HYBRID ? `${HYBRID}:X25519:P-256:P-384` : 'X25519:P-256:P-384'
   for (const [port, protocol] of [
     [server.port, 'h2'],

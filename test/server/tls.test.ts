@@ -1,4 +1,4 @@
-/** Tests what the port accepts and refuses in a TLS handshake. */
+/** Tests what the listener accepts and rejects in a TLS handshake. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
@@ -9,12 +9,12 @@ import { testPki } from '../support/pki.ts'
 import { startTestServer } from '../support/server.ts'
 import { openWire, signedRequest } from '../support/wire.ts'
 
-/** XKS 1.0.3, API content type. */
+/** Cipher suites required by XKS 1.0.3, "API content type". */
 const TLS_1_2_SUITES = { rsa: 'ECDHE-RSA-AES256-GCM-SHA384', ec: 'ECDHE-ECDSA-AES256-GCM-SHA384' }
 const TLS_1_3_SUITES = ['TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256']
 const OURS: readonly string[] = [...Object.values(TLS_1_2_SUITES), ...TLS_1_3_SUITES]
 
-/** With level 0, OpenSSL itself permits every old option. */
+/** Cipher list that permits everything: at security level 0, OpenSSL itself permits every legacy option. */
 const ANYTHING = 'ALL:COMPLEMENTOFALL:@SECLEVEL=0'
 
 const pki = await testPki()
@@ -29,7 +29,7 @@ async function startWith(t: Test, kind: 'rsa' | 'ec', listener: Record<string, u
   })
 }
 
-/** A TLS server that accepts everything shows that the client could negotiate what ours refuses. */
+/** Starts a TLS server that accepts everything, to show that the client could negotiate what our server rejects. */
 async function startPermissive(t: Test, kind: 'rsa' | 'ec'): Promise<number> {
   const { certificateFile, privateKeyFile } = files[kind]
   const server = createServer({
@@ -72,7 +72,7 @@ for (const kind of ['rsa', 'ec'] as const) {
     }
   })
 
-  void t.test(`[NET-3] TLS 1.2 has the suite of the specification (${kind})`, async (t) => {
+  void t.test(`[NET-3] TLS 1.2 uses the specification's suite (${kind})`, async (t) => {
     const server = await startWith(t, kind)
     const cipher = TLS_1_2_SUITES[kind]
     t.match(await handshake(server.port, only('TLSv1.2', cipher)), {
@@ -95,7 +95,7 @@ for (const kind of ['rsa', 'ec'] as const) {
     t.match(await handshake(server.port, {}), { protocol: 'TLSv1.3', cipher: TLS_1_3_SUITES[0] })
   })
 
-  void t.test(`[NET-3] no other suite is agreed to (${kind})`, async (t) => {
+  void t.test(`[NET-3] no other suite is accepted (${kind})`, async (t) => {
     const server = await startWith(t, kind)
     const permissive = await startPermissive(t, kind)
     const refused: string[] = []
@@ -104,7 +104,7 @@ for (const kind of ['rsa', 'ec'] as const) {
       const isNew = name.startsWith('TLS_')
       const options = only(isNew ? 'TLSv1.3' : 'TLSv1.2', isNew ? name : `${name}:@SECLEVEL=0`)
       const could = await handshake(permissive, options).catch(() => undefined)
-      // If this OpenSSL cannot do it with this certificate, a refusal proves nothing.
+      // If this OpenSSL cannot negotiate the suite at all, a rejection proves nothing.
       if (could?.agreed !== true) continue
       const answer = await handshake(server.port, options)
       t.match(answer, { agreed: false, code: /ALERT_HANDSHAKE_FAILURE$/ }, name)
@@ -120,7 +120,7 @@ for (const kind of ['rsa', 'ec'] as const) {
     t.ok(refused.length >= 8, `${String(refused.length)} suites were tried`)
   })
 
-  void t.test(`[NET-3] a signed call goes through on each suite (${kind})`, async (t) => {
+  void t.test(`[NET-3] a signed call succeeds with each suite (${kind})`, async (t) => {
     const server = await startWith(t, kind)
     const ca = kind === 'rsa' ? {} : { ca: await readFile(files.ec.certificateFile) }
     for (const options of [
@@ -137,7 +137,7 @@ for (const kind of ['rsa', 'ec'] as const) {
 
 const healthBody = { requestMetadata: { kmsRequestId: 'r', kmsOperation: 'KmsHealthCheck' } }
 
-void t.test('[NET-2] ALPN chooses HTTP/2 when it is offered, else HTTP/1.1', async (t) => {
+void t.test('[NET-2] ALPN selects HTTP/2 if offered, otherwise HTTP/1.1', async (t) => {
   const { port } = await startTestServer(t)
   const alpnOf = async (offered: string[]) => {
     const agreed = await handshake(port, { ALPNProtocols: offered })
@@ -151,7 +151,7 @@ void t.test('[NET-2] ALPN chooses HTTP/2 when it is offered, else HTTP/1.1', asy
   t.equal(await alpnOf(['spdy/3']), 'ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL')
 })
 
-void t.test('[NET-2] without ALPN the connection has HTTP/1.1', async (t) => {
+void t.test('[NET-2] without ALPN, the connection uses HTTP/1.1', async (t) => {
   const server = await startTestServer(t)
   const wire = await openWire(server, { ALPNProtocols: [] })
   t.equal(wire.socket.alpnProtocol, false)
@@ -160,7 +160,7 @@ void t.test('[NET-2] without ALPN the connection has HTTP/1.1', async (t) => {
   wire.destroy()
 })
 
-void t.test('[NET-2] http2: false leaves HTTP/1.1 alone', async (t) => {
+void t.test('[NET-2] http2: false leaves only HTTP/1.1', async (t) => {
   const server = await startTestServer(t, { config: { listener: { http2: false } } })
   const agreed = await handshake(server.port, { ALPNProtocols: ['h2', 'http/1.1'] })
   t.match(agreed, { agreed: true, alpn: 'http/1.1' })
@@ -187,7 +187,7 @@ async function startError(t: Test, tls: Record<string, string>) {
   throw new Error('it started')
 }
 
-void t.test('[NET-3] a bad pair of certificate and key is named at start', async (t) => {
+void t.test('[NET-3] a mismatched certificate and key are reported at startup', async (t) => {
   const other = await pki.issue('other', { commonName: 'localhost', usage: 'server' })
   const own = { certificate: pki.certificateFile, privateKey: pki.privateKeyFile }
   const key = await readFile(pki.privateKeyFile, 'utf8')
@@ -238,21 +238,27 @@ void t.test('[NET-3] a bad pair of certificate and key is named at start', async
   }
 })
 
-void t.test('[NET-3] a certificate that is not valid now is named at start', async (t) => {
-  const day = 86_400_000
-  const rows = [
-    [
-      'expired',
-      { notBefore: new Date(Date.now() - 2 * day), notAfter: new Date(Date.now() - day) },
-    ],
-    ['early', { notBefore: new Date(Date.now() + day), notAfter: new Date(Date.now() + 2 * day) }],
-  ] as const
-  for (const [name, validity] of rows) {
-    const stale = await pki.issue(name, { commonName: 'localhost', usage: 'server', ...validity })
-    const error = await startError(t, {
-      certificate: stale.certificateFile,
-      privateKey: stale.privateKeyFile,
-    })
-    t.match(error, { name: 'TlsError', code: 'CERTIFICATE_EXPIRED' }, name)
-  }
-})
+void t.test(
+  '[NET-3] a certificate that is not currently valid is reported at startup',
+  async (t) => {
+    const day = 86_400_000
+    const rows = [
+      [
+        'expired',
+        { notBefore: new Date(Date.now() - 2 * day), notAfter: new Date(Date.now() - day) },
+      ],
+      [
+        'early',
+        { notBefore: new Date(Date.now() + day), notAfter: new Date(Date.now() + 2 * day) },
+      ],
+    ] as const
+    for (const [name, validity] of rows) {
+      const stale = await pki.issue(name, { commonName: 'localhost', usage: 'server', ...validity })
+      const error = await startError(t, {
+        certificate: stale.certificateFile,
+        privateKey: stale.privateKeyFile,
+      })
+      t.match(error, { name: 'TlsError', code: 'CERTIFICATE_EXPIRED' }, name)
+    }
+  },
+)

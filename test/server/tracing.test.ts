@@ -1,7 +1,4 @@
-/**
- * Tests traces as a collector receives them: a receiver of OTLP over HTTP decodes what the real
- * server sends.
- */
+/** Tests traces as a collector receives them: an OTLP/HTTP receiver decodes what a real server sends. */
 // SPDX-License-Identifier: Apache-2.0
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -52,7 +49,7 @@ const valueOf = ({ attributes }: Pick<Span, 'attributes'>, key: string) => {
   return value === undefined ? undefined : Object.values(value)[0]
 }
 
-void t.test('a request is a span with its stages in it, and kmsRequestId', async (t) => {
+void t.test('a request is a span with its stages and kmsRequestId', async (t) => {
   const { received, endpoint } = await receiver(t)
   const server = await startTestServer(t, { config: { tracing: { endpoint } } })
   const body = encryptBody({ ciphertextDataIntegrityValueAlgorithm: 'SHA_256' })

@@ -1,8 +1,8 @@
-/** Tests the tripwire on the real server: rehearse mode, throttling, a kill with its receipt, and a restart. */
+/** Tests the tripwire on a real server: rehearse mode, throttling, a kill with its receipt, and a restart. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'
-import { KEY_ID, eventually, startTestServer, type TestServer } from '../support/server.ts'
+import { KILLED, KEY_ID, eventually, startTestServer, type TestServer } from '../support/server.ts'
 import { call, decryptBody, encryptBody, requestMetadata } from '../support/wire.ts'
 
 t.setTimeout(180_000)
@@ -13,7 +13,7 @@ const LIMIT = 5
 
 async function serve(t: Test, tripwire: Record<string, unknown>) {
   const server = await startTestServer(t, {
-    config: { tripwire, activity: { flushInterval: '100ms' } },
+    config: { control: KILLED, tripwire, activity: { flushInterval: '100ms' } },
   })
   const { json } = await call(server, `/keys/${KEY_ID}/encrypt`, encryptBody())
   const decrypt = async (awsPrincipalArn: string) => {
@@ -76,7 +76,7 @@ void t.test(
 )
 
 void t.test(
-  'throttle refuses Decrypts of the caller with ThrottlingException, and nobody else',
+  "throttle refuses only this caller's Decrypt requests, with ThrottlingException",
   async (t) => {
     const { server, decrypt } = await serve(t, { mode: 'enforce', rules: [bulk('throttle')] })
     t.same(await repeat(LIMIT + 2, () => decrypt(THIEF)), [

@@ -1,7 +1,4 @@
-/**
- * Tests several worker processes on one port with the built program: who serves what, crashes, and
- * the log.
- */
+/** Tests several worker processes on one port, using the built program: load distribution, crashes, and the log. */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
@@ -13,7 +10,6 @@ import { eventually, KEY_ID, startTestServer, type TestServer } from '../support
 import { openSession } from '../support/session.ts'
 import { call, encryptBody, requestMetadata } from '../support/wire.ts'
 
-const PATIENCE_MS = 30_000
 const ping = { ping: { host: '127.0.0.1', port: 0 } }
 const encrypt = (server: TestServer) => call(server, `/keys/${KEY_ID}/encrypt`, encryptBody())
 
@@ -30,7 +26,7 @@ function pingStatus(port: number): Promise<number | undefined> {
   })
 }
 
-void t.test('workers take connections in turns, and are ready together', async (t) => {
+void t.test('workers take connections in turn, and become ready together', async (t) => {
   const program = await serveProgram(t, { workers: 3, listener: ping })
   const [listening, ...others] = program.linesOf('listening')
   t.match(listening, { workers: 3, ping: { port: Number } }, 'said by the primary')
@@ -41,7 +37,7 @@ void t.test('workers take connections in turns, and are ready together', async (
     [1, 2, 3].map(
       (worker) => program.linesOf('request').filter((line) => line['worker'] === worker).length,
     )
-  await eventually(() => program.linesOf('request').length === 9, PATIENCE_MS)
+  await eventually(() => program.linesOf('request').length === 9)
   t.same(byWorker(), [3, 3, 3])
   t.match(await program.running.ended('SIGTERM'), { code: 0, stderr: '' })
 })
@@ -49,23 +45,20 @@ void t.test('workers take connections in turns, and are ready together', async (
 void t.test('a killed worker is replaced while the others keep serving', async (t) => {
   const program = await serveProgram(t, { workers: 2 })
   const before = await workersOf(program, 2)
-  // One connection for each worker; killing one closes its own.
+  // Open one connection per worker. Killing a worker closes only that worker's connection.
   const sessions = [await openSession(t, program.server), await openSession(t, program.server)]
   const health = { requestMetadata: requestMetadata('KmsHealthCheck') }
   for (const session of sessions) t.equal((await session.call('/health', health)).status, 200)
   const [victim = 0, survivor = 0] = before
   process.kill(victim, 'SIGKILL')
-  let rounds = 0
   await eventually(async () => {
     const calls = sessions.map((session) => session.call('/health', health))
     const outcomes = await Promise.allSettled(calls)
     const answered = outcomes.filter((outcome) => outcome.status === 'fulfilled')
     t.ok(answered.length >= 1)
     t.ok(answered.every(({ value }) => value.status === 200))
-    rounds += 1
     return program.linesOf('worker restarted').length === 1
-  }, PATIENCE_MS)
-  t.ok(rounds > 1)
+  })
   t.match(program.linesOf('worker exited; restarting'), [
     { level: 50, signal: 'SIGKILL', pauseMs: 100 },
   ])
@@ -77,78 +70,84 @@ void t.test('a killed worker is replaced while the others keep serving', async (
   await untilGone([...before, ...after])
 })
 
-void t.test('SIGTERM to one worker drains that one, and another takes its place', async (t) => {
+void t.test('SIGTERM to one worker drains it, and another replaces it', async (t) => {
   const program = await serveProgram(t, { workers: 2 })
   const [first = 0] = await workersOf(program, 2)
   process.kill(first, 'SIGTERM')
-  await eventually(() => program.linesOf('worker restarted').length === 1, PATIENCE_MS)
+  await eventually(() => program.linesOf('worker restarted').length === 1)
   t.match(program.linesOf('worker exited; restarting'), [{ code: 0 }])
   t.equal((await encrypt(program.server)).status, 200)
 })
 
-/** Returns the output and exit code of `latchkey serve` for a fault at the start. */
+/** Runs a `latchkey serve` that fails at startup, and returns its output and exit code. */
 function failedStart(t: Test, server: TestServer) {
   return latchkey(t, ['serve', '--config', server.configFile])
 }
 
-void t.test('what stops one process stops workers alike: exit code and message', async (t) => {
-  const occupied = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => occupied.once('listening', resolve))
-  t.teardown(() => occupied.close())
-  const { port } = occupied.address() as AddressInfo
-  const faults: readonly { code: number; listener?: object; store?: object }[] = [
-    { code: 69, listener: { port } },
-    { code: 66, listener: { tls: { certificate: 'none.crt', privateKey: 'none.key' } } },
-  ]
-  for (const { code, listener } of faults) {
-    const ends = []
-    for (const workers of [1, 2]) {
-      const config = { workers, listener: { ...listener } }
-      const server = await startTestServer(t, { stopped: true, config })
-      const { stderr, ...ended } = await failedStart(t, server)
-      ends.push({ ...ended, stderr: stderr.replaceAll(server.folder, '') })
-    }
-    t.equal(ends[0]?.code, code)
-    t.match(ends[0]?.stderr, /^latchkey: error: /)
-    t.same(ends[1]?.code, ends[0]?.code)
-    t.same(ends[1]?.stderr, ends[0]?.stderr)
-  }
-})
-
-void t.test('lines of several workers stay whole, however long they are', async (t) => {
-  const program = await serveProgram(t, { workers: 2 })
-  // When each worker wrote to the test's pipe itself, about one line in a hundred was interleaved
-  // with another.
-  const arn = (name: string) => `arn:aws:iam::123456789012:${name}/${'x'.repeat(2000)}`
-  const body = () =>
-    encryptBody({
-      requestMetadata: requestMetadata('Encrypt', {
-        awsPrincipalArn: arn('role'),
-        kmsKeyArn: arn('key'),
-        kmsViaService: arn('service'),
-        awsSourceVpc: arn('vpc'),
-      }),
-    })
-  const PER_SESSION = 100
-  const sessions = await Promise.all(
-    Array.from({ length: 8 }, () => openSession(t, program.server)),
-  )
-  await Promise.all(
-    sessions.map(async (session) => {
-      for (let i = 0; i < PER_SESSION; i++) {
-        const { status } = await session.call(`/keys/${KEY_ID}/encrypt`, body())
-        if (status !== 200) throw new Error(`status ${String(status)}`)
+void t.test(
+  'startup errors with workers have the same exit code and message as without',
+  async (t) => {
+    const occupied = createServer().listen(0, '127.0.0.1')
+    await new Promise((resolve) => occupied.once('listening', resolve))
+    t.teardown(() => occupied.close())
+    const { port } = occupied.address() as AddressInfo
+    const faults: readonly { code: number; listener?: object; store?: object }[] = [
+      { code: 69, listener: { port } },
+      { code: 66, listener: { tls: { certificate: 'none.crt', privateKey: 'none.key' } } },
+    ]
+    for (const { code, listener } of faults) {
+      const ends = []
+      for (const workers of [1, 2]) {
+        const config = { workers, listener: { ...listener } }
+        const server = await startTestServer(t, { stopped: true, config })
+        const { stderr, ...ended } = await failedStart(t, server)
+        ends.push({ ...ended, stderr: stderr.replaceAll(server.folder, '') })
       }
-    }),
-  )
-  await program.running.ended('SIGTERM')
-  const requests = program.linesOf('request')
-  t.equal(requests.length, 8 * PER_SESSION, 'every line is JSON, and none is missing')
-  t.ok(requests.every((line) => JSON.stringify(line).length > 8000))
-  t.same(new Set(requests.map((line) => line['worker'])), new Set([1, 2]))
-})
+      t.equal(ends[0]?.code, code)
+      t.match(ends[0]?.stderr, /^latchkey: error: /)
+      t.same(ends[1]?.code, ends[0]?.code)
+      t.same(ends[1]?.stderr, ends[0]?.stderr)
+    }
+  },
+)
 
-void t.test('auto is one for each core', async (t) => {
+void t.test(
+  'log lines from several workers are not interleaved, however long they are',
+  async (t) => {
+    const program = await serveProgram(t, { workers: 2 })
+    // In an earlier design, where each worker wrote to the pipe itself, about one line in a hundred was interleaved with
+    // another.
+    const arn = (name: string) => `arn:aws:iam::123456789012:${name}/${'x'.repeat(2000)}`
+    const body = () =>
+      encryptBody({
+        requestMetadata: requestMetadata('Encrypt', {
+          awsPrincipalArn: arn('role'),
+          kmsKeyArn: arn('key'),
+          kmsViaService: arn('service'),
+          awsSourceVpc: arn('vpc'),
+        }),
+      })
+    const PER_SESSION = 100
+    const sessions = await Promise.all(
+      Array.from({ length: 8 }, () => openSession(t, program.server)),
+    )
+    await Promise.all(
+      sessions.map(async (session) => {
+        for (let i = 0; i < PER_SESSION; i++) {
+          const { status } = await session.call(`/keys/${KEY_ID}/encrypt`, body())
+          if (status !== 200) throw new Error(`status ${String(status)}`)
+        }
+      }),
+    )
+    await program.running.ended('SIGTERM')
+    const requests = program.linesOf('request')
+    t.equal(requests.length, 8 * PER_SESSION, 'every line is JSON, and none is missing')
+    t.ok(requests.every((line) => JSON.stringify(line).length > 8000))
+    t.same(new Set(requests.map((line) => line['worker'])), new Set([1, 2]))
+  },
+)
+
+void t.test('auto starts one worker per core', async (t) => {
   const program = await serveProgram(t, { workers: 'auto' })
   t.equal(program.linesOf('listening')[0]?.['workers'] ?? 1, availableParallelism())
 })

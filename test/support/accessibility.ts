@@ -1,13 +1,13 @@
-/** Checks a page with axe-core, in light and dark mode and on a narrow screen. */
+/** Checks a page with axe-core in light mode, in dark mode and on a narrow screen. */
 // SPDX-License-Identifier: Apache-2.0
 import axe from 'axe-core'
 import type { CDPSession, Page } from 'playwright-core'
 import type { Test } from 'tap'
 
-/** WCAG 2.2 at levels A and AA, and axe-core's own best practices. */
+/** WCAG 2.2 rules at levels A and AA, and axe-core's own best practices. */
 const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22a', 'wcag22aa', 'best-practice']
 
-/** Result of axe-core. `passes` counts the rules that found something to check. */
+/** An axe-core result. `passes` counts the rules that found something to check. */
 interface Outcome {
   readonly passes: number
   readonly violations: readonly string[]
@@ -19,7 +19,7 @@ const RUN = `axe.run(document, { runOnly: ${JSON.stringify(RULES)}, resultTypes:
 }))`
 
 const WIDE = { width: 1280, height: 800 }
-/** The width of a small phone, in CSS pixels. */
+/** The size of a small phone's screen, in CSS pixels. */
 const NARROW = { width: 375, height: 700 }
 
 const LOOKS = [
@@ -30,8 +30,8 @@ const LOOKS = [
 const sessions = new WeakMap<Page, Promise<CDPSession>>()
 
 /**
- * Runs axe-core in the page. The page's Content Security Policy refuses foreign scripts, but does not apply to the
- * debugger's connection.
+ * Runs axe-core in the page over the debugger connection, because the page's Content Security Policy blocks foreign
+ * scripts.
  */
 async function runAxe(page: Page): Promise<Outcome> {
   const session = sessions.get(page) ?? page.context().newCDPSession(page)
@@ -42,8 +42,8 @@ async function runAxe(page: Page): Promise<Outcome> {
 }
 
 /**
- * Asserts that the page in its current state violates no WCAG 2.2 AA rule in light and dark mode, and that nothing
- * overflows at 375 pixels.
+ * Asserts that the page's current state violates no WCAG 2.2 AA rule in light or dark mode, and does not overflow at a
+ * width of 375 pixels.
  */
 export async function checkAccessibility(t: Test, page: Page, state: string): Promise<void> {
   for (const { name, colorScheme, viewport } of LOOKS) {

@@ -1,4 +1,4 @@
-/** Requests in the form that the recorder of activity receives. */
+/** Builds finished requests in the form that the usage recorder receives. */
 // SPDX-License-Identifier: Apache-2.0
 import type { CountedRequest } from '../../src/usage/usage-key.ts'
 
@@ -6,7 +6,7 @@ type Metadata = NonNullable<CountedRequest['metadata']>
 
 export const ALICE = 'arn:aws:iam::111122223333:user/Alice'
 
-/** Returns a successful Decrypt of `key-1` by Alice, except for the given fields. */
+/** Returns a successful Decrypt with `key-1` by Alice. `more` replaces fields. */
 export function finished(
   at: number,
   more: Omit<Partial<CountedRequest>, 'metadata'> & { readonly metadata?: Partial<Metadata> } = {},

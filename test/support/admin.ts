@@ -1,4 +1,4 @@
-/** Starts a server with an admin listener, and calls it. */
+/** Starts a server with an admin listener, and sends requests to it. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -6,7 +6,7 @@ import https from 'node:https'
 import type { Test } from 'tap'
 import { ROLES } from '../../src/core/role.ts'
 import { testPki } from './pki.ts'
-import { startTestServer, type TestServer } from './server.ts'
+import { KILLED, startTestServer, type TestServer } from './server.ts'
 
 type Json = Record<string, unknown>
 
@@ -19,9 +19,9 @@ export interface Call {
   readonly token?: string
   readonly certificate?: { readonly certificateFile: string; readonly privateKeyFile: string }
   readonly body?: unknown
-  /** Replace or extend the headers of a POST. */
+  /** Headers that replace or extend the default headers of a POST. */
   readonly headers?: Readonly<Record<string, string>>
-  /** Sent as it is, instead of `body`. */
+  /** Raw text to send instead of `body`. */
   readonly text?: string
 }
 
@@ -31,7 +31,7 @@ export interface Reply {
   readonly headers: Record<string, unknown>
 }
 
-/** Starts with three tokens, and with certificates for alice and bob. */
+/** Starts a server with three tokens, and with client certificates for alice and bob. */
 export async function startWithAdmin(
   t: Test,
   config: Json = {},
@@ -40,6 +40,7 @@ export async function startWithAdmin(
   return startTestServer(t, {
     config: {
       ...config,
+      control: { ...KILLED, ...(config['control'] as Json | undefined) },
       admin: {
         port: 0,
         tls: { certificate: pki.certificateFile, privateKey: pki.privateKeyFile },

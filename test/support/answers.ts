@@ -1,9 +1,12 @@
-/** Checks the form that every answer of the API must have. */
+/** Checks the form that every API response must have. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import type { Answer } from './wire.ts'
 
-/** XKS 1.0.3, Error codes. Typed from the specification, not taken from the program. */
+/**
+ * The statuses in the error table of XKS 1.0.3, "Error codes". They are copied from the specification, not imported
+ * from the program.
+ */
 const STATUS = {
   ValidationException: 400,
   InvalidStateException: 400,
@@ -21,7 +24,7 @@ const STATUS = {
 
 export type ErrorName = keyof typeof STATUS
 
-/** Checks that the body is one line of compact JSON with the length that the header gives. */
+/** Checks that the body is one line of compact JSON whose length matches the content-length header. */
 function checkForm(t: Test, answer: Answer): void {
   t.equal(answer.headers.get('content-type'), 'application/json')
   t.equal(answer.headers.get('content-length'), String(Buffer.byteLength(answer.body)))
@@ -29,7 +32,7 @@ function checkForm(t: Test, answer: Answer): void {
   t.equal(answer.body, JSON.stringify(answer.json), 'compact')
 }
 
-/** Checks that an answer is a success with exactly these fields in this order. */
+/** Checks that a response is successful and has exactly these fields, in this order. */
 export function checkSuccess(
   t: Test,
   answer: Answer | undefined,
@@ -43,8 +46,8 @@ export function checkSuccess(
 }
 
 /**
- * Checks that an answer is this error, with the table's status unless HTTP has another one, and
- * nothing else.
+ * Checks that a response is exactly this error. Its status must be the one in STATUS, unless the test expects another
+ * one.
  */
 export function checkError(
   t: Test,

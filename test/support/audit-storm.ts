@@ -1,6 +1,6 @@
 /**
- * Repeatedly kills a server that decrypts with `audit.mode: strict`, and compares its logs with the plaintexts that
- * left.
+ * Repeatedly kills a server with `audit.mode: strict` while it decrypts, and compares its logs with the plaintexts that
+ * were returned.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomInt } from 'node:crypto'
@@ -13,28 +13,42 @@ import { loadConfig } from '../../src/config/load.ts'
 import { createKmsSideClient } from '../../src/kms/client/client.ts'
 import { publicKeyOf, readPlainly } from './audit.ts'
 import { startLatchkey, workspace } from './cli.ts'
-import { keyId, REGION } from './server.ts'
+import { PATIENT_CONTROL, keyId, REGION } from './server.ts'
 import { keyStoreName } from './store.ts'
 import { decryptBody, encryptBody, requestMetadata } from './wire.ts'
 
 const AT_ONCE = 16
 
+export interface Storm {
+  /** Number of times that the server is started. */
+  readonly lives: number
+  /** Minimum number of plaintexts to receive from each life. */
+  readonly decryptsOfALife: number
+  /** Number of requests in flight (default: 16). */
+  readonly atOnce?: number
+  /** Called with the folder of each log, at the end. */
+  readonly check?: (folder: string, size: number) => Promise<void>
+}
+
 export interface StormResult {
-  /** Request ids of the plaintexts that the client received. */
+  /** Request ids of the plaintexts received by the client. */
   readonly received: ReadonlySet<string>
-  /** Request ids of the Decrypts that the logs have as allowed. */
+  /** Request ids of the Decrypt requests that the logs record as allowed. */
   readonly recorded: ReadonlySet<string>
   readonly logs: number
   readonly recovered: number
+  /** Decrypts per second while the server was alive. */
+  readonly rate: number
 }
 
-/** @throws if a log is not verified without a problem, by our verifier and by the plain algorithm */
+/** @throws if our verifier or the reference algorithm rejects a log */
 export async function auditStorm(
   t: Test,
-  lives: number,
-  decryptsOfALife: number,
+  { lives, decryptsOfALife, atOnce = AT_ONCE, check }: Storm,
 ): Promise<StormResult> {
-  const place = await workspace(t, { settings: { audit: { mode: 'strict' } } })
+  const place = await workspace(t, {
+    settings: { audit: { mode: 'strict' }, control: PATIENT_CONTROL },
+  })
   const config = await loadConfig(place.configFile, {})
   const administration = await openAdministration(config)
   const keys = administration.keys(keyStoreName('demo'))
@@ -42,6 +56,7 @@ export async function auditStorm(
   const credential = await administration.credentials.create(keyStoreName('demo'))
   await administration.close()
   const received = new Set<string>()
+  let busyMs = 0
 
   for (let life = 1; life <= lives; life++) {
     const running = startLatchkey(t, ['serve'], { cwd: place.folder })
@@ -67,9 +82,11 @@ export async function auditStorm(
         if (received.size >= enough) isDying = true
       }
     }
-    const workers = Array.from({ length: AT_ONCE }, (_, worker) => work(worker))
+    const begun = performance.now()
+    const workers = Array.from({ length: atOnce }, (_, worker) => work(worker))
     await Promise.race(workers)
-    // The others are in the middle of their requests.
+    busyMs += performance.now() - begun
+    // One client loop has ended. End the server while the other loops are in the middle of a request.
     await running.ended(life === lives ? 'SIGTERM' : 'SIGKILL')
     await Promise.all(workers)
     await client.close()
@@ -84,11 +101,15 @@ export async function auditStorm(
     const report = await verifyLog(folder, { publicKey })
     t.same(report.problems, [], `${name}: ${String(report.size)} entries`)
     t.equal(report.isOpen, false, name)
+    await check?.(folder, report.size)
     for (const entry of readPlainly(folder)) {
       if (entry['kind'] === 'recovered') recovered += 1
       if (entry['operation'] === 'Decrypt' && entry['outcome'] === 'allowed')
         recorded.add(String(entry['kmsRequestId']))
     }
   }
-  return { received, recorded, recovered, logs: logs.filter((name) => name !== CONTROL_LOG).length }
+  return {
+    ...{ received, recorded, recovered, rate: (received.size * 1000) / busyMs },
+    logs: logs.filter((name) => name !== CONTROL_LOG).length,
+  }
 }

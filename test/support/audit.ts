@@ -1,4 +1,4 @@
-/** Makes logs with a real server or entry by entry, and reads them without src/audit. */
+/** Creates logs, with a real server or entry by entry, and reads them without using src/audit. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHmac, randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -25,7 +25,7 @@ import { plainRoot } from './merkle.ts'
 
 export type Entry = Readonly<Record<string, unknown>>
 
-/** Returns the public key of a configuration's store. */
+/** Returns the public half of the receipt key for the configured store. */
 export async function publicKeyOf(config: Config): Promise<string> {
   const store = await openStore(await toStoreOptions(config))
   try {
@@ -35,16 +35,16 @@ export async function publicKeyOf(config: Config): Promise<string> {
   }
 }
 
-/** Returns the folders of the processes' logs, without the control log. */
+/** Returns the folders of the process logs, without the control log. */
 export async function logsOf(config: Config): Promise<readonly string[]> {
   const names = await listLogs(config.audit.folder)
   return names.filter((name) => name !== CONTROL_LOG).map((name) => join(config.audit.folder, name))
 }
 
 /**
- * Reads a log by the specification alone, as a third party would, and checks its root.
- * @returns its entries
- * @throws if the files do not lead to the root of the checkpoint
+ * Reads a log using only the specification, as a third party would, and verifies its root.
+ * @returns the log's entries
+ * @throws if the files do not hash to the checkpoint's root
  */
 export function readPlainly(folder: string): readonly Entry[] {
   const [, size = '', root = ''] = readFileSync(join(folder, 'checkpoint'), 'utf8').split('\n')
@@ -72,7 +72,7 @@ export function readPlainly(folder: string): readonly Entry[] {
   return whole.map((one) => JSON.parse(one.toString('utf8')) as Entry)
 }
 
-/** Returns the index of a bundle's first entry from the bundle's name, such as `x001/234.p/5`. */
+/** Returns the index of a bundle's first entry, derived from a bundle name such as `x001/234.p/5`. */
 function firstOf(name: string): number {
   const digits = name.replace(/\.p\/\d+$/, '').replaceAll(/[x/]/g, '')
   return Number(digits) * 256
@@ -86,11 +86,14 @@ export interface LooseLog {
   readonly log: AuditLog
   stop(): Promise<void>
   verify(folder?: string): Promise<LogReport>
-  /** Returns a copy of the log to change. */
+  /** Copies the log, so that the test can modify the copy. */
   copy(name: string): Promise<string>
 }
 
-/** Starts a log without a server and without a store. @param where folder of all logs */
+/**
+ * Starts a log without a server or a store.
+ * @param where the folder for all logs
+ */
 export async function looseLog(t: Test, where?: string): Promise<LooseLog> {
   const root = where ?? (await temporaryFolder(t))
   const storeKey = randomBytes(32)
@@ -125,7 +128,38 @@ export async function looseLog(t: Test, where?: string): Promise<LooseLog> {
   }
 }
 
-/** A record as the pipeline leaves it after a Decrypt. */
+/**
+ * Plants a log that the store certifies but never recorded, as someone with the store's key could.
+ * @returns the log's name
+ */
+export async function plantLog(
+  config: Config,
+  { startedAt, root = config.audit.folder }: { readonly startedAt: number; readonly root?: string },
+): Promise<string> {
+  const store = await openStore(await toStoreOptions(config))
+  try {
+    const { derive } = store.sealing
+    const time = new Date(startedAt).toISOString()
+    const logId = `planted-${randomBytes(4).toString('hex')}`
+    const { folder, certificate } = await createLogFolder({
+      ...{ root, derive, certify: await openSigner(store, 'audit'), logId, storeId: store.id },
+      ...{ host: 'host', pid: process.pid, worker: 0, version: '0', startedAt: time },
+    })
+    const log = await startAuditLog({
+      ...{ folder, origin: certificate.origin, checkpointMs: 50, start: { time } },
+      seed: deriveLogSeed(derive, certificate.origin),
+      onFailing: () => undefined,
+      onWorking: () => undefined,
+    })
+    log.record(decryptRecord('forged'))
+    if ((await log.stop(time)) !== undefined) await closeLogFolder(folder)
+    return logId
+  } finally {
+    await store.close()
+  }
+}
+
+/** Returns a request record as the pipeline leaves it after a Decrypt. */
 export function decryptRecord(kmsRequestId: string): RequestRecord {
   return {
     ...{ at: 1_790_000_000_000, remoteAddress: '192.0.2.1', httpVersion: '1.1', method: 'POST' },

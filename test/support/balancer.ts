@@ -1,7 +1,4 @@
-/**
- * Runs a real HAProxy in front of the server, with its own configuration, for the duration of a
- * test.
- */
+/** Runs a real HAProxy, with its own configuration, in front of the server for the duration of a test. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -16,7 +13,7 @@ interface Balancer {
   readonly port: number
 }
 
-/** Long enough for a busy machine. */
+/** Generous, because the machine may be busy. */
 const START_MS = 20_000
 
 async function freePort(): Promise<number> {
@@ -28,7 +25,7 @@ async function freePort(): Promise<number> {
   return port
 }
 
-/** @param proxies returns the sections after `defaults`, which bind the given port */
+/** @param proxies returns the configuration sections after `defaults`, which bind the given port */
 export function startHaproxy(t: Test, proxies: (port: number) => string): Promise<Balancer> {
   const render = (port: number) => `
 global
@@ -41,10 +38,7 @@ ${proxies(port)}`
   return startBalancer(t, 'haproxy', (file) => ['-db', '-f', file], render)
 }
 
-/**
- * @param program name on the path, or a file. The program and its configuration are removed after
- * the test.
- */
+/** @param program a file, or a name on the PATH. The program and its configuration are removed after the test. */
 export async function startBalancer(
   t: Test,
   program: string,
@@ -53,7 +47,7 @@ export async function startBalancer(
 ): Promise<Balancer> {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-balancer-'))
   const port = await freePort()
-  // Envoy needs this file extension; the others ignore it.
+  // Envoy requires this file extension; other programs ignore it.
   const file = join(folder, 'balancer.yaml')
   writeFileSync(file, render(port, folder))
   const child = spawn(program, args(file), { stdio: ['ignore', 'pipe', 'pipe'] })
@@ -71,7 +65,7 @@ export async function startBalancer(
   t.teardown(async () => {
     if (child.exitCode === null && child.signalCode === null) {
       const ended = once(child, 'exit')
-      // After SIGKILL, nginx would leave its workers behind.
+      // SIGKILL would leave nginx's worker processes running.
       child.kill('SIGTERM')
       await ended
     }

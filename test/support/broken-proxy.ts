@@ -1,4 +1,4 @@
-/** An XKS proxy with faults: it forwards to the real server and spoils what passes. */
+/** A faulty XKS proxy that forwards requests to the real server and alters what passes through. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import https from 'node:https'
@@ -18,20 +18,20 @@ export interface PassingAnswer {
 export interface Faults {
   readonly files?: { readonly certificateFile: string; readonly privateKeyFile: string }
   readonly tls?: TlsOptions
-  /** Sign each request again, so that every request is accepted. */
+  /** Sign each request again, so that the real server accepts every request. */
   readonly signsAnew?: boolean
-  /** Modifies an answer in place. */
+  /** Modifies a response in place. */
   readonly spoil?: (answer: PassingAnswer, request: { target: string; body: string }) => void
   readonly delayMs?: number
-  /** Delay only the first answer of each connection. */
+  /** Delay only the first response on each connection. */
   readonly delaysFirst?: boolean
-  /** Close idle connections after this time. */
+  /** Close connections that have been idle for this long. */
   readonly keepAliveMs?: number
 }
 
 export interface BrokenProxy {
   readonly port: number
-  /** Returns doctor's session, with the credential and key of the server behind. */
+  /** Returns a doctor session that uses a credential and key of the real server. */
   session(): Session
 }
 
@@ -97,7 +97,7 @@ export async function startBrokenProxy(
   }
 }
 
-/** Returns doctor's session with whatever listens on `port`. */
+/** Returns a doctor session for the server that is listening on `port`. */
 export function sessionFor(
   server: TestServer,
   port: number,

@@ -1,4 +1,4 @@
-/** Runs cases of cedar-policy/cedar-integration-tests through our wrapper of Cedar. */
+/** Runs cases from cedar-policy/cedar-integration-tests through our Cedar wrapper. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -26,16 +26,16 @@ interface CorpusCase {
 export interface CorpusResult {
   readonly agreed: number
   /**
-   * Requests that are skipped: a number in them is above 2^53, which JavaScript cannot represent.
+   * Number of requests that were skipped because they contain a number above 2^53, which JavaScript cannot represent.
    */
   readonly leftOut: number
   readonly differences: readonly string[]
 }
 
-/** Digits of a number that JSON.parse would change. */
+/** Matches a number that JSON.parse would change. */
 const LARGE = /(?<![\w."-])-?\d{16,}(?![\w."])/
 
-/** @param folder base of the relative paths in the case */
+/** @param folder the base for relative paths in the case file */
 export function runCorpusCase(cedar: Cedar, folder: string, path: string): CorpusResult {
   const text = (name: string) => readFileSync(join(folder, name), 'utf8')
   const json = text(path)

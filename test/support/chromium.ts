@@ -1,4 +1,4 @@
-/** Starts Debian's Chromium, headless and without its own network traffic. */
+/** Starts Debian's Chromium in headless mode, with its background network traffic disabled. */
 // SPDX-License-Identifier: Apache-2.0
 import { chromium, type Browser } from 'playwright-core'
 import type { Test } from 'tap'
@@ -22,10 +22,7 @@ export async function startChromium(t: Test): Promise<Browser> {
   return browser
 }
 
-/**
- * Finds texts whose contrast with their background is below WCAG 2.1 AA, 4.5 to 1; runs in the
- * page.
- */
+/** Page script that finds text whose contrast is below the WCAG 2.1 AA minimum of 4.5:1. */
 export const FIND_PALE_TEXTS = `(() => {
   const parse = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n }
   const channel = (c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4
@@ -50,7 +47,7 @@ export const FIND_PALE_TEXTS = `(() => {
   return { count, pale }
 })()`
 
-/** Counts drawn pixels and colors of each canvas; runs in the page. */
+/** Page script that counts the drawn pixels and the colors on each canvas. */
 export const LOOK_AT_CANVASES = `[...document.querySelectorAll('canvas')].map((canvas) => {
   const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
   const colors = new Set()

@@ -1,4 +1,4 @@
-/** Runs the program as a process, and returns what it prints and its exit code. */
+/** Runs the program as a process, and returns its output and exit code. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -13,11 +13,11 @@ import { loadConfig } from '../../src/config/load.ts'
 import { testPki } from './pki.ts'
 import { eventually } from './server.ts'
 
-/** Tests run from the build, and the program is beside them. */
+/** Tests run from the build folder, which also contains the program. */
 export const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url))
 
 export interface Ended {
-  /** Undefined if the process was killed by a signal. */
+  /** Undefined if a signal killed the process. */
   readonly code: number | undefined
   readonly stdout: string
   readonly stderr: string
@@ -27,7 +27,7 @@ export interface RunOptions {
   readonly cwd?: string
   readonly environment?: Record<string, string>
   readonly input?: string | Buffer
-  /** Flags for Node.js itself, before the program. */
+  /** Flags for Node.js itself, passed before the program. */
   readonly nodeFlags?: readonly string[]
 }
 
@@ -35,22 +35,19 @@ export interface Running {
   readonly process: ChildProcess
   stdout(): string
   stderr(): string
-  /** Waits for a text in standard output. @throws when the process ends without it */
+  /** Waits until standard output matches. @throws if the process exits first */
   shows(text: RegExp): Promise<RegExpExecArray>
-  /** Sends a signal, if given, and waits for the end. */
+  /** Sends a signal, if given, and waits for the process to exit. */
   ended(signal?: NodeJS.Signals): Promise<Ended>
 }
 
-/** Long enough for a busy machine. */
-const PATIENCE_MS = 30_000
-
-/** Passes nothing of the test's environment except the paths of programs. */
+/** Passes only PATH from the test's environment. */
 const environment = (more: Record<string, string> = {}) => ({
   PATH: process.env['PATH'] ?? '',
   ...more,
 })
 
-/** Starts `latchkey ARGUMENTS`, and kills it when the test ends. */
+/** Starts `latchkey ARGUMENTS`. The process is killed when the test ends. */
 export function startLatchkey(
   t: Test,
   words: readonly string[],
@@ -65,7 +62,7 @@ export function startLatchkey(
   let stderr = ''
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => (stdout += chunk))
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk))
-  // A command that reads nothing may have closed its end.
+  // A command that reads no input may already have closed its end of the pipe.
   child.stdin.on('error', () => undefined)
   child.stdin.end(options.input ?? '')
   const end = new Promise<Ended>((resolve, reject) => {
@@ -84,7 +81,7 @@ export function startLatchkey(
     stderr: () => stderr,
     async shows(text) {
       const isOver = () => child.exitCode !== null || child.signalCode !== null
-      await eventually(() => text.test(stdout) || isOver(), PATIENCE_MS)
+      await eventually(() => text.test(stdout) || isOver())
       const found = text.exec(stdout)
       if (found === null) throw new Error(`it ended: ${stdout}\n${stderr}`)
       return found
@@ -96,7 +93,7 @@ export function startLatchkey(
   }
 }
 
-/** Runs `latchkey ARGUMENTS` and waits for it to exit. */
+/** Runs `latchkey ARGUMENTS` and waits until it exits. */
 export function latchkey(
   t: Test,
   words: readonly string[],
@@ -106,8 +103,8 @@ export function latchkey(
 }
 
 /**
- * Runs a command in this process, and returns its output and its exit code.
- * @param onNote receives each remark as it is printed
+ * Runs a command in this process, and returns its output and exit code.
+ * @param onNote receives each note as it is printed
  */
 export async function latchkeyHere(
   words: readonly string[],
@@ -130,28 +127,25 @@ export interface Workspace {
   readonly folder: string
   readonly configFile: string
   readonly caFile: string
-  /**
-   * Runs in this process, which takes a fraction of the time and covers everything except the ten
-   * lines of main.ts.
-   */
+  /** Runs a command in this process, which takes a fraction of the time and skips only the few lines of main.ts. */
   run(...words: readonly string[]): Promise<Ended>
-  /** Runs as a process in the folder, whose latchkey.yaml it therefore finds. */
+  /** Runs a command as a separate process in the folder, where it finds latchkey.yaml. */
   runProcess(options: RunOptions, ...words: readonly string[]): Promise<Ended>
-  /** Runs with --json and returns the document; the command must succeed. */
+  /** Runs a command with --json and returns the parsed output. The command must succeed. */
   json(...words: readonly string[]): Promise<unknown>
-  /** Starts `latchkey serve` and waits until it listens. */
+  /** Starts `latchkey serve` and waits until it is listening. */
   serve(): Promise<{ readonly running: Running; readonly port: number }>
 }
 
 export interface WorkspaceOptions {
   readonly keyStores?: readonly Record<string, unknown>[]
   readonly listener?: Record<string, unknown>
-  /** Further sections and top-level settings. */
+  /** Additional sections and top-level settings. */
   readonly settings?: Record<string, unknown>
   readonly withoutStore?: boolean
 }
 
-/** Creates a folder with a configuration and, unless told otherwise, a new store. */
+/** Creates a folder with a configuration and, unless disabled, a new store. */
 export async function workspace(t: Test, options: WorkspaceOptions = {}): Promise<Workspace> {
   const folder = await temporaryFolder(t)
   const pki = await testPki()
@@ -166,7 +160,7 @@ export async function workspace(t: Test, options: WorkspaceOptions = {}): Promis
     keyStores: options.keyStores ?? [{ name: 'demo', prefix: '/demo' }],
     store: {
       ...{ path: 'latchkey.db', masterKey: { file: 'master.key' }, pollInterval: '50ms' },
-      // No test store has a backup, and a warning at each start would hide others.
+      // Test stores have no backup; without this setting, a warning at each start would hide other warnings.
       maxBackupAge: '0s',
     },
     limits: { requestDeadline: '20s' },

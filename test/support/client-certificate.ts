@@ -1,6 +1,5 @@
 /**
- * mTLS as KMS uses it: its subjects, its certificates, and a client that counts every byte that it
- * receives.
+ * Simulates KMS's side of mTLS, with its subjects, its certificates, and a client that records every byte it receives.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
@@ -19,8 +18,8 @@ export type TlsVersion = (typeof VERSIONS)[number]
 export const only = (version: TlsVersion) => ({ minVersion: version, maxVersion: version })
 
 /**
- * Issues a certificate for KMS in us-east-1 unless `more` says otherwise, from the trusted
- * authority or from `by`.
+ * Issues a client certificate for KMS in us-east-1, or for the subject in `more`. The issuer is `by` (default: the
+ * trusted authority).
  */
 export async function issueClient(
   name: string,
@@ -30,7 +29,7 @@ export async function issueClient(
   return (await testPki()).issue(name, { commonName: EAST, usage: 'client', ...more }, by)
 }
 
-/** Starts a server that requires one of `subjects`, issued by `ca`. */
+/** Starts a server that requires a certificate issued by `ca` with one of `subjects`. */
 export async function startMtls(
   t: Test,
   subjects: readonly string[] = [EAST, WEST],
@@ -40,7 +39,7 @@ export async function startMtls(
   return startTestServer(t, { config: { listener: { clientCertificate } } })
 }
 
-/** Returns a request that would be answered if it were read. */
+/** Returns a request that the server would answer if it read any requests from this client. */
 export function healthRequest(server: TestServer): Buffer {
   const body = { requestMetadata: requestMetadata('KmsHealthCheck') }
   return signedRequest(server, '/health', body, { headers: { Connection: 'close' } })
@@ -52,13 +51,13 @@ export interface Files {
 }
 
 export interface Attempt {
-  /** All application data that the server sent. */
+  /** All application data sent by the server. */
   readonly received: string
-  /** Whether the server resumed the session that was offered. */
+  /** Whether the server resumed the offered session. */
   readonly reused: boolean
-  /** The newest session that the server issued. */
+  /** The last session issued by the server. */
   readonly session: Buffer | undefined
-  /** How the connection broke, if it did. */
+  /** The error that broke the connection, if any. */
   readonly failure: string | undefined
 }
 
@@ -67,9 +66,9 @@ export function show(files: Files): ConnectionOptions {
 }
 
 /**
- * Sends `bytes` together with the end of the handshake and listens until the server closes. The
- * request in `bytes` should ask for that (`connection: close`).
- * @throws after ten seconds
+ * Sends `bytes` together with the end of the handshake, and collects data until the server closes the connection. The
+ * request in `bytes` should include `connection: close`.
+ * @throws if the connection is idle for ten seconds
  */
 export function attempt(
   port: number,
@@ -89,7 +88,7 @@ export function attempt(
       ...options,
     })
     socket.setEncoding('latin1')
-    // Written before `secureConnect`, so that it leaves with the last bytes of the handshake.
+    // Writing before `secureConnect` sends the data together with the last handshake bytes.
     socket.write(bytes)
     socket.setTimeout(10_000, () => {
       reject(new Error(`still open after ${JSON.stringify(received)}`))

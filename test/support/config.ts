@@ -1,4 +1,4 @@
-/** Writes configurations to a folder, and returns what loading them reports. */
+/** Writes configurations to a folder, and returns the errors from loading them. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -8,7 +8,7 @@ import type { Config } from '../../src/config/config.ts'
 import { ConfigError } from '../../src/config/faults.ts'
 import { loadConfig } from '../../src/config/load.ts'
 
-/** Only the settings without a default. */
+/** Contains only the settings that have no default. */
 export const SMALLEST = `
 listener: { tls: { certificate: server.crt, privateKey: server.key } }
 keyStores: [{ name: demo }]
@@ -19,7 +19,7 @@ export interface ConfigFolder {
   readonly folder: string
   readonly file: string
   load(text: string, environment?: NodeJS.ProcessEnv): Promise<Config>
-  /** Returns the errors in a configuration as `path: message`. @throws if there is none */
+  /** Returns a configuration's errors as `path: message`. @throws if there are none */
   faults(text: string, environment?: NodeJS.ProcessEnv): Promise<readonly string[]>
 }
 

@@ -1,10 +1,10 @@
-/** Writes the KMS console's file of a test server, for commands that call it from outside. */
+/** Writes a test server's KMS console file, for commands that call the server from outside. */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { TestServer } from './server.ts'
 
-/** @returns the path */
+/** @returns the file's path */
 export async function writeConsoleFile(
   server: TestServer,
   secret = server.credential.secretAccessKey.reveal(),

@@ -1,4 +1,4 @@
-/** Opens the console in Chromium, and signs in. */
+/** Opens the console in Chromium and signs in. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Browser, Page } from 'playwright-core'
 import type { Test } from 'tap'
@@ -9,14 +9,14 @@ const alice = await pki.issue('alice-console', { commonName: 'alice', usage: 'cl
 
 export interface OpenConsole {
   readonly page: Page
-  /** Page and script errors so far. */
+  /** Page and script errors seen so far. */
   readonly faults: string[]
 }
 
 export interface OpenOptions {
-  /** Page of the console (default: now). */
+  /** Console page to open (default: `now`). */
   readonly view?: string
-  /** Presents alice's certificate, which has the role admin. */
+  /** Present alice's certificate, which has the role admin. */
   readonly certificate?: boolean
 }
 
@@ -40,8 +40,8 @@ export async function openConsole(
   const faults: string[] = []
   page.on('pageerror', (error) => faults.push(error.message))
   page.on('console', (message) => {
-    // The browser reports every 401 as an error, but a refused sign-in is expected here. It also aborts requests when
-    // another test changes a network interface of the machine; the page then retries.
+    // Chromium reports every 401 as an error, but a refused sign-in is expected here. It also aborts requests when
+    // another test changes a network interface; the page then retries.
     const isExpected = /401|ERR_NETWORK_CHANGED/.test(message.text())
     if (message.type() === 'error' && !isExpected) faults.push(message.text())
   })

@@ -1,4 +1,4 @@
-/** Creates credentials in memory with the parsers that give ids their types. */
+/** Creates in-memory credentials, using the parsers that return branded ids. */
 // SPDX-License-Identifier: Apache-2.0
 import { parseAccessKeyId, parseKeyStoreName, type KeyStoreName } from '../../src/core/ids.ts'
 import { Secret } from '../../src/core/secret.ts'

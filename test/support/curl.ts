@@ -1,4 +1,4 @@
-/** Runs the real curl, which signs by its own code. */
+/** Runs the real curl, which has its own SigV4 implementation. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -12,18 +12,18 @@ export interface CurlCall {
   readonly body: Record<string, unknown>
   readonly http: '1.1' | '2'
   readonly secretAccessKey?: string
-  /** Further arguments, such as headers. */
+  /** Additional arguments, such as headers. */
   readonly more?: readonly string[]
 }
 
 export interface CurlAnswer {
   readonly status: number
-  /** The version as curl names it: `1.1`, `2`. */
+  /** HTTP version as reported by curl: `1.1` or `2`. */
   readonly http: string
   readonly json: Record<string, unknown>
 }
 
-/** Calls as the README does, with the credential in a file that only its owner can read. */
+/** Sends a request as shown in the README, with the credential in a file that only its owner can read. */
 export async function curl(t: Test, server: TestServer, call: CurlCall): Promise<CurlAnswer> {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-curl-'))
   t.teardown(() => {
@@ -36,7 +36,7 @@ export async function curl(t: Test, server: TestServer, call: CurlCall): Promise
   const bodyFile = join(folder, 'body.json')
   writeFileSync(bodyFile, JSON.stringify(call.body))
   const output = await run([
-    // Must be first; otherwise curl reads the user's own settings.
+    // This must be the first argument; otherwise curl reads the user's own configuration.
     '--disable',
     ...['--config', config],
     ...['--aws-sigv4', `aws:amz:${REGION}:kms-xks-proxy`],
@@ -57,7 +57,7 @@ export async function curl(t: Test, server: TestServer, call: CurlCall): Promise
 
 /**
  * Returns curl's output.
- * @throws when curl is missing or fails; a missing curl never skips a test
+ * @throws if curl is missing or fails. A missing curl never skips a test.
  */
 function run(args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {

@@ -1,4 +1,4 @@
-/** Faults of a proxy, one at a time, each with the finding that doctor must report. */
+/** Cases in which a proxy has one error each, with the finding that doctor must report for it. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import type { Finding, Verdict } from '../../src/tools/doctor/finding.ts'
@@ -12,12 +12,12 @@ export interface DoctorCase {
   readonly what: string
   readonly faults: Faults
   readonly look: (session: Session) => Promise<readonly Finding[]>
-  /** Prefixes of check names, with the result that at least one of them must have. */
+  /** Prefixes of check names. At least one check with each prefix must have this result. */
   readonly expected: Readonly<Record<string, 'warn' | 'fail'>>
   readonly says?: RegExp
 }
 
-/** Changes fields of a successful answer; `undefined` removes one. */
+/** Changes fields in a successful response. `undefined` removes a field. */
 export const fields =
   (operation: string, change: (body: Json) => Json): NonNullable<Faults['spoil']> =>
   (answer, { target }) => {

@@ -20,7 +20,7 @@ export class FakeClock implements Clock {
     return this.#monotonic
   }
 
-  /** Advances both clocks, as passing time does. */
+  /** Advances both clocks, as the passage of time does. */
   advance(ms: number): void {
     this.#wall += ms
     this.#monotonic += ms
@@ -31,13 +31,13 @@ export class FakeClock implements Clock {
     return this.#sinceBoot
   }
 
-  /** Simulates a sleeping machine, whose monotonic clock stands still. */
+  /** Simulates a machine that sleeps for `ms`: the monotonic clock does not advance. */
   suspend(ms: number): void {
     this.#wall += ms
     this.#sinceBoot += ms
   }
 
-  /** Moves only wall time, as when the clock is set. */
+  /** Moves only the wall clock, as if someone had changed the system time. */
   jumpWallTime(ms: number): void {
     this.#wall += ms
   }

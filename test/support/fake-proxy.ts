@@ -1,4 +1,4 @@
-/** An XKS proxy over TLS that gives the answers that a test sets, without checking signatures. */
+/** An XKS proxy over TLS that returns the responses set by a test, without checking signatures. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:https'
@@ -8,7 +8,7 @@ import { testPki } from './pki.ts'
 
 export interface FakeAnswer {
   readonly status: number
-  /** Text is sent as it is, anything else as JSON. */
+  /** Strings are sent unchanged, anything else as JSON. */
   readonly body: unknown
   readonly delayMs?: number
 }
@@ -16,7 +16,7 @@ export interface FakeAnswer {
 export interface FakeProxy {
   readonly port: number
   readonly caFile: string
-  /** Path and body of each request. */
+  /** Path and body of each request received. */
   readonly requests: { readonly path: string; readonly body: Record<string, unknown> }[]
 }
 
@@ -51,7 +51,7 @@ export async function startFakeProxy(
   return { port: (server.address() as AddressInfo).port, caFile: pki.caFile, requests }
 }
 
-/** A healthy proxy's answer. */
+/** The health response of a working proxy. */
 export const HEALTHY: FakeAnswer = {
   status: 200,
   body: {

@@ -1,30 +1,30 @@
 /**
- * Checks that nothing that was stopped was answered, by the callers' records and by the servers'
- * logs.
+ * Checks, using both the callers' records and the server logs, that no successful response was sent after `revoked`,
+ * not even by an instance that was stopped and resumed.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import type { Fleet, Outcome, Success } from './fleet.ts'
 
-/** Wall time from `revoked` to the restoration, in which no success may be sent. */
+/** The period between `revoked` and the restore, in wall clock time. No successful response may be sent during it. */
 export interface Window {
   readonly from: number
-  /** By this time, everything that had arrived by `from` has been read. */
+  /** Time by which every response that had arrived by `from` had been read. */
   readonly settledAt: number
   readonly to: number
 }
 
-/** A member whose processes were all stopped and later resumed. */
+/** A member whose processes were all stopped and resumed later. */
 export interface Stopped {
   readonly member: number
   readonly processes: number
-  /** Wall time. */
+  /** Wall clock time of the stop. */
   readonly at: number
 }
 
 /**
- * Uses one clock, that of the callers: what counts is when an answer arrived and when its request
- * was sent.
+ * Checks that no successful response arrived after `revoked`. Both the send time of a request and the arrival time of
+ * its response come from the callers' clock.
  */
 export function checkNothingSent(
   t: Test,
@@ -52,9 +52,9 @@ export function checkNothingSent(
 
   const successes = fleet.successes()
   t.ok(successes.length > 100, `${String(successes.length)} successes are in the logs`)
-  // The log has a resolution of milliseconds, so a success in the same millisecond does not count.
-  // If a process was stopped after an answer had left, its log gives the time at which it resumed;
-  // in that case the arrival counts.
+  // Log times are in whole milliseconds, so a success in the same millisecond as `revoked` does not count. If a process
+  // was stopped just after sending a response, it logs the time at which it resumed; in that case, the arrival time
+  // that the caller recorded decides.
   const isInterrupted = ({ member, beganAt, sentAt }: Success) =>
     stops.some((one) => one.member === member && beganAt <= one.at && one.at <= sentAt)
   const sent = successes.filter(({ sentAt }) => isWithin(sentAt - 1))
@@ -66,8 +66,8 @@ export function checkNothingSent(
 }
 
 /**
- * A process that wakes up refuses before its first answer, wherever it was stopped: the kernel
- * ensures that (docs/revocation.md). So it reports no late answer either.
+ * Checks that a resumed process sends no successful response, no matter where it was stopped. The lease guard ensures
+ * this (docs/revocation.md), so the process does not report a late response either.
  */
 function checkWoken(
   t: Test,

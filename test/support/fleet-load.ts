@@ -1,4 +1,4 @@
-/** Sends a steady stream of Decrypts to every member of a fleet, and records each outcome. */
+/** Sends a steady stream of Decrypt requests to every fleet member, and records each outcome. */
 // SPDX-License-Identifier: Apache-2.0
 import { createKmsSideClient } from '../../src/kms/client/client.ts'
 import type { Fleet, Outcome } from './fleet.ts'
@@ -7,9 +7,11 @@ import { eventually, KEY_ID, REGION } from './server.ts'
 
 export interface Load {
   readonly outcomes: readonly Outcome[]
-  /** Opens a window. Everything that has arrived by now is read first, and counts as earlier. */
+  /**
+   * Opens a window. First reads the responses that have already arrived, so that they count as earlier than the window.
+   */
   settle(): Promise<Pick<Window, 'from' | 'settledAt'>>
-  /** Resolves when every request in progress has ended. */
+  /** Stops sending, and resolves once every request in progress has finished. */
   stop(): Promise<void>
 }
 
@@ -20,17 +22,17 @@ interface Sealed {
   readonly authenticationTag: string
 }
 
-/** Gives up on a connection after this time; KMS would do so much sooner. */
+/** Timeout for a connection; KMS's own timeout is much shorter. */
 const TIMEOUT_MS = 15_000
-/** Pause after a failure, so that a member that is down does not use up the processor. */
+/** Pause after a failure, so that retrying a member that is down does not occupy the processor. */
 const PAUSE_MS = 20
-const PATIENCE_MS = 60_000
 /**
- * The first turn of the event loop reads what the kernel holds; later turns read what became readable as a result.
+ * Event loop turns to wait. The first turn reads the data in the kernel's buffers; later turns read data that becomes
+ * readable as a result.
  */
 const SETTLING_TURNS = 4
 
-/** @param perMember number of connections, each with one request at a time */
+/** @param perMember the number of connections to each member, each with one request at a time */
 export async function startLoad(fleet: Fleet, perMember: number): Promise<Load> {
   const clientOf = (port: number) =>
     createKmsSideClient({
@@ -94,10 +96,10 @@ export async function startLoad(fleet: Fleet, perMember: number): Promise<Load> 
   }
 }
 
-/** Waits until each of these members has answered a request that was sent after this call. */
+/** Waits until each of these members has answered a request sent after this call. */
 export function untilServed(load: Load, members: readonly number[]): Promise<void> {
   const since = Date.now()
   const isServed = (member: number) =>
     load.outcomes.some((one) => one.member === member && one.askedAt >= since && one.status === 200)
-  return eventually(() => members.every(isServed), PATIENCE_MS)
+  return eventually(() => members.every(isServed))
 }

@@ -1,6 +1,5 @@
 /**
- * A fleet: several `latchkey serve` with workers, one PostgreSQL and a steady load, on one machine
- * with one clock.
+ * A fleet on one machine: several `latchkey serve` processes with workers, one PostgreSQL server, and a steady load.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
@@ -25,10 +24,9 @@ import { type TestPostgres, startPostgres } from './postgres.ts'
 import { KEY_ID, eventually, keyId } from './server.ts'
 
 export const BY = { reason: 'a test', operator: 'tester', identity: 'os:tester' } as const
-/** The long form is for an otherwise idle machine. */
+/** The long version requires an otherwise idle machine. */
 const IS_LONG = process.env['LATCHKEY_FLEET_ROUNDS'] !== undefined
 const LAG_STEP_MS = 10
-const PATIENCE_MS = 60_000
 export const ALL = { scope: { kind: 'all' }, direction: 'both' } as const
 
 export interface Member {
@@ -37,23 +35,23 @@ export interface Member {
   readonly configFile: string
 }
 
-/** One request, as its sender saw it. */
+/** A request as seen by its caller. */
 export interface Outcome {
   readonly member: number
-  /** Wall time before the request was written. */
+  /** Wall clock time just before the request was written. */
   readonly askedAt: number
-  /** Wall time when the answer had arrived. */
+  /** Wall clock time just after the response arrived. */
   readonly answeredAt: number
-  /** HTTP status; 0 when there was no answer. */
+  /** HTTP status, or 0 if there was no response. */
   readonly status: number
 }
 
-/** An answer with data, as its sender logged it. */
+/** A successful response as logged by its server. */
 export interface Success {
-  /** Wall time of the write in milliseconds, at most one millisecond early. */
+  /** Wall clock time of the write, in milliseconds. May be up to one millisecond too early. */
   readonly sentAt: number
   readonly member: number
-  /** Wall time at which its first byte arrived. */
+  /** Wall clock time at which the request's first byte arrived. */
   readonly beganAt: number
 }
 
@@ -62,17 +60,17 @@ export interface Fleet {
   readonly pki: TestPki
   readonly credential: Credential
   readonly members: readonly Member[]
-  /** The first member's configuration, which commands use. */
+  /** The first member's configuration file, which CLI commands use. */
   readonly configFile: string
   readonly config: Config
   readonly control: KillSwitch
-  /** Returns every Decrypt that any member has answered with success so far. */
+  /** Returns every successful Decrypt logged by any member so far. */
   successes(): readonly Success[]
-  /** Returns how many answers their senders reported as possibly sent after their lease. */
+  /** Returns how many responses the servers reported as possibly sent after the lease expired. */
   lateReports(): number
   /**
-   * Returns how often a process reported that it was stopped for longer than its lease and that its
-   * connections were cut.
+   * Returns how often a process reported that it had been stopped for longer than its lease and that its connections
+   * were cut.
    */
   guardFirings(): number
 }
@@ -81,9 +79,9 @@ export interface FleetOptions {
   readonly members: number
   readonly workers: number
   readonly lease?: string
-  /** Interval at which activity is written. */
+  /** Interval at which usage is written to the store. */
   readonly flushInterval?: string
-  /** Replaces the server's own port, for one member. */
+  /** Returns the port that a member connects to instead of the database's own. */
   readonly databasePort?: (member: number, port: number) => number
 }
 
@@ -96,7 +94,7 @@ interface Line {
   readonly totalMs?: number
 }
 
-/** A warning about an answer also has operation and status, and its time is when it was written. */
+/** Warnings about a response also have an operation and a status, but are timestamped when the warning was written. */
 const isRequest = ({ msg }: Line) => msg === 'request'
 
 export async function startFleet(t: Test, options: FleetOptions): Promise<Fleet> {
@@ -121,7 +119,7 @@ export async function startFleet(t: Test, options: FleetOptions): Promise<Fleet>
       store,
       control: { lease: options.lease ?? '2s' },
       activity: { flushInterval: options.flushInterval ?? '5s' },
-      // A slow machine must not change answers.
+      // The long deadline keeps a slow machine from affecting responses.
       limits: { requestDeadline: '20s' },
       listener: {
         host: '127.0.0.1',
@@ -154,8 +152,8 @@ export async function startFleet(t: Test, options: FleetOptions): Promise<Fleet>
     const line = linesOf(running).find(({ msg }) => msg === 'listening')
     members.push({ port: line?.port ?? 0, running, configFile: file })
   }
-  // A host without a high-water mark refuses until another instance vouches for the store.
-  for (const { port } of members) await eventually(() => isServing(port, pki), PATIENCE_MS)
+  // A host without a high-water mark refuses to serve until another instance vouches for the store.
+  for (const { port } of members) await eventually(() => isServing(port, pki))
   const control = await openKillSwitch(config)
   t.teardown(() => control.close())
   const count = (start: string) =>
@@ -163,7 +161,7 @@ export async function startFleet(t: Test, options: FleetOptions): Promise<Fleet>
       .length
   return {
     ...{ postgres, pki, credential, members, configFile, config, control },
-    lateReports: () => count('an answer may have left'),
+    lateReports: () => count('a response may have been sent after the lease'),
     guardFirings: () => count('this process was suspended for longer than its lease'),
     successes: () =>
       members.flatMap(({ running }, member) =>
@@ -193,9 +191,26 @@ function isServing(port: number, { caFile }: TestPki): Promise<boolean> {
 }
 
 /**
- * Measures from the commit, since the database determines how long that takes and nothing is
- * revoked before. On a busy machine this process may be delayed; only the long form counts that
- * too.
+ * Kills all access as the command does, which tries again if another writer holds the lock. A writer that is cut off or
+ * stopped inside a transaction keeps the lock until PostgreSQL ends its session.
+ */
+export async function killAll({ control }: Fleet): Promise<Kill> {
+  return (await control.stop({ ...ALL, ...BY }, { wait: false })).kill
+}
+
+/** Restores all access, and retries after a failure. A failed attempt may nevertheless have been committed. */
+export async function restoreAll({ control }: Fleet): Promise<void> {
+  const attempt = async () => {
+    await control.restore({ target: ALL, ...BY }).catch(() => undefined)
+    return (await control.status(0)).switches.length === 0
+  }
+  await eventually(() => attempt().catch(() => false))
+}
+
+/**
+ * Waits for a kill, and measures the time from its commit. The time before the commit does not count: it depends on the
+ * database, and nothing is revoked yet. Except in the long version, delays of this process's own event loop are
+ * subtracted.
  */
 export async function waitFor({ control }: Fleet, kill: Kill) {
   const lag = monitorEventLoopDelay({ resolution: LAG_STEP_MS })
@@ -208,14 +223,13 @@ export async function waitFor({ control }: Fleet, kill: Kill) {
 }
 
 /**
- * A process that was silent for long has lost its row, and every lease with it, until it registers
- * again.
+ * Waits until this many instances are registered. An instance that has been silent for too long has lost its row and
+ * its lease, and must register again.
  */
 export function untilRegistered({ control }: Fleet, count: number): Promise<void> {
   const isAlive = ({ silentMs, leaseMs }: InstanceStatus) => silentMs < leaseMs / 2
   return eventually(
     async () => (await control.status(0)).instances.filter(isAlive).length === count,
-    PATIENCE_MS,
   )
 }
 

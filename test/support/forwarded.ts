@@ -1,7 +1,7 @@
-/** Writes subjects and x-forwarded-client-cert as OpenSSL and Envoy do. */
+/** Formats subjects and x-forwarded-client-cert values as OpenSSL and Envoy do. */
 // SPDX-License-Identifier: Apache-2.0
 
-/** Follows RFC 2253, with OpenSSL's escapes for unprintable characters. */
+/** Formats a name as in RFC 2253, using OpenSSL's escapes for unprintable characters. */
 export function writeName(pairs: readonly (readonly [string, string])[]): string {
   return pairs.map(([type, value]) => `${type}=${escape(value)}`).join(',')
 }
@@ -21,7 +21,7 @@ function escape(value: string): string {
     .join('')
 }
 
-/** Writes one hop. Envoy copies the subject between the quotes unchanged. */
+/** Formats the header element of one hop. Envoy copies the subject between the quotes without escaping it. */
 export function writeElement(subject: string, more: Readonly<Record<string, string>> = {}): string {
   const rest = Object.entries(more).map(([key, value]) => `${key}=${value};`)
   return `${rest.join('')}Hash=${'0a'.repeat(32)};Subject="${subject}"`

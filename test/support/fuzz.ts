@@ -1,18 +1,18 @@
 /**
- * Decides how long parsers are fuzzed: seconds in `npm run check`; `FUZZ_RUNS=1000000 node FILE` by
- * hand.
+ * Sets the number of fuzzing inputs: enough for a few seconds in `npm run check`, or FUZZ_RUNS in a manual run such as
+ * `FUZZ_RUNS=1000000 node FILE`.
  */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 
 const given = Number(process.env['FUZZ_RUNS'])
 
-/** @param usual number of inputs in `npm run check` */
+/** @param usual the number of inputs in `npm run check` */
 export function runs(usual: number): { readonly numRuns: number } {
   return { numRuns: Number.isInteger(given) && given > 0 ? given : usual }
 }
 
-/** Yields a text with a few characters replaced, dropped, doubled or moved. */
+/** Generates variants of `text` with a few random edits, such as replaced, dropped, duplicated or moved characters. */
 export function damaged(text: string): fc.Arbitrary<string> {
   const place = fc.nat(Math.max(0, text.length - 1))
   const edit = fc.record({

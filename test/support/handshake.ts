@@ -1,4 +1,4 @@
-/** Makes a TLS handshake and nothing more, and returns what was agreed or how it ended. */
+/** Performs a TLS handshake and nothing more, and returns the negotiated parameters or the error. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
@@ -16,11 +16,11 @@ export type Handshake =
     }
   | {
       readonly agreed: false
-      /** Code from OpenSSL or the system. */
+      /** Error code from OpenSSL or the operating system. */
       readonly code: string
     }
 
-/** Throws if this client itself cannot do what `options` ask for. */
+/** @throws if this client does not support what `options` ask for */
 export function handshake(port: number, options: ConnectionOptions): Promise<Handshake> {
   return new Promise((resolve, reject) => {
     const socket = connect({
@@ -51,8 +51,7 @@ export function handshake(port: number, options: ConnectionOptions): Promise<Han
 }
 
 /**
- * Issues an ECDSA P-256 certificate, which node-forge cannot create; for any usage, self-signed or
- * issued by `ca`.
+ * Issues an ECDSA P-256 certificate, which node-forge cannot create. The certificate is self-signed or issued by `ca`.
  */
 export async function issueEcCertificate(
   pki: TestPki,

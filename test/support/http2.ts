@@ -1,4 +1,4 @@
-/** Sends signed requests on an HTTP/2 session. */
+/** Sends signed requests over an HTTP/2 session. */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -8,7 +8,7 @@ import type { Test } from 'tap'
 import type { TestServer } from './server.ts'
 import { signedHeaders } from './wire.ts'
 
-/** Opens a session that is closed with the test. */
+/** Opens a session that closes when the test ends. */
 export async function openHttp2(
   t: Test,
   server: TestServer,
@@ -26,7 +26,7 @@ export async function openHttp2(
   return session
 }
 
-/** Returns the headers of a signed POST: HTTP/2 has `:authority` where HTTP/1.1 has Host. */
+/** Returns the headers for a signed POST. HTTP/2 uses `:authority` where HTTP/1.1 uses Host. */
 export function toHttp2Headers(
   server: TestServer,
   path: string,
@@ -39,13 +39,13 @@ export function toHttp2Headers(
   return headers
 }
 
-/** Returns the status of the answer. */
+/** Sends a signed POST and returns the response's status. */
 export async function askHttp2(
   session: http2.ClientHttp2Session,
   server: TestServer,
   path: string,
   body: string,
-  /** Unsigned headers, with lower-case names. */
+  /** Unsigned headers with lower-case names. */
   more: Readonly<Record<string, string>> = {},
 ): Promise<number> {
   const stream = session.request({ ...toHttp2Headers(server, path, body), ...more })

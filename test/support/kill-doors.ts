@@ -1,6 +1,6 @@
 /**
- * Provides both interfaces of the kill switch, the command and the admin listener, on both engines,
- * for tests that cover all combinations.
+ * Provides both interfaces to the kill switch, the CLI and the admin listener, on both engines, for tests that cover
+ * all combinations.
  */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
@@ -20,10 +20,7 @@ interface Order {
   readonly wait?: false
 }
 
-/**
- * Answer of one interface: the JSON that it prints or sends; for a refusal, the message and the
- * hint.
- */
+/** A JSON response, as the CLI prints it or the admin listener sends it. A refusal has a message and a hint. */
 export interface Answer extends Json {
   readonly error?: { readonly message: string; readonly hint?: string }
 }
@@ -36,16 +33,16 @@ export interface Door {
   withdraw(request: string): Promise<Answer>
 }
 
-/** The store, as another process with access to it sees it. */
+/** Direct access to the store, as another process would have it. */
 export interface Engine {
-  /** Blocks every change but no reader. */
+  /** Blocks all writers but no readers. */
   lock(): Promise<{ release(): void }>
-  /** Writes to it without the master key. */
+  /** Changes the store without the master key. */
   tamper(sql: string): Promise<void>
 }
 
 export interface Place extends Engine {
-  /** Used by the test directly, in addition to the interface. */
+  /** A kill switch that the test uses directly, alongside the interface under test. */
   readonly beside: KillSwitch
 }
 
@@ -55,7 +52,7 @@ export function openCommand({ run }: Workspace): Door {
   const call = async (...words: string[]) => {
     const { code, stdout, stderr } = await run(...words, '--json')
     if (code === 0) return JSON.parse(stdout) as Answer
-    // Notes precede the JSON.
+    // The command may print notes before the JSON.
     const at =
       stderr.lastIndexOf('{"error"') < 0 ? stderr.indexOf('{') : stderr.lastIndexOf('{"error"')
     return JSON.parse(stderr.slice(at)) as Answer
@@ -73,7 +70,7 @@ export function openCommand({ run }: Workspace): Door {
       ),
     rehearse: () => call('kill', '--rehearse', ...scopeOf()),
     restore: () => call('restore', ...scopeOf(), '--reason', 'test', '--yes'),
-    approve: (request) => call('restore', 'approve', request),
+    approve: (request) => call('restore', 'approve', request, '--yes'),
     withdraw: (request) => call('restore', 'withdraw', request, '--reason', 'test'),
   }
 }

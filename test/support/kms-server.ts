@@ -1,6 +1,6 @@
 /**
- * Serves our emulator of KMS on loopback for the real AWS SDK. Failures have their real causes: a wrong
- * secret, a proxy that is down, another CA.
+ * Serves our KMS emulator on loopback for the real AWS SDK. Failures have real causes, such as a wrong secret, a proxy
+ * that is down, or a different CA.
  */
 // SPDX-License-Identifier: Apache-2.0
 import {
@@ -21,7 +21,7 @@ import {
 import { KmsException, type KmsExceptionName } from '../../src/kms/emulator/proxy-failure.ts'
 import type { TestServer } from './server.ts'
 
-/** AWS's own example credential, which works only with this server. */
+/** AWS's documented example credential, which works only with this server. */
 export const AWS_CREDENTIAL = {
   accessKeyId: 'AKIAIOSFODNN7EXAMPLE',
   secretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY',
@@ -29,9 +29,9 @@ export const AWS_CREDENTIAL = {
 const REGION = 'us-east-1'
 const ACCOUNT = '111122223333'
 
-/** Long enough for a busy machine; other tests cover the real limit. */
-const PATIENT_TIMEOUT_MS = 10_000
-/** Short pages, so that pagination is tested. */
+/** Generous, because the machine may be busy; other tests cover KMS's real timeout. */
+const PATIENT_TIMEOUT_MS = 60_000
+/** A small page size, so that pagination is tested. */
 const PAGE = 3
 
 export interface KmsServer {
@@ -40,11 +40,11 @@ export interface KmsServer {
   readonly kms: KmsStandIn
   /** Names of the operations called, in order. */
   readonly calls: string[]
-  /** Bodies of the same calls. */
+  /** Request bodies of the calls in `calls`, in the same order. */
   readonly bodies: Json[]
-  /** Makes the next call of an operation fail with this exception. */
+  /** Makes the next call to an operation fail with this exception. */
   failNext(operation: string, exception: string): void
-  /** Environment for the program as a process. */
+  /** Environment for running the program as a process. */
   readonly environment: Record<string, string>
 }
 
@@ -104,7 +104,7 @@ export async function startKmsServer(t: Test, options: KmsServerOptions): Promis
   }
 }
 
-/** Creates and connects a custom key store on the proxy under test, as an administrator does. */
+/** Creates and connects a custom key store for the proxy under test, as an administrator would. */
 export async function connectStore(
   client: KMSClient,
   kms: KmsStandIn,

@@ -1,7 +1,10 @@
-/** Searches output for secrets, in every form in which bytes are printed. */
+/** Searches output for secrets in every form in which bytes can be printed. */
 // SPDX-License-Identifier: Apache-2.0
 
-/** A multiple of three, so that Base64 has whole groups. Half a secret is a leak too. */
+/**
+ * Length of the part to search for: a multiple of three, so that Base64 has complete groups. Half a secret also counts
+ * as a leak.
+ */
 const PART_BYTES = 15
 
 export interface Planted {
@@ -15,7 +18,7 @@ export function planted(name: string, value: Buffer | string): Planted {
   return { name, bytes }
 }
 
-/** Returns all texts that would reveal the beginning or the end of `bytes`. */
+/** Returns every text that would reveal the beginning or the end of `bytes`. */
 export function formsOf(bytes: Buffer): readonly string[] {
   const parts = [bytes.subarray(0, PART_BYTES), bytes.subarray(-PART_BYTES)]
   return parts.flatMap((part) => {
@@ -34,9 +37,9 @@ export function formsOf(bytes: Buffer): readonly string[] {
   })
 }
 
-/** Returns the names of the secrets that `text` reveals. */
+/** Returns the names of the secrets revealed by `text`. */
 export function findLeaks(text: string, secrets: readonly Planted[]): readonly string[] {
-  // Text outside ASCII may be written as UTF-8, as latin1, or unchanged.
+  // Non-ASCII text may be written as UTF-8, as Latin-1, or unchanged.
   const readings = [text, Buffer.from(text, 'utf8').toString('latin1')]
   return secrets
     .filter(({ bytes }) =>

@@ -1,4 +1,4 @@
-/** RFC 6962 written down literally, over lists of entries: slow, and independent of src/audit. */
+/** Literal implementation of RFC 6962 over lists of entries. It is slow, and independent of src/audit. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 
@@ -11,7 +11,7 @@ const sha256 = (...parts: readonly Buffer[]) => {
 /** Returns the largest power of two below `n`. */
 const k = (n: number) => 2 ** (Math.ceil(Math.log2(n)) - 1)
 
-/** 2.1: MTH(D[n]). */
+/** Computes the Merkle tree hash MTH(D[n]), section 2.1. */
 export function plainRoot(entries: readonly Buffer[]): Buffer {
   const [first] = entries
   if (first === undefined) return sha256()
@@ -21,7 +21,7 @@ export function plainRoot(entries: readonly Buffer[]): Buffer {
   return sha256(Buffer.from([1]), plainRoot(left), plainRoot(right))
 }
 
-/** 2.1.1: PATH(m, D[n]). */
+/** Computes the audit path PATH(m, D[n]), section 2.1.1. */
 export function plainInclusion(index: number, entries: readonly Buffer[]): Buffer[] {
   if (entries.length <= 1) return []
   const split = k(entries.length)
@@ -31,7 +31,7 @@ export function plainInclusion(index: number, entries: readonly Buffer[]): Buffe
     : [...plainInclusion(index - split, right), plainRoot(left)]
 }
 
-/** 2.1.2: SUBPROOF(m, D[n], b). */
+/** Computes the consistency proof SUBPROOF(m, D[n], b), section 2.1.2. */
 export function plainConsistency(
   older: number,
   entries: readonly Buffer[],

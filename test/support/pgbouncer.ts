@@ -1,7 +1,4 @@
-/**
- * Runs PgBouncer in transaction pooling mode in front of a PostgreSQL server for the duration of a
- * test.
- */
+/** Runs PgBouncer in transaction pooling mode in front of a PostgreSQL server for the duration of a test. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -12,12 +9,12 @@ import pg from 'pg'
 import { asPostgres, freePort, type TestPostgres } from './postgres.ts'
 import { eventually } from './server.ts'
 
-/** Debian installs it outside an ordinary user's path. */
+/** Debian installs pgbouncer in a folder that is not on an ordinary user's PATH. */
 const PROGRAM = '/usr/sbin/pgbouncer'
-/** Fewer than our sessions, so that they share. */
+/** Smaller than the number of our sessions, so that sessions have to share connections. */
 const POOL_SIZE = 3
 
-/** @returns the port */
+/** @returns PgBouncer's port */
 export async function startPgbouncer(t: Test, { target }: TestPostgres): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-pgbouncer-'))
   chmodSync(folder, 0o755)

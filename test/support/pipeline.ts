@@ -1,4 +1,4 @@
-/** Builds a pipeline without a listener or a store. */
+/** Builds a request pipeline without a listener or a store. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Deadline } from '../../src/core/deadline.ts'
 import type { ExternalKeyId } from '../../src/core/ids.ts'
@@ -55,22 +55,22 @@ export const HEALTH = {
 export const never = () => new Promise<never>(() => undefined)
 
 export interface Setting {
-  /** Methods of a backend and of its only key. */
+  /** Methods that override the methods of the backend and its only key. */
   readonly backend?: Partial<
     Pick<BackendKey, 'encrypt' | 'decrypt'> & Pick<KeyBackend, 'health'>
   > & {
     readonly describe?: (keyId: ExternalKeyId, deadline: Deadline) => Promise<KeyDescription>
   }
   readonly verifier?: Verifier
-  /** Default: longer than any machine takes for a request. */
+  /** Time budget per request (default: more than a request needs on any machine). */
   readonly deadlineMs?: number
   readonly quota?: () => boolean
   readonly keyStore?: Partial<KeyStore>
   readonly gate?: Gate
   readonly authorizer?: Authorizer
-  /** Called between the pipeline's end and the sending of its answer. */
+  /** Called after the pipeline has finished and before its response is sent. */
   readonly beforeRelease?: () => void
-  /** Called between the sending and its completion. */
+  /** Called after the write of the response has started and before it completes. */
   readonly beforeSent?: () => void
 }
 
@@ -81,10 +81,7 @@ export function openGate() {
   return gate
 }
 
-/**
- * Builds a pipeline whose caller is known and whose key decrypts everything, except for what
- * `setting` changes.
- */
+/** Builds a pipeline with a known caller and a key that decrypts everything. `setting` overrides parts of it. */
 export function pipelineOf(setting: Setting = {}) {
   const records: RequestRecord[] = []
   const late: RequestRecord[] = []

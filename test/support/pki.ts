@@ -1,4 +1,4 @@
-/** One development PKI for all tests of a build, because RSA keys take a while to generate. */
+/** A development PKI shared by all tests in a build, because generating RSA keys takes a while. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -19,7 +19,7 @@ export interface TestPki {
   readonly caFile: string
   readonly certificateFile: string
   readonly privateKeyFile: string
-  /** Returns the files of another certificate, issued by the same authority or by `by`. */
+  /** Issues another certificate, from the same authority or from `by`, and returns its files. */
   issue(
     name: string,
     request: CertificateRequest,
@@ -40,13 +40,13 @@ export const SERVER_CERTIFICATE: CertificateRequest = {
   usage: 'server',
 }
 
-/** Certificates that one process creates and others use, in PEM. */
+/** Certificates in PEM that one process creates and others reuse. */
 interface Kept {
   readonly authority: Issued
   readonly server: Issued
 }
 
-/** Stored beside the compiled tests, so that each build has a new one. */
+/** Stored next to the compiled tests, so that each build has a new PKI. */
 const KEPT = fileURLToPath(new URL('../../pki.json', import.meta.url))
 
 async function loadKept(): Promise<Kept> {
@@ -63,8 +63,8 @@ async function loadKept(): Promise<Kept> {
     },
     server: await issueCertificate(authority, SERVER_CERTIFICATE),
   }
-  // Each of several processes continues with its own, and later ones find the last that was
-  // written.
+  // If several processes create a PKI at once, each continues with its own, and later processes use the one written
+  // last.
   const own = `${KEPT}.${String(process.pid)}`
   writeFileSync(own, JSON.stringify(kept), { mode: 0o600 })
   renameSync(own, KEPT)

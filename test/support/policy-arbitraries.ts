@@ -1,7 +1,4 @@
-/**
- * Generates random policy sets that are valid by the schema, and requests that nearly match their
- * conditions.
- */
+/** Generates random policy sets that the schema accepts, and requests that come close to matching their conditions. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import type { PolicyRequest } from '../../src/policy/facts.ts'

@@ -1,4 +1,4 @@
-/** Builds requests as policies see them, and policy sets from text. */
+/** Builds requests as policies see them, and policy sets from source text. */
 // SPDX-License-Identifier: Apache-2.0
 import { type PolicySet, checkDocuments } from '../../src/policy/policy-set.ts'
 import type { PolicyRequest } from '../../src/policy/facts.ts'
@@ -6,12 +6,12 @@ import type { PolicyRequest } from '../../src/policy/facts.ts'
 export const ACCOUNT = '111122223333'
 export const KMS_KEY = `arn:aws:kms:eu-west-1:${ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab`
 export const ALICE = `arn:aws:iam::${ACCOUNT}:user/alice`
-/** A Monday. */
+/** Noon on a Monday. */
 export const NOON = Date.UTC(2027, 2, 1, 12)
 
 type Metadata = PolicyRequest['metadata']
 
-/** Returns a Decrypt by the user alice with the key payroll/key-1, except for the given fields. */
+/** Returns a Decrypt request by the user alice with the key payroll/key-1. `over` replaces fields. */
 export function policyRequest(
   over: Partial<Omit<PolicyRequest, 'metadata'>> & Metadata = {},
 ): PolicyRequest {
@@ -35,7 +35,10 @@ export function policyRequest(
   }
 }
 
-/** Checked against the schema. @param documents the text of one, or texts by their names */
+/**
+ * Builds a policy set and validates it against the schema.
+ * @param documents the contents of one document, or of several by name
+ */
 export function policySet(
   documents: string | Readonly<Record<string, string>>,
 ): Promise<PolicySet> {

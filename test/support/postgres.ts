@@ -1,7 +1,4 @@
-/**
- * Starts a private PostgreSQL server in a temporary folder on a free port, for the duration of a
- * test.
- */
+/** Starts a private PostgreSQL server in a temporary folder, on a free port, for the duration of a test. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import {
@@ -25,31 +22,31 @@ import type { PostgresTarget } from '../../src/store/postgres/address.ts'
 
 export interface TestPostgres {
   readonly target: PostgresTarget
-  /** Runs a statement as the superuser in the database `postgres`. */
+  /** Runs a statement as the superuser, in the database `postgres`. */
   query(sql: string): Promise<readonly Record<string, unknown>[]>
   /** Replaces pg_hba.conf with these lines and reloads it. */
   admit(lines: readonly string[]): Promise<void>
-  /** Replaces the server's certificate and authority, and reloads them. */
+  /** Replaces the server's certificate and CA, and reloads them. */
   useTls(tls: PostgresTls): Promise<void>
   /**
-   * Starts a hot standby that streams from this server on its own port.
-   * @param settings as for the primary
+   * Starts a hot standby that streams from this server and listens on its own port.
+   * @param settings lines for the standby's postgresql.conf
    */
   standby(settings?: readonly string[]): Promise<TestPostgres>
-  /** Promotes a standby to primary. */
+  /** Promotes this standby to primary. */
   promote(): Promise<void>
-  /** After `kill`: starts again as a standby without a primary. */
+  /** Restarts the killed server as a standby without a primary. */
   startAsStandby(): Promise<void>
-  /** Creates an empty database in this server. */
+  /** Creates an empty database on this server. */
   createDatabase(): Promise<PostgresTarget>
-  /** Sends SIGKILL to all of its processes. */
+  /** Sends SIGKILL to all server processes. */
   kill(): Promise<void>
   /**
-   * Sends SIGSTOP to all of its processes, or SIGCONT: connections stay open but nothing is
-   * answered.
+   * Sends SIGSTOP or SIGCONT to all server processes. While they are stopped, connections stay open but receive no
+   * response.
    */
   freeze(yes: boolean): void
-  /** After `kill`: starts again on the same port with the same data. */
+  /** Restarts the killed server on the same port with the same data. */
   start(): Promise<void>
 }
 
@@ -60,7 +57,7 @@ export function binary(name: string): string {
   return join(BINARIES, newest ?? '', 'bin', name)
 }
 
-/** PostgreSQL refuses to run as root. */
+/** Returns the command to run: as root, it switches to the user postgres, because PostgreSQL refuses to run as root. */
 export function asPostgres(
   command: string,
   operands: readonly string[],
@@ -87,13 +84,16 @@ interface CertificateFiles {
   readonly privateKeyFile: string
 }
 
-/** The certificates of the server and of the one admitted role, all from one authority. */
+/** Certificates for the server and for the only permitted role, all from one authority. */
 export interface PostgresTls extends CertificateFiles {
   readonly caFile: string
   readonly client: CertificateFiles
 }
 
-/** @param settings lines of postgresql.conf. @param tls absent: unencrypted */
+/**
+ * @param settings lines for postgresql.conf
+ * @param tls omit for unencrypted connections
+ */
 export async function startPostgres(
   t: Test,
   settings: readonly string[] = [],
@@ -117,7 +117,7 @@ export async function startPostgres(
   return serve(t, { folder, port, ...(tls === undefined ? {} : { tls }) })
 }
 
-/** Creates a folder that PostgreSQL accepts as its own, and the path for its data. */
+/** Creates a folder whose ownership PostgreSQL accepts, and returns it with the data folder's path. */
 function makeFolder(): { readonly folder: string; readonly data: string } {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-postgres-'))
   if (process.getuid?.() === 0) {
@@ -180,10 +180,10 @@ async function serve(
     if (child === undefined || pid === undefined) return
     const ended = new Promise((resolve) => child?.once('exit', resolve))
     child = undefined
-    // It has its own process group, so this also ends its backends.
+    // The server has its own process group, so this also kills its backends.
     signalAll(pid, 'SIGKILL')
     await ended
-    // Left behind by a server that was killed.
+    // A killed server leaves this file behind.
     if (existsSync(join(data, 'postmaster.pid'))) rmSync(join(data, 'postmaster.pid'))
   }
 
@@ -236,7 +236,7 @@ async function serve(
   }
 }
 
-/** Signals the process group of the postmaster and those of its backends. */
+/** Signals the process groups of the postmaster and its backends. */
 function signalAll(pid: number, signal: NodeJS.Signals): void {
   const children = readFileSync(`/proc/${String(pid)}/task/${String(pid)}/children`, 'utf8')
   process.kill(-pid, signal)
@@ -244,14 +244,14 @@ function signalAll(pid: number, signal: NodeJS.Signals): void {
     try {
       process.kill(Number(child), signal)
     } catch {
-      // The process has already ended.
+      // The process has already exited.
     }
   }
 }
 
 /**
- * Admits only clients that use TLS and a certificate that names the role.
- * @returns lines of postgresql.conf
+ * Admits only TLS clients whose certificate names the role.
+ * @returns lines for postgresql.conf
  */
 function useTls(data: string, { certificateFile, privateKeyFile, caFile }: PostgresTls): string[] {
   const { uid, gid } = statSync(data)

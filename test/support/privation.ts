@@ -1,4 +1,4 @@
-/** Adverse conditions for a command, such as no home folder, no user name and no writable folder. */
+/** Adverse conditions for a command, such as a missing home folder, a missing user name or no writable folder. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { chown, readdir, readFile, writeFile } from 'node:fs/promises'
@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import { parse, stringify } from 'yaml'
 import type { Workspace } from './cli.ts'
 
-/** A user id that no passwd file has. */
+/** A user id without a passwd entry. */
 export const UID = 543_210
 
-/** Faults in every section that a kill does not need. */
+/** Errors in every section of the configuration that a kill does not need. */
 export const FAULTS = {
   ...{ listener: 'later', workers: -1, limits: { maxAadBytes: 'many' }, nonsense: true },
   ...{ activity: [], backends: {}, keyStores: [{ name: 'demo', prefix: 'no slash' }] },
@@ -21,11 +21,11 @@ export interface Privation {
   readonly prepare?: (place: Workspace) => Promise<unknown>
   readonly environment?: Record<string, string>
   readonly cwd?: string
-  /** Arguments to put before `node`. */
+  /** Arguments to insert before `node`. */
   readonly by?: (place: Workspace) => readonly string[]
 }
 
-/** Makes the user the owner of everything that the command must read or write. */
+/** Makes the test user own everything that the command must read or write. */
 export async function giveAway({ folder }: Workspace): Promise<void> {
   for (const name of ['.', ...(await readdir(folder))]) await chown(join(folder, name), UID, UID)
 }

@@ -1,7 +1,4 @@
-/**
- * Runs `latchkey serve` as an operator does, in a process, on the store and with the client of a
- * test server.
- */
+/** Runs `latchkey serve` as a process, as an operator would, using a test server's store and client. */
 // SPDX-License-Identifier: Apache-2.0
 import type { ChildProcess } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -12,16 +9,19 @@ import { eventually, startTestServer, type TestServer, type TestServerOptions } 
 type Line = Readonly<Record<string, unknown>>
 
 export interface Program {
-  /** Provides the port that the process chose. This server itself does not run. */
+  /** A test server object with the port that the process chose. The object's own server is not running. */
   readonly server: TestServer
   readonly running: Running
   readonly child: ChildProcess
-  /** Returns the complete lines of the log. */
+  /** Returns the log's complete lines. */
   lines(): readonly Line[]
   linesOf(msg: string): readonly Line[]
 }
 
-/** Starts a process that is killed when the test ends. @param nodeFlags for Node.js itself */
+/**
+ * Starts a process that is killed when the test ends.
+ * @param nodeFlags flags for Node.js itself
+ */
 export async function serveProgram(
   t: Test,
   config: TestServerOptions['config'] = {},
@@ -52,16 +52,16 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** @throws when one of them still exists after half a minute */
+/** @throws if one of the processes still exists after half a minute */
 export function untilGone(pids: readonly number[]): Promise<void> {
-  return eventually(() => !pids.some(isAlive), 30_000)
+  return eventually(() => !pids.some(isAlive))
 }
 
-/** Returns the process ids of its children, once there are this many. */
+/** Waits until the process has this many children, and returns their process ids. */
 export async function workersOf({ child }: Program, count: number): Promise<readonly number[]> {
   const pid = String(child.pid)
   const find = () =>
     readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
-  await eventually(() => find().length === count, 30_000)
+  await eventually(() => find().length === count)
   return find()
 }

@@ -1,4 +1,4 @@
-/** A webhook receiver: an HTTPS server that records what it gets and answers as told. */
+/** A webhook receiver: an HTTPS server that records requests and responds as the test specifies. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import http, { type IncomingHttpHeaders, type RequestListener } from 'node:http'
@@ -16,9 +16,9 @@ export interface Received {
 export interface TestReceiver {
   readonly url: string
   readonly received: readonly Received[]
-  /** Returns the JSON bodies that were received. */
+  /** Returns the JSON bodies received so far. */
   messages(): readonly Record<string, unknown>[]
-  /** Sets the status of all further answers; `hang` means no answer. */
+  /** Sets the status for all further responses; `hang` sends no response. */
   answer(status: number | 'hang', text?: string): void
 }
 

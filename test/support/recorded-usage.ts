@@ -1,4 +1,4 @@
-/** Records usage in the store of a workspace, as a server does. */
+/** Records usage in a workspace's store, as a server would. */
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path'
 import { loadConfig } from '../../src/config/load.ts'
@@ -7,7 +7,7 @@ import { openStore } from '../../src/store/store.ts'
 import { writeCounts } from '../../src/usage/usage-table.ts'
 import type { Workspace } from './cli.ts'
 
-/** Records four answered Decrypt requests of a principal for `key-1`, now. */
+/** Records four successful Decrypt requests by a principal for `key-1`, at the current time. */
 export async function recordUsage(
   space: Workspace,
   principal: string,

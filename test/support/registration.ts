@@ -1,6 +1,5 @@
 /**
- * Sets up a proxy with its own name and a certificate that "KMS" trusts, and a KMS that can reach
- * it.
+ * Sets up a proxy with its own name and a certificate that the KMS emulator trusts, and an emulator that can reach it.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { X509Certificate } from 'node:crypto'
@@ -18,15 +17,12 @@ export interface Registration {
   readonly workspace: Workspace
   readonly server: Running
   readonly kms: KmsServer
-  /** Port that KMS connects to. A test may change it to redirect KMS. */
+  /** Port that the KMS emulator connects to. A test can change it to redirect the emulator. */
   readonly target: { port: number }
-  /**
-   * Flags for the checks: where to connect, which authority to trust, and which authorities KMS
-   * trusts.
-   */
+  /** Flags for the checks: the address to connect to, the CA to trust, and the CAs that KMS trusts. */
   readonly checkFlags: readonly string[]
   latchkey(...words: readonly string[]): Promise<Ended>
-  /** Runs with --json; the command must succeed. */
+  /** Runs a command with --json and returns the parsed output. The command must succeed. */
   json(...words: readonly string[]): Promise<unknown>
 }
 
@@ -43,7 +39,7 @@ export async function registration(
   const w = await workspace(t, {
     settings: {
       activity: { flushInterval: '200ms' },
-      // A busy machine may delay a request; other tests cover the refusals that follow from that.
+      // The long deadline keeps a busy machine from causing refusals; other tests cover refusals.
       limits: { requestDeadline: '20s' },
     },
     listener: {
@@ -63,7 +59,7 @@ export async function registration(
     authorities,
     `Alias name: test\nOwner: CN=Latchkey test CA\nSHA256: ${root.fingerprint256}\n`,
   )
-  // The AWS SDK reads the environment of this process.
+  // The AWS SDK reads this process's environment.
   const before = { ...process.env }
   Object.assign(process.env, kms.environment)
   t.teardown(() => {
@@ -89,14 +85,14 @@ export async function registration(
 }
 
 /**
- * Lets KMS ask for health from time to time, as it does while a store is connected.
- * @returns what stops it
+ * Makes the KMS emulator poll the proxy's health periodically, as KMS does while a store is connected.
+ * @returns a function that stops the polling
  */
 export function keepPolling(r: Registration, id: string): () => Promise<void> {
   let isOver = false
   const poll = async () => {
     while (!isOver) {
-      // A request is lost if its connection is replaced after a change of the store; the next one succeeds.
+      // If a change to the key store replaces the connection, the current poll fails and the next one succeeds.
       await r.kms.kms.stores.pollHealth(id).catch((error: unknown) => {
         if ((error as { code?: unknown }).code !== 'TCP') throw error
       })

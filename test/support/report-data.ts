@@ -1,10 +1,10 @@
-/** A report as a real run might have measured it. */
+/** Builds a report with plausible measurements. */
 // SPDX-License-Identifier: Apache-2.0
 import { createLatencies } from '../../src/tools/bench/histogram.ts'
 import type { Measured, ReportData, Rung, RungName } from '../../src/tools/report/findings.ts'
 import { estimateLinks } from '../../src/tools/report/measure.ts'
 
-/** Returns latencies with a tail like that of a real service. */
+/** Returns latencies with a realistic tail. */
 function measured(typicalMs: number, count: number): Measured {
   const latencies = createLatencies()
   for (let i = 0; i < count; i++) {

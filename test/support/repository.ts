@@ -1,10 +1,10 @@
-/** Reads the repository as a folder of files, for guards. */
+/** Reads the repository's files for guard tests. */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** Goes up to the folder with package.json, because tests run from sources and from .test-build. */
+/** Walks up to the folder with package.json, because tests run both from the sources and from .test-build. */
 function findRoot(): string {
   let folder = dirname(fileURLToPath(import.meta.url))
   while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder)
@@ -13,7 +13,7 @@ function findRoot(): string {
 
 export const ROOT = findRoot()
 
-/** Paths that .gitignore excludes, made by tools or by quickstart. */
+/** Ignored paths that tools or quickstart create. */
 const NOT_OURS = new Set([
   '.git',
   '.tap',
@@ -25,7 +25,7 @@ const NOT_OURS = new Set([
   'src/killswitch/gate/guard/build',
 ])
 
-/** Returns paths from the root, ascending, of every file below `folder`. */
+/** Returns the paths of all files below `folder`, relative to the root and in ascending order. */
 export function listFiles(folder = ''): readonly string[] {
   const entries = readdirSync(join(ROOT, folder), { withFileTypes: true })
   return entries
@@ -43,7 +43,7 @@ export function read(path: string): string {
   return readFileSync(join(ROOT, path), 'utf8')
 }
 
-/** Returns the path from the root that `link` in the file `from` leads to. */
+/** Resolves `link`, as written in the file `from`, to a path relative to the root. */
 export function resolveFrom(from: string, link: string): string {
   return relative(ROOT, join(ROOT, dirname(from), link))
 }
@@ -52,7 +52,7 @@ export function exists(path: string): boolean {
   return existsSync(join(ROOT, path))
 }
 
-/** Returns the rows of all Markdown tables in a text, as cells without surrounding blanks. */
+/** Returns the rows of all Markdown tables in a document, as trimmed cells. */
 export function tableRows(markdown: string): readonly (readonly string[])[] {
   return markdown
     .split('\n')
@@ -65,7 +65,7 @@ export function tableRows(markdown: string): readonly (readonly string[])[] {
     )
 }
 
-/** Returns the part of a Markdown text from a heading to the next one. */
+/** Returns a Markdown section, from its heading to the next one. */
 export function section(markdown: string, heading: string): string {
   const lines = markdown.split('\n')
   const start = lines.indexOf(heading)

@@ -1,4 +1,4 @@
-/** Rotates and encrypts with a key of the same store in another process. */
+/** Rotates a key and encrypts with it, from another process that uses the same store. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -16,20 +16,20 @@ export interface Rotations {
   readonly masterKeyFile: string
   readonly keyId: string
   readonly rounds: number
-  /** Number of encryptions reserved at a time. */
+  /** Number of encryptions to reserve at a time. */
   readonly blockUses: number
 }
 
 const AAD = Buffer.from('aad')
 const SELF = fileURLToPath(import.meta.url)
 
-/** In each of `rounds` rounds, rotates and encrypts with the versions that it has seen. */
+/** Rotates the key and encrypts with its first version, once per round. */
 export async function rotate(work: Rotations): Promise<void> {
   const store = await openStore({
     path: work.path,
     masterKey: { kind: 'file', path: work.masterKeyFile },
     clock: systemClock,
-    // Long, because processes wait for each other.
+    // Long, because the processes wait for each other.
     deadlineMs: 20_000,
   })
   const keystore = await openSoftwareKeystore({
@@ -51,7 +51,7 @@ export async function rotate(work: Rotations): Promise<void> {
   await store.close()
 }
 
-/** Repeats while another process holds the lock for too long, as on a busy machine. */
+/** Retries if another process holds the lock for too long, as may happen on a busy machine. */
 async function insist<T>(work: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
@@ -63,7 +63,7 @@ async function insist<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Runs `rotate` in another process; resolves with its exit code and standard error. */
+/** Runs `rotate` in another process. Resolves to the process's exit code and standard error. */
 export function rotateElsewhere(work: Rotations): Promise<{ code: number | null; stderr: string }> {
   const child = spawn(process.execPath, [SELF, JSON.stringify(work)], {
     stdio: ['ignore', 'ignore', 'pipe'],

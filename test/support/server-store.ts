@@ -1,6 +1,6 @@
 /**
- * Creates the store of a test server once for all that are alike, and opens it for changes only
- * where a test needs to.
+ * Creates one store per set of key stores for all test servers to reuse, and opens it for changes only if a test needs
+ * to change it.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile, writeFile } from 'node:fs/promises'
@@ -13,17 +13,17 @@ import {
 import type { Config } from '../../src/config/config.ts'
 import type { Credential } from '../../src/sigv4/credential.ts'
 
-/** The files of a closed store, and what is in it. */
+/** The files of a closed store, and its credential. */
 interface Made {
   readonly store: Buffer
   readonly masterKey: Buffer
   readonly credential: Credential
 }
 
-/** Stores by the names of their key stores. */
+/** Stores, keyed by the names of their key stores. */
 const made = new Map<string, Promise<Made>>()
 
-/** Creates a key of this id in each key store, and a credential for the first. */
+/** Creates a store with this key in every key store, and a credential for the first key store. */
 export async function makeServerStore(config: Config, keyId: ExternalKeyId): Promise<Credential> {
   const { path, masterKey } = config.store
   if (path === undefined || masterKey.kind !== 'file' || config.backends.length > 0) {
@@ -60,7 +60,7 @@ async function makeStore(config: Config, keyId: ExternalKeyId): Promise<Credenti
   }
 }
 
-/** Opens the store at the first call of any of its parts. */
+/** Returns an administration that opens the store when it is first used. */
 export function openLate(open: () => Promise<Administration>): Administration {
   let opening: Promise<Administration> | undefined
   const opened = () => (opening ??= open())
@@ -79,6 +79,7 @@ export function openLate(open: () => Promise<Administration>): Administration {
     credentials: late(({ credentials }) => credentials),
     rotations: late(({ rotations }) => rotations),
     credentialUses: async () => (await opened()).credentialUses(),
+    warnings: () => [],
     async close() {
       await (await opening)?.close()
     },

@@ -1,7 +1,4 @@
-/**
- * Runs the real server in this process, over real TLS and on its own store, for the duration of a
- * test.
- */
+/** Runs the real server in this process, over real TLS and with its own store, for the duration of a test. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -24,22 +21,31 @@ import { testPki, type TestPki } from './pki.ts'
 import { makeServerStore, openLate } from './server-store.ts'
 
 export const REGION = 'us-east-1'
-/** A key that each key store has. */
+/** Id of a key that exists in every key store. */
 export const KEY_ID = 'test-key'
 
 type Json = Record<string, unknown>
 
-/** This message depends on the Node.js that runs the test and on nothing that a test does. */
+/** The setting `control` of servers whose process may stall on a busy machine. They must keep their lease. */
+export const PATIENT_CONTROL = { lease: '1m' }
+
+/**
+ * The setting `control` of servers whose access a test kills. A kill waits until an instance has held its lease for as
+ * long as a lease lasts, so the long lease that other servers have would delay it.
+ */
+export const KILLED = { lease: '2s' }
+
+/** This warning depends only on the Node.js version, so tests ignore it. */
 const OLD_NODE = 'this release of Node.js no longer gets security fixes'
 
 export interface TestServerOptions {
-  /** Sections merged over the defaults below, as they would be in latchkey.yaml. */
+  /** Sections merged over the defaults below, as written in latchkey.yaml. */
   readonly config?: {
     readonly listener?: Json
     readonly keyStores?: readonly (Json & { readonly name: string })[]
     readonly [section: string]: unknown
   }
-  /** Do not start the server; `start` does. */
+  /** Do not start the server yet; the test calls `start` later. */
   readonly stopped?: boolean
 }
 
@@ -50,13 +56,13 @@ export interface TestServer {
   readonly config: Config
   readonly logFile: string
   readonly port: number
-  /** `/demo/kms/xks/v1` */
+  /** Path such as `/demo/kms/xks/v1`. */
   readonly uriPath: string
   readonly credential: Credential
-  /** The CLI's administration: changes reach the running server through the store. */
+  /** The CLI's administration. Its changes reach the running server through the store. */
   readonly administration: Administration
   readonly running: RunningServer
-  /** Returns a client that keeps its connection; closed with the test. */
+  /** Returns a client that keeps its connection alive and closes with the test. */
   client(options?: Partial<KmsSideClientOptions>): KmsSideClient
   /** Creates a key in the first key store. */
   createKey(
@@ -64,17 +70,17 @@ export interface TestServer {
     options?: { encrypt?: boolean; decrypt?: boolean; material?: Secret<Buffer> },
   ): Promise<ExternalKeyId>
   start(): Promise<void>
-  /** Stops it and waits; a second call does nothing. */
+  /** Stops the server and waits for it. Calling it again has no effect. */
   stop(): Promise<void>
-  /** Stops the server and returns all lines of its log. */
+  /** Stops the server and returns all lines from its log. */
   stopAndReadLog(): Promise<readonly Json[]>
 }
 
-/** Conditions usually become true in milliseconds; on a busy machine it takes seconds. */
-const SOON_MS = 20_000
+/** Conditions usually become true within milliseconds, but may take seconds on a busy machine. */
+const SOON_MS = 60_000
 const STEP_MS = 10
 
-/** Waits until `check` holds. @throws after `withinMs`, twenty seconds by default */
+/** Waits until `check` returns true. @throws after `withinMs` (default: 20 seconds) */
 export async function eventually(
   check: () => boolean | Promise<boolean>,
   withinMs = SOON_MS,
@@ -180,11 +186,12 @@ function toYaml(pki: TestPki, over: TestServerOptions['config'] = {}): Json {
     keyStores: [{ name: 'demo', prefix: '/demo' }],
     store: {
       ...{ path: 'latchkey.db', masterKey: { file: 'master.key' }, pollInterval: '50ms' },
-      // No test store has a backup, and a warning at each start would hide others.
+      // Test stores have no backup; without this setting, a warning at each start would hide other warnings.
       maxBackupAge: '0s',
     },
-    // A busy machine must not cause refusals; tests of the deadline set their own.
     ...over,
+    control: { ...PATIENT_CONTROL, ...(over['control'] as Json | undefined) },
+    // The long deadline keeps a busy machine from causing refusals. Tests of the deadline set their own deadline.
     limits: { requestDeadline: '20s', ...(over['limits'] as Json | undefined) },
     listener: {
       host: '127.0.0.1',

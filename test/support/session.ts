@@ -1,10 +1,10 @@
-/** Sends many signed requests on one kept connection. */
+/** Sends many signed requests over one kept-alive connection. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import type { TestServer } from './server.ts'
 import { openWire, signedRequest, type Answer, type Signing } from './wire.ts'
 
-/** Node's own parser fails on deeper pipelines (HPE_PAUSED). */
+/** Node's own HTTP parser fails on deeper pipelines (HPE_PAUSED). */
 const AT_A_TIME = 16
 
 export interface SessionRequest {
@@ -15,14 +15,11 @@ export interface SessionRequest {
 
 export interface Session {
   call(path: string, body: SessionRequest['body'], signing?: Signing): Promise<Answer>
-  /**
-   * Pipelines: sends all before it reads the first answer. Answers are in the order of the
-   * requests.
-   */
+  /** Pipelines the requests: sends all of them before reading the first response. Responses are in request order. */
   callAll(requests: readonly SessionRequest[]): Promise<readonly Answer[]>
 }
 
-/** Opens a session that is closed with the test. */
+/** Opens a session that closes when the test ends. */
 export async function openSession(t: Test, server: TestServer): Promise<Session> {
   const wire = await openWire(server)
   t.teardown(() => {

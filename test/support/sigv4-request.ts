@@ -1,4 +1,4 @@
-/** A request as KMS signs it, which tests can change, and a verifier. */
+/** Provides a request signed as KMS would sign it, which tests can modify, and a verifier for it. */
 // SPDX-License-Identifier: Apache-2.0
 import type { CredentialLookup } from '../../src/sigv4/credential.ts'
 import { SignatureError, type SignatureErrorCode } from '../../src/sigv4/errors.ts'
@@ -7,7 +7,7 @@ import { ACCESS_KEY_ID, makeCredential, SECRET_ACCESS_KEY } from './credential.t
 import { FakeClock } from './fake-clock.ts'
 import { sign, type Signable } from './sigv4-signer.ts'
 
-/** The time of FakeClock in both forms. */
+/** FakeClock's initial time, in milliseconds and in the format of x-amz-date. */
 export const NOW = Date.UTC(2026, 0, 15, 12)
 export const AMZ_DATE = '20260115T120000Z'
 export const CLOCK_SKEW_MS = 300_000
@@ -33,12 +33,12 @@ export const knowsOne: CredentialLookup = (() => {
   return (id) => (id === credential.accessKeyId ? credential : undefined)
 })()
 
-/** Returns KMS_REQUEST with changes, signed after them. */
+/** Returns KMS_REQUEST with changes, signed after they are applied. */
 export function signed(changes: Partial<Signable> = {}): SignedRequest {
   return sign({ ...KMS_REQUEST, ...changes })
 }
 
-/** Returns the request with another value of a header; undefined removes the header. */
+/** Returns the request with a different value for a header; undefined removes the header. */
 export function withHeader(
   request: SignedRequest,
   name: string,
@@ -55,7 +55,7 @@ export function withHeader(
   }
 }
 
-/** Returns the request with further unsigned header lines at its end. */
+/** Returns the request with additional unsigned headers at the end. */
 export function withMore(request: SignedRequest, ...lines: readonly string[]): SignedRequest {
   return { ...request, rawHeaders: [...request.rawHeaders, ...lines] }
 }
@@ -72,7 +72,7 @@ export interface Verdict {
   readonly message?: string
 }
 
-/** Returns the verdict of a new verifier. @throws whatever is not a SignatureError */
+/** Returns a new verifier's verdict. @throws any error other than a SignatureError */
 export function verdictOn(request: SignedRequest, asking: Asking = {}): Verdict {
   const clock = asking.clock ?? new FakeClock(NOW)
   const verifier = createVerifier({ clock, clockSkewMs: CLOCK_SKEW_MS })

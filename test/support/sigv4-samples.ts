@@ -1,4 +1,4 @@
-/** Generates random requests of KMS's form, and signs them with three signers. */
+/** Generates random requests that look like those from KMS, and signs them with three signers. */
 // SPDX-License-Identifier: Apache-2.0
 import { Sha256 } from '@aws-crypto/sha256-js'
 import { SignatureV4 } from '@smithy/signature-v4'
@@ -13,7 +13,7 @@ import { FakeClock } from './fake-clock.ts'
 import { type Verdict, verdictOn } from './sigv4-request.ts'
 import { amzDate } from './wire.ts'
 
-/** Neither signer omits or adds any of these headers. */
+/** A random request. Neither third-party signer omits or adds any of its headers. */
 export interface Sample {
   readonly accessKeyId: string
   readonly secret: string
@@ -49,7 +49,7 @@ export const sample: fc.Arbitrary<Sample> = fc.record({
   target: fc.array(segment, { minLength: 1, maxLength: 7 }).map((parts) => `/${parts.join('/')}`),
   headers: fc.dictionary(
     word(`${LOWER}${UPPER}${DIGITS}-`, 1, 20).map((name) => `X-Own-${name}`),
-    // One signer omits empty values, and the other sends them.
+    // Omit empty values, because one signer drops them and the other sends them.
     printable.filter((value) => value.trim() !== ''),
     { maxKeys: 5 },
   ),
@@ -59,7 +59,7 @@ export const sample: fc.Arbitrary<Sample> = fc.record({
     .map((seconds) => seconds * 1000),
 })
 
-/** Adds the other headers of a KMS request, so that no signer adds its own. */
+/** Adds the remaining headers of a KMS request, so that no signer adds its own. */
 function headersOf({ headers, body, at }: Sample): Record<string, string> {
   const seen = new Set<string>()
   const own = Object.entries(headers).filter(([name]) => {
@@ -126,7 +126,7 @@ export function authorizationIn({ rawHeaders }: SignedRequest): string {
 
 export const signatureIn = (request: SignedRequest) => authorizationIn(request).slice(-64)
 
-/** Signs with our own pure functions, over the headers that the signer of `request` chose. */
+/** Signs with our own functions, covering the headers that the signer of `request` chose. */
 export function signByUs(item: Sample, request: SignedRequest): string {
   const parsed = parseAuthorization(authorizationIn(request))
   if (parsed === undefined) throw new Error('our parser refuses it')

@@ -1,4 +1,4 @@
-/** A signer for tests that signs anything, including what no client would. */
+/** A test signer that signs anything, including requests that no client would send. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, createHmac } from 'node:crypto'
 import type { SignedRequest } from '../../src/sigv4/verify.ts'
@@ -6,13 +6,13 @@ import type { SignedRequest } from '../../src/sigv4/verify.ts'
 export interface Signable {
   readonly method: string
   readonly target: string
-  /** Headers as sent, except Authorization. */
+  /** Headers as sent, without Authorization. */
   readonly headers: readonly (readonly [name: string, value: string])[]
   readonly body: Buffer
-  /** SignedHeaders (default: every header once, ascending). */
+  /** Names for SignedHeaders (default: each header name once, in ascending order). */
   readonly signedNames?: readonly string[]
   readonly amzDate: string
-  /** yyyymmdd (default: the day of amzDate). */
+  /** Scope date as yyyymmdd (default: the day of amzDate). */
   readonly scopeDate?: string
   readonly region: string
   readonly service: string
@@ -24,7 +24,7 @@ export const sha256 = (data: Buffer | string) => createHash('sha256').update(dat
 
 const hmac = (key: Buffer | string, data: string) => createHmac('sha256', key).update(data).digest()
 
-/** Computes the signature from the secret, with node:crypto alone. */
+/** Computes the signature from the secret, using only node:crypto. */
 export function signText(
   text: string,
   secretAccessKey: string,
@@ -54,7 +54,7 @@ export function authorizationOf(signable: Signable, canonical = canonicalText(si
   return `AWS4-HMAC-SHA256 Credential=${accessKeyId}/${scope}, SignedHeaders=${names}, Signature=${signature}`
 }
 
-/** Returns the request with its Authorization as the last header. */
+/** Returns the request with Authorization as its last header. */
 export function sign(signable: Signable, canonical?: string): SignedRequest {
   return {
     method: signable.method,

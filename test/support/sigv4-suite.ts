@@ -1,4 +1,4 @@
-/** Loads the published cases of AWS's SigV4 test suite from test/vectors/sigv4. */
+/** Loads the published cases from AWS's SigV4 test suite in test/vectors/sigv4. */
 // SPDX-License-Identifier: Apache-2.0
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -27,7 +27,7 @@ const CONTEXT_FIELDS = new Set([
 export interface SuiteCase {
   readonly name: string
   readonly method: string
-  /** As in the request line of the signed request; header values keep folded lines. */
+  /** Target in the signed request's request line. Values in `rawHeaders` may contain folded lines. */
   readonly target: string
   readonly rawHeaders: readonly string[]
   readonly body: Buffer
@@ -52,7 +52,7 @@ interface Context {
   readonly timestamp: string
 }
 
-/** @throws Error for a file or a field that this loader does not know */
+/** @throws for a file or field that this loader does not know */
 export function loadSuite(): readonly SuiteCase[] {
   return readdirSync(join(ROOT, FOLDER)).sort().map(loadCase)
 }

@@ -1,18 +1,18 @@
-/** Reads TypeScript sources as the compiler does, for guards on their structure. */
+/** Parses TypeScript sources for guard tests on their structure. */
 // SPDX-License-Identifier: Apache-2.0
 import ts from 'typescript'
 import { listFiles, read, resolveFrom } from './repository.ts'
 
 export interface Import {
-  /** Path from the root for relative imports, otherwise the package. */
+  /** Path relative to the root for relative imports; otherwise the package name. */
   readonly target: string
   readonly line: number
-  /** Whether it imports only types, so that nothing remains at run time. */
+  /** Whether the import contains only types, so that nothing remains at run time. */
   readonly isType: boolean
 }
 
 export interface Source {
-  /** Path from the root. */
+  /** Path relative to the root. */
   readonly path: string
   readonly text: string
   readonly tree: ts.SourceFile
@@ -38,7 +38,7 @@ function loadSource(path: string): Source {
   return { path, text, tree, imports }
 }
 
-/** Returns the specifier of `import`, `export … from` and `import(…)`, types or not. */
+/** Returns the specifier of `import`, `export … from` or `import(…)`, including type imports. */
 function toSpecifier(node: ts.Node): string | undefined {
   const expression =
     ts.isImportDeclaration(node) || ts.isExportDeclaration(node)
@@ -49,9 +49,7 @@ function toSpecifier(node: ts.Node): string | undefined {
   return expression !== undefined && ts.isStringLiteral(expression) ? expression.text : undefined
 }
 
-/**
- * Recognizes `import type …`, `export type …`, and an import whose names are all marked as types.
- */
+/** Recognizes `import type …`, `export type …`, and imports in which every name is marked as a type. */
 function isOfTypes(node: ts.Node): boolean {
   if (ts.isExportDeclaration(node)) return node.isTypeOnly
   if (!ts.isImportDeclaration(node)) return false
@@ -63,7 +61,7 @@ function isOfTypes(node: ts.Node): boolean {
   return names.elements.every((element) => element.isTypeOnly)
 }
 
-/** Returns the node and everything below it. */
+/** Returns a node and all its descendants. */
 export function nodesOf(node: ts.Node): readonly ts.Node[] {
   const all: ts.Node[] = []
   const visit = (one: ts.Node) => {
@@ -78,7 +76,7 @@ export function lineOf(tree: ts.SourceFile, node: ts.Node): number {
   return tree.getLineAndCharacterOfPosition(node.getStart(tree)).line + 1
 }
 
-/** Returns the places that name `object.property`, or `object` alone when no property is given. */
+/** Returns the places that refer to `object.property`, or to `object` if no property is given. */
 export function findUses(source: Source, object: string, property?: string): readonly string[] {
   return nodesOf(source.tree)
     .filter((node) =>
@@ -91,14 +89,14 @@ export function findUses(source: Source, object: string, property?: string): rea
     .map((node) => `${source.path}:${String(lineOf(source.tree, node))}`)
 }
 
-/** Excludes the name of another object's property. */
+/** Returns false for a name that is only a property of another object. */
 function isValue(node: ts.Identifier): boolean {
   const { parent } = node
   if (ts.isPropertyAccessExpression(parent)) return parent.name !== node
   return !ts.isPropertyAssignment(parent) || parent.name !== node
 }
 
-/** Returns the files of each cycle of imports once, as `a`, `b`, …, `a`. */
+/** Returns the files of each import cycle once, as `a`, `b`, …, `a`. */
 export function findCycles(sources: readonly Source[]): readonly (readonly string[])[] {
   const byPath = new Map(sources.map((source) => [source.path, source]))
   const done = new Set<string>()
@@ -118,7 +116,7 @@ export function findCycles(sources: readonly Source[]): readonly (readonly strin
   return cycles
 }
 
-/** Returns the shortest chain of imports from one file to another, or undefined. */
+/** Returns the shortest import chain between two files, or undefined. */
 export function findChain(
   sources: readonly Source[],
   from: string,

@@ -1,7 +1,4 @@
-/**
- * Runs the model checker: spin turns the model into C, gcc compiles it, and the program visits
- * every state.
- */
+/** Runs the model checker: spin translates the model into C, gcc compiles it, and the program visits every state. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
@@ -13,25 +10,26 @@ import { ROOT } from './repository.ts'
 export interface Search {
   readonly errors: number
   readonly states: number
-  /** The longest run, in steps. */
+  /** Length of the longest run, in steps. */
   readonly depth: number
-  /** Whether every state was visited: nothing was cut short, hashed away or too deep. */
+  /** Whether the search was exhaustive: no truncation, lossy hashing or depth limit. */
   readonly isExhaustive: boolean
-  /** The first claim that failed, with the depth of the counterexample. */
+  /** The first violated claim, with the depth of its counterexample. */
   readonly violated: string | undefined
-  /** Lines of the model that no run reaches, except the ends of endless processes. */
+  /** Model lines that no run reaches, except the ends of endless processes. */
   readonly unreached: readonly string[]
 }
 
-/** Spin's message when the model's only claim does not hold. */
+/** Spin's message if the model's only claim is violated. */
 export const CLAIM = 'assertion violated  !(revoked)'
 
 const MODEL = join(ROOT, 'docs/internals/model/kill-switch.pml')
 const run = promisify(execFile)
 
 /**
- * @param definitions names, or names with values, as for -D: `LEASE=2`
- * @param size a small world is visited faster than an optimized checker compiles
+ * @param definitions names, or names with values such as `LEASE=2`, in the format of -D
+ * @param size `small` skips optimization, because checking a small model takes less time than compiling an optimized
+ * checker
  */
 export async function check(
   definitions: readonly string[],
@@ -41,11 +39,11 @@ export async function check(
   try {
     const flags = definitions.map((definition) => `-D${definition}`)
     await run('spin', ['-a', ...flags, MODEL], { cwd })
-    // Checks assertions only, and compresses stored states without loss.
+    // Check only assertions, and compress stored states without loss.
     const level = size === 'large' ? '-O2' : '-O0'
     const options = [level, '-w', '-DSAFETY', '-DCOLLAPSE', '-DVECTORSZ=512']
     await run('gcc', [...options, '-o', 'pan', 'pan.c'], { cwd })
-    // -m: depth of the search; -w: size of the hash table, which only matters for speed.
+    // -m sets the search depth, and -w the hash table's size, which only affects speed.
     const { stdout } = await run('./pan', ['-m1000000', '-w22'], { cwd, maxBuffer: 1 << 26 })
     return parse(stdout)
   } finally {
@@ -68,10 +66,7 @@ function parse(output: string): Search {
   }
 }
 
-/**
- * Returns the names of a kind, `mutant`, `limit` or `reachable`, as the model's own comments mark
- * them.
- */
+/** Returns the names marked as `mutant`, `limit` or `reachable` in the model's comments. */
 export async function namesOf(kind: 'mutant' | 'limit' | 'reachable'): Promise<readonly string[]> {
   const text = await readFile(MODEL, 'utf8')
   const found = [...text.matchAll(/^#ifdef (\w+) +\/\* (\w+)/gm)]

@@ -1,4 +1,4 @@
-/** Our KMS stand-in, configured to reach a proxy of the tests. */
+/** Creates our KMS emulator, configured to reach a test proxy. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import { systemClock } from '../../src/core/clock.ts'
@@ -44,7 +44,7 @@ export const PROXY: ProxyConfiguration = {
   rawSecretAccessKey: new Secret('A'.repeat(43)),
 }
 
-/** Connects a key store and returns its id. */
+/** Creates and connects a key store, and returns its id. */
 export async function connect(kms: KmsStandIn, proxy = PROXY): Promise<string> {
   const { id } = await kms.stores.create({ name: 'store', proxy })
   kms.stores.connect(id)

@@ -1,7 +1,7 @@
 /**
- * For `node --import …/stop-in-write.js?once=FILE`: if FILE exists, the process removes it and
- * stops itself, as SIGSTOP from outside would, between the gate's last check of an answer and the
- * system call that writes it. With `&unguarded`, the add-on of the lease guard cannot be loaded.
+ * Preload script for `node --import …/stop-in-write.js?once=FILE`. If FILE exists, the process deletes it and stops
+ * itself with SIGSTOP, between the gate's last check of a response and the system call that writes it. With
+ * `&unguarded`, the lease guard's add-on cannot be loaded.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { unlinkSync } from 'node:fs'
@@ -20,7 +20,7 @@ function stopOnce(): void {
   process.kill(process.pid, 'SIGSTOP')
 }
 
-/** Stops in the tick that writes: the head is written after the check. */
+/** For HTTP/1.1, stop in the turn that writes, because the head is written after the gate's check. */
 const http1 = http.ServerResponse.prototype
 const writeHead = http1.writeHead as (...given: unknown[]) => http.ServerResponse
 http1.writeHead = function (this: http.ServerResponse, ...given: unknown[]) {
@@ -28,7 +28,7 @@ http1.writeHead = function (this: http.ServerResponse, ...given: unknown[]) {
   return writeHead.apply(this, given)
 }
 
-/** Node has everything and writes at the end of the turn. */
+/** For HTTP/2, stop once Node.js has the response, because Node.js writes it at the end of the turn. */
 const response2 = http2.Http2ServerResponse.prototype
 const end2 = response2.end as (...given: unknown[]) => http2.Http2ServerResponse
 response2.end = function (this: http2.Http2ServerResponse, ...given: unknown[]) {

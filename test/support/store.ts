@@ -1,4 +1,4 @@
-/** Creates a store in a temporary folder, with functions that open it. */
+/** Creates a store in a temporary folder, with functions to open it. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -20,7 +20,7 @@ import { FakeClock } from './fake-clock.ts'
 
 export function keyStoreName(text: string): KeyStoreName {
   const parsed = parseKeyStoreName(text)
-  if (parsed === undefined) throw new TypeError(`no name of a key store: ${text}`)
+  if (parsed === undefined) throw new TypeError(`not a key store name: ${text}`)
   return parsed
 }
 
@@ -28,16 +28,16 @@ export interface StoreFolder {
   readonly options: StoreOptions & { readonly path: string }
   readonly clock: FakeClock
   readonly masterKeyFile: string
-  /** Opens it until the test ends. */
+  /** Opens the store, and closes it when the test ends. */
   open(more?: Partial<StoreOptions>): Promise<Store>
   keystore(store: Store, more?: Partial<SoftwareKeystoreDeps>): Promise<SoftwareKeystore>
-  /** Changes the file without Latchkey. */
+  /** Changes the file behind Latchkey's back. */
   tamper(...statements: readonly string[]): void
-  /** Reads from the file. */
+  /** Queries the file directly. */
   read(statement: string): readonly Row[]
 }
 
-/** Creates and closes a store. */
+/** Creates a store and closes it. */
 export async function storeFolder(t: Test): Promise<StoreFolder> {
   const folder = t.testdir()
   const clock = new FakeClock()

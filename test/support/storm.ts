@@ -1,7 +1,4 @@
-/**
- * A process that changes keys and encrypts as fast as it can, and announces each change before and
- * after.
- */
+/** A process that changes keys and encrypts as fast as it can, and announces each change before and after making it. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes, randomInt } from 'node:crypto'
@@ -23,13 +20,13 @@ import { keyStoreName } from './store.ts'
 
 export type Change =
   | { readonly kind: 'create'; readonly keyId: string }
-  /** `material` is Base64. */
+  /** `material` is in Base64. */
   | { readonly kind: 'import'; readonly keyId: string; readonly material: string }
   | { readonly kind: 'rotate'; readonly keyId: string }
   | { readonly kind: 'status'; readonly keyId: string; readonly status: KeyStatus }
   | { readonly kind: 'destroy'; readonly keyId: string; readonly version: number }
 
-/** Bytes are Base64. */
+/** Byte strings are in Base64. */
 export interface Encrypted {
   readonly keyId: string
   readonly version: number
@@ -39,7 +36,7 @@ export interface Encrypted {
   readonly tag: string
 }
 
-/** One line of the storm's standard output. `did` and `encrypted` are acknowledgements. */
+/** A line of the storm's standard output. `did` and `encrypted` are acknowledgements. */
 export type Line =
   | { readonly will: Change }
   | { readonly did: Change }
@@ -47,12 +44,12 @@ export type Line =
   | { readonly encrypted: Encrypted }
 
 export const STORM_AAD = Buffer.from('storm')
-/** Small, so that blocks are reserved all the time. */
+/** A small block size, so that new blocks are reserved continually. */
 export const STORM_USES = { blockUses: 4, maxUses: 2 ** 32 }
 const MAX_KEYS = 20
 const SELF = fileURLToPath(import.meta.url)
 
-/** Writes synchronously in one piece, so that a kill afterwards does not undo it. */
+/** Writes synchronously with a single call, so that killing the process afterwards cannot lose the line. */
 function say(line: Line): void {
   writeSync(1, `${JSON.stringify(line)}\n`)
 }
@@ -61,7 +58,7 @@ function pick<T>(from: readonly T[]): T | undefined {
   return from.length === 0 ? undefined : from[randomInt(from.length)]
 }
 
-/** Chooses a change that is currently possible. */
+/** Chooses a change that is possible in the current state. */
 async function chooseChange(keys: KeyAdministration): Promise<Change> {
   const known = await keys.listKeys()
   const id = `key-${randomBytes(6).toString('hex')}`
@@ -106,7 +103,10 @@ async function make(keys: KeyAdministration, change: Change): Promise<void> {
   }
 }
 
-/** The only failure that two connections may cause; nothing has been done then. */
+/**
+ * Returns whether the store was busy, the only failure that concurrent connections may cause. If it was, nothing has
+ * changed.
+ */
 function isBusy(error: unknown): boolean {
   const { code, cause } = error as { code?: string; cause?: { code?: string } }
   return code === 'STORE_BUSY' || cause?.code === 'STORE_BUSY'
@@ -130,7 +130,7 @@ async function encryptOnce(backend: KeyBackend, name: string): Promise<void> {
   })
 }
 
-/** Runs until it is killed. Changes run in sequence, and encryptions run beside them. */
+/** Runs until the process is killed. Changes run in sequence; encryptions run concurrently. */
 async function storm(configFile: string): Promise<never> {
   const config = await loadConfig(configFile, {})
   const name = keyStoreName('demo')

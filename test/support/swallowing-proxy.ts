@@ -1,4 +1,4 @@
-/** A TCP proxy that can fall silent: connections stay open, and nothing passes. */
+/** A TCP proxy that can fall silent: connections stay open, but no data passes. */
 // SPDX-License-Identifier: Apache-2.0
 import { connect, createServer, type Socket } from 'node:net'
 import type { Test } from 'tap'

@@ -1,4 +1,4 @@
-/** Forms that make readers take a text for a translation. The one list of them, each with its reason. */
+/** Lists phrases that make prose read like a translation, each with the reason or a better word. */
 // SPDX-License-Identifier: Apache-2.0
 
 export interface Telltale {
@@ -6,7 +6,7 @@ export interface Telltale {
   readonly reason: string
 }
 
-/** Forms to avoid in comments, which must be sentences. */
+/** Phrases to avoid in comments, which must be sentences. */
 export const IN_COMMENTS: readonly Telltale[] = [
   {
     form: /^(?:What|Whose|Whoever|Of|By whom|From whom)\b/,
@@ -15,7 +15,7 @@ export const IN_COMMENTS: readonly Telltale[] = [
   { form: /\b(?:some|no|every|any)body\b/i, reason: 'name who: no caller, another process' },
 ]
 
-/** Applies to comments and documents. */
+/** Phrases to avoid in comments and documents. */
 export const EVERYWHERE: readonly Telltale[] = [
   { form: /\bwhoever\b/i, reason: 'name who: the caller, the instance, an attacker' },
   { form: /\banew\b/i, reason: 'again' },
@@ -38,7 +38,7 @@ export const EVERYWHERE: readonly Telltale[] = [
   { form: /\bset(?:s|ting)? aside\b/i, reason: 'reserve' },
 ]
 
-/** Returns `form: reason` for each telltale form in a text. */
+/** Returns `phrase: reason` for each listed phrase in `text`. */
 export function findTelltales(text: string, list: readonly Telltale[]): readonly string[] {
   return list.flatMap(({ form, reason }) => {
     const [found] = form.exec(text) ?? []

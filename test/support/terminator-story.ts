@@ -1,4 +1,4 @@
-/** Checks that must hold behind any terminator configured as in docker/terminators. */
+/** Contains the checks that must pass behind any terminator configured as in docker/terminators. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import { attempt, EAST, issueClient, only, show, WEST, type Files } from './client-certificate.ts'
@@ -7,7 +7,7 @@ import { startTerminated, type Terminator } from './terminator.ts'
 import { requestMetadata, signedRequest } from './wire.ts'
 import { createAuthority } from '../../certs/dev-pki.ts'
 
-/** Sends a signed request with `headers` that the signature does not cover. */
+/** Returns a signed health request with additional `headers` that the signature does not cover. */
 export function healthWith(server: TestServer, headers: Readonly<Record<string, string>>): Buffer {
   const body = { requestMetadata: requestMetadata('KmsHealthCheck') }
   return signedRequest(server, '/health', body, {
@@ -16,7 +16,7 @@ export function healthWith(server: TestServer, headers: Readonly<Record<string, 
   })
 }
 
-/** Every header by which a client could claim to be KMS. */
+/** All headers that a client could use to claim to be KMS. */
 export const FORGED = {
   'X-Client-Subject': `CN=${EAST}`,
   'X-Client-Verify': 'SUCCESS',

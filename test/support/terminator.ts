@@ -1,6 +1,4 @@
-/**
- * Runs terminators in front of the server with the configurations published in docker/terminators.
- */
+/** Runs terminators in front of the server, using the configurations published in docker/terminators. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -20,13 +18,13 @@ export interface Terminated {
 
 export interface Terminator {
   readonly name: string
-  /** Settings of listener.clientCertificate.forwardedBy. */
+  /** Settings for listener.clientCertificate.forwardedBy. */
   readonly forwardedBy: Readonly<Record<string, string>>
-  /** Whether it names its client by the PROXY protocol. */
+  /** Whether the terminator identifies its client with the PROXY protocol. */
   readonly isProxy: boolean
   readonly program: string
   readonly args: (file: string) => readonly string[]
-  /** Renders the file of docker/terminators with its placeholders filled in. */
+  /** Fills in the placeholders of a file in docker/terminators. */
   readonly render: (values: (file: string) => string, folder: string) => string
 }
 
@@ -75,14 +73,14 @@ export const envoy = (program: string): Terminator => ({
 
 let authority: Promise<Authority> | undefined
 
-/** Issues a certificate from an authority for terminators only. */
+/** Issues a certificate from an authority that is used only for terminators. */
 export async function issueTerminator(commonName = 'terminator.test'): Promise<Files> {
   authority ??= createAuthority('Terminator CA')
   const pki = await testPki()
   return pki.issue(`terminator-${commonName}`, { commonName, usage: 'client' }, await authority)
 }
 
-/** Starts a server that trusts 127.0.0.1 if it presents the terminator's certificate. */
+/** Starts a server that trusts forwarded headers from 127.0.0.1 if the peer presents the terminator's certificate. */
 export async function startForwarded(
   t: Test,
   { forwardedBy, isProxy }: Pick<Terminator, 'forwardedBy' | 'isProxy'>,

@@ -1,4 +1,4 @@
-/** Rules, requests and a labelled replay for tests of the tripwire. */
+/** Rules, requests and labeled traffic for tripwire tests. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Observation } from '../../src/tripwire/detector.ts'
 import type { TripwireRule } from '../../src/tripwire/rule.ts'
@@ -20,7 +20,7 @@ export function request(more: Partial<Observation> = {}): Observation {
   }
 }
 
-/** Returns a generator of numbers from 0 to 1 with a fixed seed. */
+/** Returns a generator of pseudorandom numbers between 0 and 1. */
 export function createRandom(seed: number): () => number {
   let state = seed >>> 0
   return () => {
@@ -48,8 +48,8 @@ const SERVICES = 40
 const PER_SECOND = 200
 
 /**
- * Yields normal requests: forty services that keep opening sessions, bursts of one of them up to a fifth of the
- * limit, one new service a day, and one denial in a hundred.
+ * Yields normal requests: forty services that keep opening sessions, bursts from one service that reach at most a fifth
+ * of the limit, one new service per day, and one denial per hundred requests.
  */
 export function* normalLoad(
   count: number,
@@ -73,7 +73,7 @@ export function* normalLoad(
   }
 }
 
-/** Attacks, each with the rule that detects it. */
+/** Attacks, each keyed by the name of the rule that must detect it. */
 export const ATTACKS: Readonly<Record<string, (i: number) => Observation>> = {
   rate: () => request({ principal: 'arn:aws:sts::111122223333:assumed-role/service-3/thief' }),
   'new-callers': (i) => request({ principal: `arn:aws:iam::111122223333:user/thief-${String(i)}` }),

@@ -1,4 +1,4 @@
-/** Sends requests as bytes over a TLS socket, and returns unprocessed answers. */
+/** Sends requests as raw bytes over a TLS socket, and returns the responses unprocessed. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -10,7 +10,7 @@ export interface Answer {
   readonly status: number
   readonly headers: ReadonlyMap<string, string>
   readonly body: string
-  /** Parsed body. */
+  /** The parsed body. */
   readonly json: Record<string, unknown>
 }
 
@@ -25,11 +25,11 @@ export interface Signing {
   readonly secretAccessKey?: string
   /** Milliseconds since the Unix epoch (default: now). */
   readonly at?: number
-  /** Lower-case names of unsigned headers, so that a test may change or drop them. */
+  /** Lower-case names of headers to leave unsigned, so that a test can change or drop them. */
   readonly leftUnsigned?: readonly string[]
 }
 
-/** Returns requestMetadata with every REQUIRED field. */
+/** Returns requestMetadata with every required field. */
 export function requestMetadata(
   kmsOperation: string,
   more: Record<string, unknown> = {},
@@ -52,7 +52,7 @@ export function encryptBody(more: Record<string, unknown> = {}): Record<string, 
   }
 }
 
-/** Returns the body that decrypts the answer of an Encrypt. */
+/** Returns a Decrypt body for an Encrypt response. */
 export function decryptBody(
   encrypted: Record<string, unknown>,
   more: Record<string, unknown> = {},
@@ -73,12 +73,9 @@ export function amzDate(at: number): string {
   return new Date(at).toISOString().replace(/[:-]|\.\d{3}/g, '')
 }
 
-/**
- * Returns names and values of a signed request's headers, including `Host`. `path` is below the URI
- * path.
- */
+/** Returns a signed request's headers, including `Host`. `path` is relative to the URI path. */
 export function signedHeaders(server: TestServer, signing: Signing = {}): Record<string, string> {
-  // A variable, because aws4's types lack one of its options.
+  // aws4's types lack one of its options, so use a variable to avoid the excess property check.
   const request = {
     host: `localhost:${String(server.port)}`,
     path: `${server.uriPath}${signing.path ?? '/health'}`,
@@ -103,7 +100,7 @@ export function signedHeaders(server: TestServer, signing: Signing = {}): Record
   return signed.headers as Record<string, string>
 }
 
-/** Returns the bytes of a complete HTTP/1.1 request. */
+/** Returns a complete HTTP/1.1 request as bytes. */
 export function requestBytes(
   head: {
     readonly method?: string
@@ -122,7 +119,7 @@ export function requestBytes(
   ])
 }
 
-/** Returns a complete signed request as bytes; a body that is an object is sent as JSON. */
+/** Returns a complete signed request as bytes. An object body is sent as JSON. */
 export function signedRequest(
   server: TestServer,
   path: string,
@@ -171,15 +168,15 @@ export class Wire {
   }
 
   /**
-   * Returns the next complete answer, or undefined if the connection ended before one.
+   * Returns the next complete response, or undefined if the connection was closed first.
    * @throws after `withinMs`
    */
-  async answer(withinMs = 5000): Promise<Answer | undefined> {
+  async answer(withinMs = 60_000): Promise<Answer | undefined> {
     return this.#wait(() => this.#take(), withinMs)
   }
 
-  /** Resolves when the server has closed the connection. @throws after `withinMs` */
-  async closed(withinMs = 5000): Promise<void> {
+  /** Resolves once the server has closed the connection. @throws after `withinMs` */
+  async closed(withinMs = 60_000): Promise<void> {
     await this.#wait(() => (this.#ended ? true : undefined), withinMs)
   }
 
@@ -246,7 +243,7 @@ export async function openWire(server: TestServer, options: ConnectionOptions = 
   return new Wire(socket)
 }
 
-/** Sends bytes on a new connection and returns the answer. */
+/** Sends bytes over a new connection and returns the response. */
 export async function exchange(server: TestServer, bytes: Buffer | string): Promise<Answer> {
   const wire = await openWire(server)
   wire.write(bytes)
@@ -259,7 +256,7 @@ export async function exchange(server: TestServer, bytes: Buffer | string): Prom
   }
 }
 
-/** Sends a signed POST on a new connection. */
+/** Sends a signed POST over a new connection. */
 export function call(
   server: TestServer,
   path: string,

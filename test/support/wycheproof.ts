@@ -1,5 +1,5 @@
 /**
- * Loads the AES-GCM cases of Project Wycheproof that an XKS proxy can meet:
+ * Loads the AES-GCM cases from Project Wycheproof that are relevant to an XKS proxy; see
  * test/vectors/aes-gcm/README.md.
  */
 // SPDX-License-Identifier: Apache-2.0
@@ -7,7 +7,7 @@ import { read } from './repository.ts'
 
 export interface GcmCase {
   readonly id: number
-  /** Description of the case, for the name of the test. */
+  /** Description of the case, for the test name. */
   readonly label: string
   readonly key: Buffer
   readonly iv: Buffer
@@ -26,7 +26,7 @@ const CASE_FIELDS = [
 ]
 const FILE_FIELDS = [...['algorithm', 'header', 'notes', 'numberOfTests', 'schema', 'testGroups']]
 
-/** Rejects unknown fields, which might change the meaning of a case. */
+/** Rejects unknown fields, which could change a case's meaning. */
 function checkFields(object: Json, fields: readonly string[]): void {
   const found = Object.keys(object).sort()
   if (found.join() !== fields.join()) throw new TypeError(`unknown form: ${found.join()}`)
@@ -57,10 +57,7 @@ function parseCase(one: Json): GcmCase {
   }
 }
 
-/**
- * Returns all cases in a Wycheproof file that have 256-bit keys, IVs of 96 or 128 bits and tags of
- * 128 bits.
- */
+/** Returns a Wycheproof file's cases with 256-bit keys, 96-bit or 128-bit IVs, and 128-bit tags. */
 export function parseGcmCases(text: string): readonly GcmCase[] {
   const file = JSON.parse(text) as Json
   checkFields(file, FILE_FIELDS)
@@ -78,7 +75,7 @@ export function parseGcmCases(text: string): readonly GcmCase[] {
     .map(({ one }) => one)
 }
 
-/** @throws if the file has fewer test vectors than expected */
+/** @throws if the file contains fewer test vectors than expected */
 export function loadGcmCases(): readonly GcmCase[] {
   const cases = parseGcmCases(read('test/vectors/aes-gcm/aes_gcm_test.json'))
   const invalid = cases.filter(({ isValid }) => !isValid)

@@ -1,6 +1,6 @@
 /**
- * Runs Cedar's own hand-written cases through our wrapper: decisions, the policies that decided, and those that
- * failed.
+ * Runs Cedar's own hand-written cases through our wrapper, and compares the decisions, the policies that determined
+ * them, and the policies that failed.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path'

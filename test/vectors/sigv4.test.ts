@@ -1,4 +1,4 @@
-/** Runs AWS's own SigV4 cases: every intermediate result, and the verdicts in docs/sigv4.md. */
+/** Runs AWS's own SigV4 cases, and compares every intermediate result and the verdicts in docs/sigv4.md. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { Secret } from '../../src/core/secret.ts'
@@ -17,13 +17,13 @@ import { type SuiteCase, loadSuite } from '../support/sigv4-suite.ts'
 const SUITE = loadSuite()
 const CASES = 38
 
-/** Replaces `/`, which is not a path of the API. */
+/** Path used instead of `/`, which is not a path of the API. */
 const XKS_PATH = '/demo/kms/xks/v1/health'
 
 interface Expectation {
-  /** Extent of the match: everything, or all except the path or query of the canonical request. */
+  /** Intermediate results that must match: all, or all except the canonical request's path or query. */
   readonly artefacts: 'all' | 'path' | 'query'
-  /** `accepted`, or the code. */
+  /** Expected verdict: `accepted` or an error code. */
   readonly verdict: string
 }
 
@@ -51,10 +51,7 @@ function authorizationIn(item: SuiteCase): Authorization {
   return parsed
 }
 
-/**
- * Builds the canonical request of the signed request with our pure functions; the path is used
- * unchanged.
- */
+/** Builds the canonical request for the signed request with our own functions. The path is used unchanged. */
 function ourCanonicalRequest(item: SuiteCase, authorization: Authorization): string {
   const headers = new WireHeaders(item.rawHeaders)
   const [path = '', query = ''] = item.target.split('?')
@@ -111,7 +108,7 @@ void t.test('string to sign, signing key and signature are the published ones', 
   t.end()
 })
 
-/** Accepts the suite's only access key id, which is too short for XKS. */
+/** Returns a lookup that knows only the suite's access key id, which is too short for XKS. */
 function lookupOf(item: SuiteCase): CredentialLookup {
   const credential = makeCredential({ secret: item.secretAccessKey })
   return (id) => (id === item.accessKeyId ? credential : undefined)
@@ -128,10 +125,7 @@ function verdictOn(item: SuiteCase, request: SignedRequest): string {
   }
 }
 
-/**
- * Returns the same case for our service, with its path below one of ours, signed again over AWS's
- * canonical form.
- */
+/** Adapts the case to our service: moves its path below one of ours, and re-signs AWS's canonical form. */
 function onXksPath(item: SuiteCase): SignedRequest {
   const place = (path: string) => (path === '/' ? XKS_PATH : XKS_PATH + path)
   const lines = item.canonicalRequest.split('\n')
@@ -170,7 +164,7 @@ void t.test('with our path alone, every case is refused for its service', (t) =>
   t.end()
 })
 
-/** The token is checked before the scope. */
+/** Returns the expected refusal. The security token is checked before the scope. */
 function refusalOf(item: SuiteCase): string {
   return header(item.rawHeaders, 'x-amz-security-token') === '' ? 'SCOPE_MISMATCH' : 'TOKEN_REFUSED'
 }

@@ -1,9 +1,9 @@
 /*
  * The kill switch as a protocol between instances with a lease, the control store, killers and a restorer.
- * README.md beside this file names the code of each step, what is left out, and what must fail.
+ * README.md beside this file lists the code for each step, what the model leaves out, and which variants must fail.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The clock may tick between any two steps, so any step may be delayed for any time. That covers an instance
+ * The clock may tick between any two steps, so any step may be delayed by any amount of time. That covers an instance
  * under SIGSTOP, one cut off from the store, a slow network, and a store that is down.
  */
 
@@ -28,7 +28,7 @@
 #endif
 
 #define all(x) (x(0) && (INSTANCES < 2 || x(1)) && (INSTANCES < 3 || x(2)))
-#define A 0                     /* killers; each has this row in the table of switches */
+#define A 0                     /* killers, and their rows in the table of switches */
 #define B 1
 #define HEIR 2
 
@@ -48,15 +48,15 @@ byte lease[3];                  /* ticks for which the gate stays open; 0: expir
 byte seen[3];                   /* epoch of the switches in the gate; the next poll carries it */
 mtype poll[3] = IDLE;
 byte grant[3];                  /* the lease that the current poll will grant; it already runs */
-byte answer[3];                 /* the epoch in the answer that has not arrived yet */
+byte answer[3];                 /* the epoch in the response that has not arrived yet */
 mtype request[3] = IDLE;
-byte stray;                     /* acknowledgement of a poll that instance 0 gave up, still to arrive; 0: none */
+byte stray;                     /* acknowledgement in transit, from a poll that instance 0 gave up; 0: none */
 
 /* ---- What the killers know. ---- */
 byte timer[3];                  /* ticks until every earlier lease must have ended */
 bool revoked;                   /* a killer printed `revoked`, and nothing was restored since */
 
-#ifdef LEASE_FROM_ANSWER        /* mutant: the lease is counted from the answer */
+#ifdef LEASE_FROM_ANSWER        /* mutant: the lease counts from the response */
 #define GRANTED LEASE
 #else
 #define GRANTED grant[i]
@@ -68,7 +68,7 @@ bool revoked;                   /* a killer printed `revoked`, and nothing was r
 #define instant(i) (request[i] != HANDED)
 #endif
 
-#ifdef GUARDED                  /* when the last lease ends, the kernel drops answers that have not left */
+#ifdef GUARDED                  /* when the last lease ends, the kernel drops unsent responses */
 byte guard[3];                  /* ticks until then; a switch that closes the gate does not change it */
 #define arm(i) guard[i] = GRANTED
 #define fire(i) countDown(guard[i]); if :: guard[i] == 0 && request[i] == HANDED -> request[i] = IDLE :: else fi
@@ -77,16 +77,16 @@ byte guard[3];                  /* ticks until then; a switch that closes the ga
 #define fire(i) skip
 #endif
 
-#ifdef ACK_IN_SAME_TURN         /* mutant: acknowledges while answers wait in this turn's queues */
+#ifdef ACK_IN_SAME_TURN         /* mutant: acknowledges while responses wait in this turn's queues */
 #define turned(i) true
 #else
 #define turned(i) (request[i] != HANDED)
 #endif
 
-/* Drops an answer that waits and is no longer allowed. */
+/* Drops a response that is waiting and is no longer allowed. */
 inline cut(i) { if :: request[i] == WAITING -> request[i] = IDLE :: else fi }
 
-#ifdef WAITS_PAST_LEASE         /* mutant: an answer that waits when a lease ends stays, and leaves later */
+#ifdef WAITS_PAST_LEASE         /* mutant: a response that is waiting when a lease ends is sent later */
 #define endOfLease(i) skip
 #else
 #define endOfLease(i) if :: lease[i] == 0 -> cut(i) :: else fi
@@ -97,10 +97,10 @@ proctype Instance(byte i) {
   /* The monotonic clock is read before the poll is sent. */
   :: d_step { poll[i] == IDLE && turned(i) -> grant[i] = LEASE; poll[i] = ASKED }
 
-  /* The store registers the instance, takes the acknowledgement, and answers with epoch and switches. */
+  /* The store registers the instance, records the acknowledgement, and responds with the epoch and the switches. */
   :: d_step { poll[i] == ASKED ->
        registered[i] = true;
-#ifdef ATTACKER                 /* can write to the database but has no key: registrations are sealed, rows have a code */
+#ifdef ATTACKER                 /* can write to the database without a key; registrations are sealed, rows authenticated */
        dismissed[i] = false; apart[i] = 0;
 #endif
 #ifdef REAPER
@@ -115,13 +115,13 @@ proctype Instance(byte i) {
        if :: blocked -> grant[i] = 0 :: else fi;
        poll[i] = ANSWERED }
 
-  /* The gate applies the answer in one tick of the event loop. */
+  /* The gate applies the response in one tick of the event loop. */
   :: d_step { poll[i] == ANSWERED ->
        seen[i] = answer[i];
        if :: grant[i] > 0 -> lease[i] = GRANTED; arm(i) :: else -> lease[i] = 0; cut(i) fi;
        grant[i] = 0; answer[i] = 0; poll[i] = IDLE }
 
-  /* The answer is lost or too late: connection cut, store restarted, deadline passed. */
+  /* The response is lost or too late: connection cut, store restarted, deadline passed. */
   :: d_step { poll[i] == ANSWERED -> grant[i] = 0; answer[i] = 0; poll[i] = IDLE }
 
   /* The instance gives up a poll that the store may still process later, with an old acknowledgement. */
@@ -140,10 +140,10 @@ proctype Instance(byte i) {
 #ifdef ATTACKER
   /* An acknowledgement that is deleted, falsified or restored to an older one counts as silence. */
   :: d_step { acknowledged[i] > 0 -> acknowledged[i] = 0 }
-#ifdef FORGED_ACK               /* mutant: a row without its code is believed */
+#ifdef FORGED_ACK               /* mutant: a row without its authentication code is trusted */
   :: d_step { acknowledged[i] < epoch -> acknowledged[i] = epoch }
 #endif
-#ifdef GONE_IS_LEFT             /* mutant: an instance whose row is missing is not waited for */
+#ifdef GONE_IS_LEFT             /* mutant: the killer does not wait for an instance whose row is missing */
   :: d_step { registered[i] -> registered[i] = false }
 #endif
   /* Heartbeats can be hidden, so a live instance may be dismissed at any time. Its next poll sees that change. */
@@ -164,7 +164,7 @@ proctype Instance(byte i) {
   :: d_step { request[i] == RUNNING && lease[i] > 0 -> request[i] = HANDED }
   :: d_step { request[i] == RUNNING && lease[i] == 0 -> request[i] = IDLE }
 #endif
-  /* An answer whose peer does not read, or that is behind another one, waits and leaves without another check. */
+  /* A response waits if its peer does not read or another one is ahead, and is then sent without another check. */
   :: d_step { request[i] == RUNNING && lease[i] > 0 -> request[i] = WAITING }
   :: d_step { request[i] == WAITING -> request[i] = HANDED }
   :: d_step { request[i] == HANDED ->
@@ -189,7 +189,7 @@ proctype Clock() {
        od;
        countDown(timer[A]); countDown(timer[B]); countDown(timer[HEIR]);
        i = 0 }
-#ifdef CLOCK_STOPS              /* limit: the hosts of the instances sleep, and their clocks stop */
+#ifdef CLOCK_STOPS              /* limit: the hosts of the instances are suspended, and their clocks stop */
   :: d_step { all(instant) ->
        countDown(timer[A]); countDown(timer[B]); countDown(timer[HEIR]) }
 #endif
@@ -252,7 +252,7 @@ proctype Killer(byte k) {
 #endif
      }
 #if RESTORES > 0
-  :: !thrown[k]                 /* reports that the switch was lifted meanwhile */
+  :: !thrown[k]                 /* reports that the switch was lifted in the meantime */
 #endif
 #endif
   :: goto end

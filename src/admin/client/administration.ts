@@ -1,4 +1,7 @@
-/** Keys and credentials through the admin listener, with the interface of the control store. */
+/**
+ * Manages keys and credentials through the admin listener. Implements the same interface as the
+ * control store.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { AccessKeyId, ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
 import { Secret } from '../../core/secret.ts'
@@ -16,8 +19,10 @@ export function createRemoteAdministration(api: AdminApi): KeyStoreAdministratio
     return toSummary(await api.post('/admin/v1/credentials/{accessKeyId}', body, options))
   }
   const loadCredentials = async () => (await api.get('/admin/v1/credentials')).credentials
+  const warnings: string[] = []
   return {
-    keys: (keyStore) => createRemoteKeys(api, keyStore),
+    warnings: () => warnings,
+    keys: (keyStore) => createRemoteKeys(api, keyStore, warnings),
     credentials: {
       create: (keyStore, options) => createCredential(api, keyStore, options),
       async list(keyStore) {
@@ -65,7 +70,7 @@ async function createCredential(
   }
 }
 
-/** Leaves out what `list` does not return on the control store. */
+/** Omits the fields that the control store's `list` does not return. */
 function toSummary({
   uses: _uses,
   lastUsedAt: _lastUsedAt,
@@ -74,7 +79,11 @@ function toSummary({
   return one as CredentialSummary
 }
 
-function createRemoteKeys(api: AdminApi, keyStore: KeyStoreName): KeyAdministration {
+function createRemoteKeys(
+  api: AdminApi,
+  keyStore: KeyStoreName,
+  warnings: string[],
+): KeyAdministration {
   const path = { keyStore }
   const change = async (keyId: ExternalKeyId, body: Schemas['AdminKeyChangeRequest']) => {
     const options = { path: { keyStore, keyId } }
@@ -82,17 +91,24 @@ function createRemoteKeys(api: AdminApi, keyStore: KeyStoreName): KeyAdministrat
     return { ...found, key: toKey(found.key) }
   }
   return {
-    async createKey({ keyId, canEncrypt, canDecrypt, material }) {
+    async createKey({ keyId, canEncrypt, canDecrypt, material, ceremony, dates }) {
       const body = {
-        ...{ keyId, canEncrypt, canDecrypt },
+        ...{ keyId, canEncrypt, canDecrypt, ...dates },
         ...(material && { material: material.reveal().toString('base64') }),
+        ...(ceremony && { ceremony: { ...ceremony, witnesses: [...ceremony.witnesses] } }),
       }
       return toKey(await api.post('/admin/v1/keys/{keyStore}', body, { path }))
     },
-    listKeys: async () => (await api.get('/admin/v1/keys/{keyStore}', { path })).keys.map(toKey),
+    async listKeys() {
+      const found = await api.get('/admin/v1/keys/{keyStore}', { path })
+      warnings.push(...(found.warnings ?? []))
+      return found.keys.map(toKey)
+    },
     rotateKey: async (keyId) => (await change(keyId, { action: 'rotate' })).key,
     setKeyStatus: async (keyId, status) =>
       (await change(keyId, { action: status === 'ENABLED' ? 'enable' : 'disable' })).key,
+    setKeyDates: async (keyId, dates) =>
+      (await change(keyId, { action: 'set-dates', ...dates })).key,
     destroyVersion: async (keyId, version) =>
       (await change(keyId, { action: 'destroy-version', version })).key,
     async trustKey(keyId, { reason }: TrustOrder) {

@@ -1,6 +1,6 @@
 /**
- * Admin API calls with the types from openapi.yaml: paths, parameters, bodies and answers are
- * those that `npm run gen` writes to openapi/types.gen.ts.
+ * Admin API calls with the types from openapi.yaml. The paths, parameters, bodies and responses are
+ * those in openapi/types.gen.ts, which `npm run gen` writes.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { components, paths } from '../../openapi/types.gen.ts'
@@ -10,7 +10,7 @@ export type AdminAbout = components['schemas']['AdminAbout']
 
 type Json<Content> = Content extends { readonly 'application/json': infer Body } ? Body : never
 
-/** Paths of the admin API that have this method and answer with JSON. */
+/** Paths of the admin API that support this method and return JSON. */
 type PathOf<Method extends 'get' | 'post'> = {
   [Path in keyof paths]: Path extends `/admin/v1/${string}`
     ? paths[Path] extends Record<Method, object>
@@ -40,8 +40,14 @@ type PathParameters<Found> = Found extends { parameters: { path: infer Parameter
   : undefined
 
 type QueryParameters<Found> = Found extends { parameters: { query?: infer Parameters } }
-  ? NonNullable<Parameters>
+  ? Loose<NonNullable<Parameters>>
   : Record<string, never>
+
+/** Allows undefined for optional parameters, which the client then omits. */
+type Loose<Parameters> = {
+  [Name in keyof Parameters]:
+    Parameters[Name] | (object extends Pick<Parameters, Name> ? undefined : never)
+}
 
 type Parameters<Found> = (PathParameters<Found> extends undefined
   ? { readonly path?: never }
@@ -54,7 +60,7 @@ type Rest<Found> =
 
 export interface PostOptions<Found> {
   readonly path?: PathParameters<Found>
-  /** Longest time until the answer is complete (default: 30 s). */
+  /** Timeout for the complete response (default: 30 s). */
   readonly timeoutMs?: number
 }
 

@@ -11,20 +11,23 @@ export interface AdminEndpoint {
   /** Origin of the listener, such as `https://latchkey.example.com:8444`. */
   readonly url: string
   readonly token?: Secret
-  /** PEM text of authorities to trust instead of the system's. */
+  /** Certificate authorities to trust instead of the system's, in PEM. */
   readonly ca?: string
-  /** PEM text of the certificate and of its key. */
+  /** The client certificate and its key, in PEM. */
   readonly clientCertificate?: { readonly certificate: string; readonly privateKey: string }
 }
 
 type Schemas = components['schemas']
 type Faults = Schemas['AdminErrorResponse']['error']['faults']
 
-/** A refusal, with the code that the same command reports when it works on the control store. */
+/**
+ * Refusal by the listener, with the code that the command reports when it works directly on the
+ * control store.
+ */
 export class AdminRefusal extends LatchkeyError {
   override readonly name = 'AdminRefusal'
   readonly file = ''
-  /** Every fault found in a rejected document. */
+  /** All errors found in a rejected document. */
   readonly faults: Faults
 
   constructor(code: string, message: string, options: ErrorOptionsWithHint, faults?: Faults) {
@@ -34,8 +37,8 @@ export class AdminRefusal extends LatchkeyError {
 }
 
 type AdminCallErrorCode =
-  | 'ADMIN_UNREACHABLE' // no connection, no valid certificate, or no answer in time
-  | 'ADMIN_ANSWER_INVALID' // the answer does not come from an admin listener
+  | 'ADMIN_UNREACHABLE' // no connection, no valid certificate, or a timeout
+  | 'ADMIN_ANSWER_INVALID' // the response does not come from an admin listener
 
 export class AdminCallError extends LatchkeyError<AdminCallErrorCode> {
   override readonly name = 'AdminCallError'
@@ -45,7 +48,7 @@ export interface AdminHttp {
   get(path: string): Promise<unknown>
   /** Returns a file; undefined if there is none. */
   getBytes(path: string): Promise<Buffer | undefined>
-  /** @param timeoutMs longest time until the answer is complete (default: 30 s) */
+  /** @param timeoutMs timeout for the complete response (default: 30 s) */
   post(path: string, body: object, timeoutMs?: number): Promise<unknown>
   close(): void
 }
@@ -115,8 +118,8 @@ function readAnswer(url: string, { status, bytes }: RawAnswer): unknown {
   if (typeof error?.code !== 'string' || typeof error.message !== 'string') {
     throw new AdminCallError(
       'ADMIN_ANSWER_INVALID',
-      `${url} answered with status ${String(status)}, but not as an admin listener does`,
-      { hint: 'use the port set in the section admin of latchkey.yaml' },
+      `expected the response of an admin listener from ${url}, found status ${String(status)} in an unknown format`,
+      { hint: 'use the port in the admin section of latchkey.yaml' },
     )
   }
   const { code, reason = code, message, hint, faults } = error
@@ -134,9 +137,9 @@ function parseJson(text: string): unknown {
 function toCallError(url: string, cause: unknown): AdminCallError {
   const { name, code, message } = cause as { name?: string; code?: string; message?: string }
   const isLate = name === 'AbortError' || name === 'TimeoutError'
-  const what = isLate ? 'no answer in time' : (code ?? message ?? 'unknown fault')
-  return new AdminCallError('ADMIN_UNREACHABLE', `${url} cannot be called: ${what}`, {
+  const what = isLate ? 'no response in time' : (code ?? message ?? 'unknown error')
+  return new AdminCallError('ADMIN_UNREACHABLE', `cannot reach ${url}: ${what}`, {
     cause,
-    hint: 'check the address and the authority that signed its certificate, or call another instance',
+    hint: 'check the address and the certificate authorities to trust, or call another instance',
   })
 }

@@ -1,4 +1,6 @@
-/** The operator's commands through the admin listener, with the interface of the kill switch. */
+/**
+ * Runs the operator's commands through the admin listener. Implements the kill switch's interface.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock as clock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
@@ -19,16 +21,16 @@ import { AdminCallError } from './http.ts'
 type Schemas = components['schemas']
 
 const ROOT = '/admin/v1'
-/** Added to the time for which the listener itself waits. */
+/** Margin added to the listener's own timeout. */
 const MARGIN_MS = 10_000
-/** The listener's own default is 30 s and the lease, which is at most a minute. */
+/** Exceeds the listener's own default: 30 s plus the lease, which is at most a minute. */
 const STOP_TIMEOUT_MS = 120_000
 const DRILL_TIMEOUT_MS = 300_000
 const RETRY_PAUSE_MS = 500
 const MOST_EVENTS = 999_999
 
 /**
- * The listener records its caller as the operator, whatever an order says.
+ * The listener records its caller as the operator, regardless of the name in the order.
  * @param findSwitches selects the switches that a restore would lift
  */
 export function createRemoteOperator(
@@ -81,7 +83,7 @@ export function createRemoteOperator(
       await api.post(`${ROOT}/restorations/{id}/withdraw`, { reason }, { path: { id } })
     },
     status,
-    // The status already includes the switches in force.
+    // The listener sends the warnings together with the status.
     storeWarnings: () => Promise.resolve(warnings),
     async rehearse(order, window) {
       const answer = await api.post(`${ROOT}/rehearsals`, { ...order, ...window })
@@ -115,7 +117,10 @@ export function createRemoteOperator(
   }
 }
 
-/** Repeats a call that got no connection or no answer. A repeated kill makes no second switch. */
+/**
+ * Retries a call that got no connection or no response. Repeating a kill does not create a second
+ * switch.
+ */
 async function stop(
   api: AdminApi,
   { scope, direction, reason, until }: KillOrder,

@@ -1,10 +1,13 @@
-/** Operators and their tokens through the admin listener, with the interface of the control store. */
+/**
+ * Manages operators and their tokens through the admin listener. Implements the control store's
+ * interface.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { Secret } from '../../core/secret.ts'
 import type { OperatorAdministration } from '../administration.ts'
 import type { AdminApi } from './api.ts'
 
-/** The listener records its caller, whatever name is given here. */
+/** The listener records its caller as the operator, even if another name is given here. */
 export function createRemoteOperators(api: AdminApi): OperatorAdministration {
   return {
     operators: async () => (await api.get('/admin/v1/operators')).operators,
@@ -19,7 +22,8 @@ export function createRemoteOperators(api: AdminApi): OperatorAdministration {
       await api.post('/admin/v1/operators/{name}/remove', {}, { path: { name } })
     },
     tokens: async () => (await api.get('/admin/v1/tokens')).tokens,
-    async createToken(order) {
+    async createToken({ operator, expiresAt }) {
+      const order = { operator, ...(expiresAt === undefined ? {} : { expiresAt }) }
       const { id, token } = await api.post('/admin/v1/tokens', order)
       return { id, token: new Secret(token) }
     },

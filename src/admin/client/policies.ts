@@ -1,4 +1,4 @@
-/** Policies through the admin listener, with the interface of the control store. */
+/** Manages policies through the admin listener. Implements the control store's interface. */
 // SPDX-License-Identifier: Apache-2.0
 import type { components } from '../../openapi/types.gen.ts'
 import type { PolicyState } from '../../policy/authorizer.ts'
@@ -10,9 +10,9 @@ import type { AdminApi } from './api.ts'
 type Schemas = components['schemas']
 
 const PATH = '/admin/v1/policies'
-/** Added to the time for which the listener itself waits. */
+/** Margin added to the listener's own timeout. */
 const MARGIN_MS = 10_000
-/** The listener's own default is 30 s and the lease, which is at most a minute. */
+/** Exceeds the listener's own default: 30 s plus the lease, which is at most a minute. */
 const APPLY_TIMEOUT_MS = 120_000
 
 export function createRemotePolicies(api: AdminApi): PolicyAdministration {

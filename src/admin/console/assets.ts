@@ -4,7 +4,11 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 
-export const PAGE = `<!doctype html>
+const LOG_IN = `<p><button id="log-in" type="button">Log in with the identity provider</button></p>
+`
+
+/** @param hasProvider whether people can log in at an identity provider */
+export const createPage = (hasProvider: boolean): string => `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -36,7 +40,7 @@ the page.</p>
 <label for="token">Token</label>
 <input id="token" type="password" autocomplete="off" spellcheck="false" required>
 <button type="submit">Sign in</button>
-</form>
+${hasProvider ? LOG_IN : ''}</form>
 <p id="fault" role="alert"></p>
 <section id="headline" role="status" aria-label="State" hidden></section>
 <div id="content" hidden>

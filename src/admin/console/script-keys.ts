@@ -44,7 +44,7 @@ function showExpiries(credentials, metrics, now) {
     ...state.status.switches.filter((one) => one.until !== undefined).map((one) => ({ what: 'Switch ' + one.id, at: one.until, then: 'access is restored' })),
   ].sort((a, b) => a.at - b.at)
   const rows = all.map((one) => [one.what, toTime(one.at), one.at - now < SOON_MS ? h('span', { className: 'due' }, inDays(one.at, now)) : inDays(one.at, now), one.then])
-  show('expiries', 'What expires', rows.length === 0 ? soft('Nothing is due to expire.') : table('Nearest first', ['What', 'At', 'Left', 'Then'], rows),
+  show('expiries', 'What expires', rows.length === 0 ? soft('Nothing is due to expire.') : table('Soonest first', ['What', 'At', 'Left', 'Then'], rows),
     soft(metrics === undefined ? 'Certificates are not listed: metrics are disabled, or your role is limited to some key stores.' : ''))
 }
 
@@ -58,7 +58,7 @@ async function showCallers(keyStore, keyId) {
   const rows = found.principals.map((one) => [one.name, String(one.requests), toTime(one.lastAt)])
   const services = found.services.map((one) => (one.name === '-' ? 'direct calls to KMS' : one.name) + ' (' + one.requests + ')').join(', ')
   show('users', 'Callers of ' + keyStore + '/' + keyId,
-    rows.length === 0 ? soft('No caller used it in the last 24 hours.') : table('Callers whose requests were answered in the last 24 hours', ['Principal', 'Requests', 'Last'], rows),
+    rows.length === 0 ? soft('No caller used it in the last 24 hours.') : table('Callers whose requests succeeded in the last 24 hours', ['Principal', 'Requests', 'Last'], rows),
     soft(services === '' ? '' : 'Through: ' + services + '.'))
   const title = $('users-title')
   title.tabIndex = -1
@@ -70,7 +70,7 @@ function toKeyRow(keyStore, key, used) {
   button.addEventListener('click', () => { showCallers(keyStore, key.keyId).then(() => fail(), fail) })
   const usage = [key.canEncrypt ? 'encrypt' : '', key.canDecrypt ? 'decrypt' : ''].filter((one) => one !== '').join(', ')
   const use = used.get(keyStore + '/' + key.keyId)
-  return [key.keyId, key.problem === undefined ? key.status.toLowerCase() : key.problem.kind.toLowerCase() + ': ' + key.problem.reason, usage,
+  return [key.keyId, key.problem === undefined ? (key.status === 'DISABLED' ? key.status : key.dateState ?? key.status).toLowerCase() : key.problem.kind.toLowerCase() + ': ' + key.problem.reason, usage,
     describeVersions(key), toTime(key.createdAt), use === undefined ? '-' : count(use.requests, 'request') + ', last ' + toTime(use.lastAt), button]
 }
 
@@ -89,7 +89,7 @@ async function showKeys() {
     h('h3', {}, name),
     soft('Served at ' + prefix + '/kms/xks/v1; ' + (backend === undefined || backend === 'software' ? 'software keys' : 'keys on the token of ' + backend) + '; ' + count(keys.length, 'key') + '.'),
     ...(fault === undefined ? [] : [h('p', { className: 'due' }, fault)]),
-    keys.length === 0 ? soft('There are no keys.') : table('Keys of ' + name, ['Key', 'State', 'Usage', 'Versions', 'Created', 'Used in 24 hours', 'Who'], keys.map((key) => toKeyRow(name, key, byKey)))]))
+    keys.length === 0 ? soft('There are no keys.') : table('Keys of ' + name, ['Key', 'State', 'Usage', 'Versions', 'Created', 'Use in the last 24 hours', 'Who'], keys.map((key) => toKeyRow(name, key, byKey)))]))
   show('users', 'Callers', soft('Choose a key to see who uses it.'))
   show('credentials', 'Credentials', table('Credentials that KMS signs its requests with', ['Access key id', 'Key store', 'State', 'Created', 'Expires', 'Uses', 'Last use'],
     credentials.map((one) => [one.accessKeyId, one.keyStore, one.status.toLowerCase(), toTime(one.createdAt), toTime(one.expiresAt), String(one.uses ?? 0), toTime(one.lastUsedAt)])))

@@ -75,10 +75,10 @@ async function showExposure(wanted = '') {
   choice.addEventListener('input', () => { showExposure(choice.value).then(() => { fail(); $('exposure-choice').focus() }, fail) })
   show('exposure', 'Data keys that a kill does not reach',
     ...field('exposure-choice', 'Show what continues to work with', choice),
-    ...longKills.map((one) => h('p', { className: 'due' }, 'The switch ' + one.id + ' approaches seven days. After ' + toTime(one.harmAt) +
+    ...longKills.map((one) => h('p', { className: 'due' }, 'The switch ' + one.id + ' is approaching seven days. After ' + toTime(one.harmAt) +
       ', DynamoDB archives tables, and Aurora clusters can only be restored from a backup.')),
     rows.length === 0 ? soft('No fetches are recorded.')
-      : table('Who fetched data keys, and what they still work for', ['Key', 'Service', 'Fetches', 'Last', 'Still works', 'What continues'], rows),
+      : table('Who fetched data keys, and how long those keys still work', ['Key', 'Service', 'Fetches', 'Last', 'Still works', 'What continues'], rows),
     soft(exposures.length > rows.length ? 'The file has all ' + exposures.length + ' entries.' : ''),
     soft(probesLeftOut === 0 ? '' : count(probesLeftOut, 'request') + " from Latchkey's own tools left out."),
     h('p', {}, download('Download as JSON', 'exposure.json', report)))

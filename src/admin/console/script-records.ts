@@ -17,8 +17,8 @@ function showEvents({ events }) {
   const last = events[0]?.seq ?? 0
   show('events', 'Events',
     h('p', {}, last === 0 ? 'There are no events yet, or your role is limited to some key stores.' : 'Chain verified: events 1 to ' + last + '.'),
-    soft("At each refresh, this server checks every event's authentication code and its link to the previous event with the key of the control store, and refuses to answer if an event was changed or removed. The browser cannot check this itself."),
-    ...(last === 0 ? [] : [table(last > events.length ? 'The latest ' + events.length + ' of ' + last : 'All events', ['Event', 'At', 'Epoch', 'What', 'By', 'About'],
+    soft("At each refresh, this server checks every event's authentication code and its link to the previous event with the key of the control store, and refuses to respond if an event was changed or removed. The browser cannot check this itself."),
+    ...(last === 0 ? [] : [table(last > events.length ? 'The most recent ' + events.length + ' of ' + last : 'All events', ['Event', 'At', 'Epoch', 'What', 'By', 'About'],
       events.map((one) => [String(one.seq), toTime(one.at), String(one.epoch), one.kind, one.operator, describeDetail(one.detail)]))]))
 }
 
@@ -37,7 +37,7 @@ async function showReceipts() {
     return [statement.id, describeScope(statement.scope), toTime(statement.revokedAt), statement.operator, button]
   })
   delete $('receipts').dataset.text
-  show('receipts', 'Receipts', rows.length === 0 ? soft('Nothing has been stopped yet.') : table('The latest receipts', ['Receipt', 'Stopped', 'Revoked', 'By', 'Document'], rows), place)
+  show('receipts', 'Receipts', rows.length === 0 ? soft('Nothing has been stopped yet.') : table('The most recent receipts', ['Receipt', 'Stopped', 'Revoked', 'By', 'Document'], rows), place)
 }
 
 function describeShadow(name, { enforced, shadow }) {
@@ -78,7 +78,7 @@ async function showAudit() {
   show('audit', 'Audit log',
     soft("Logs on this server's host. The server checked that the store vouches for each log's key, and that this key signed the size shown. It did not check the entries against the tree; latchkey audit verify does."),
     table('Logs', ['Log', 'Host', 'Entries', 'Checked'], logs.map((one) => [one.name, one.host ?? '-', one.size === undefined ? '-' : String(one.size), one.fault ?? 'certificate and checkpoint'])),
-    ...(entries.length === 0 ? [soft('No checkpoint covers a request yet.')] : [table('The latest requests', ['Time', 'Outcome', 'Operation', 'Key', 'Principal', 'Request'],
+    ...(entries.length === 0 ? [soft('No checkpoint covers a request yet.')] : [table('The most recent requests', ['Time', 'Outcome', 'Operation', 'Key', 'Principal', 'Request'],
       entries.map((one) => [one.time, one.errorName ?? one.outcome, one.operation, one.keyStore + '/' + (one.keyId ?? '-'), one.awsPrincipalArn ?? '-', one.kmsRequestId ?? '-']))]))
 }
 

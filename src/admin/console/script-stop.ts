@@ -7,8 +7,10 @@ const SCOPES = [['key-store', 'One key store'], ['key', 'One key'], ['account', 
 /** Shows the stop form. Its button works only after a rehearsal and once the name of the scope is typed. */
 function showStopForm() {
   const form = h('form', {})
-  const kind = h('select', {}, ...options(SCOPES))
-  const keyStore = h('select', {}, ...options(state.about.keyStores.map((one) => [one, one])))
+  const isLimited = !state.about.everywhere.includes('stop')
+  const kind = h('select', {}, ...options(SCOPES.filter(([scope]) => !isLimited || scope !== 'all')))
+  const stores = state.about.stores.filter((one) => one.permissions.includes('stop'))
+  const keyStore = h('select', {}, ...options(stores.map(({ name }) => [name, name])))
   const value = h('input', { type: 'text', autocomplete: 'off', spellcheck: false })
   const direction = h('select', {}, ...options([['both', 'Encrypt and decrypt'], ['decrypt', 'Decrypt'], ['encrypt', 'Encrypt']]))
   const reason = h('input', { type: 'text', autocomplete: 'off', maxLength: 500 })
@@ -30,7 +32,8 @@ function showStopForm() {
     if (kind.value === 'all') return { kind: 'all' }
     if (kind.value === 'key-store') return { kind: 'key-store', keyStore: keyStore.value }
     if (kind.value === 'key') return { kind: 'key', keyStore: keyStore.value, keyId: value.value.trim() }
-    return { kind: 'match', criteria: { [kind.value]: value.value.trim() } }
+    const criteria = { [kind.value]: value.value.trim() }
+    return isLimited ? { kind: 'match', keyStore: keyStore.value, criteria } : { kind: 'match', criteria }
   }
   const toName = () => kind.value === 'all' ? 'all' : kind.value === 'key-store' ? keyStore.value : value.value.trim()
   const check = () => {
@@ -40,7 +43,7 @@ function showStopForm() {
     rehearsed = undefined
     confirm.hidden = true
     name.value = ''
-    storeField.hidden = !['key-store', 'key'].includes(kind.value)
+    storeField.hidden = !isLimited && !['key-store', 'key'].includes(kind.value)
     valueField.hidden = ['key-store', 'all'].includes(kind.value)
     valueLabel.textContent = { key: 'Key id', account: 'Account, 12 digits', principal: 'Principal ARN; * and ? are wildcards' }[kind.value] ?? ''
     result.replaceChildren()
@@ -54,8 +57,8 @@ function showStopForm() {
       const found = await api('POST', '/rehearsals', { scope: toScope(), direction: direction.value })
       rehearsed = found
       result.replaceChildren(
-        h('p', {}, 'In the last hour, ' + count(found.wouldBeRefused, 'request') + ' of ' + found.requests + ' would have been refused. No request was refused now.'),
-        ...(found.principals.length === 0 ? [] : [table('Callers that would be refused', ['Principal', 'Requests', 'Last'], found.principals.slice(0, 20).map((one) => [one.name, String(one.requests), toTime(one.lastAt)]))]))
+        h('p', {}, 'In the last hour, ' + count(found.wouldBeRefused, 'request') + ' of ' + found.requests + ' would have been refused. The rehearsal itself refused none.'),
+        ...(found.principals.length === 0 ? [] : [table('Callers that would have been refused', ['Principal', 'Requests', 'Last'], found.principals.slice(0, 20).map((one) => [one.name, String(one.requests), toTime(one.lastAt)]))]))
       confirmLabel.textContent = 'Type ' + toName() + ' to confirm'
       confirm.hidden = false
       check()
@@ -94,7 +97,7 @@ function showStopForm() {
   })
   form.append(
     h('h2', { id: 'stop-title' }, 'Stop'),
-    h('p', { className: 'soft' }, 'Rehearse first: a rehearsal refuses no request. A stop takes effect on every instance immediately.'),
+    h('p', { className: 'soft' }, 'Rehearse first: a rehearsal does not refuse any requests. A stop takes effect on every instance immediately.'),
     ...field('stop-kind', 'What to stop', kind), storeField, valueField,
     ...field('stop-direction', 'Direction', direction),
     ...field('stop-reason', 'Reason, recorded permanently', reason),
@@ -117,13 +120,13 @@ function describeStop({ state: how, elapsedMs, instances = [], receipt, warning 
 function describeReceipt(receipt) {
   const { statement, publicKey, signature } = receipt
   const facts = [['Receipt', statement.id], ['Stopped', describeScope(statement.scope) + ', ' + (statement.direction === 'both' ? 'encrypt and decrypt' : statement.direction)],
-    ['Reason', statement.reason], ['By', statement.operator], ['Killed', toTime(statement.killedAt)],
-    ['Revoked', toTime(statement.revokedAt) + ', ' + statement.timeToRevokeMs + ' ms after the call'],
-    ['Last answer with data', toTime(statement.lastSuccessAt)], ['Control store', statement.storeId + ', epoch ' + statement.epoch],
+    ['Reason', statement.reason], ['By', statement.operator], ['Stop requested at', toTime(statement.killedAt)],
+    ['Revoked at', toTime(statement.revokedAt) + ', ' + statement.timeToRevokeMs + ' ms after the call'],
+    ['Last response with data', toTime(statement.lastSuccessAt)], ['Control store', statement.storeId + ', epoch ' + statement.epoch],
     ['Signed with Ed25519 by', publicKey], ['Signature', signature]]
   const print = h('button', { type: 'button' }, 'Print')
   const element = h('article', { className: 'receipt card', ariaLabel: 'Receipt ' + statement.id },
-    h('h3', {}, 'Receipt of a revocation'),
+    h('h3', {}, 'Revocation receipt'),
     h('dl', {}, ...facts.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)])),
     table('How each instance confirmed the stop', ['Instance', 'Host', 'How', 'After'],
       statement.instances.map((one) => [one.id.slice(0, 8), one.host, one.how, Math.round(one.afterMs) + ' ms'])),
@@ -153,7 +156,7 @@ function actButton(text, typed, act, needsReason = true) {
     go.addEventListener('click', () => {
       act(reason.value.trim()).then(() => { fail(); return refresh() }).catch(fail)
     })
-    button.replaceWith(h('div', { className: 'card' }, h('p', {}, 'Type ' + typed + ' to confirm' + (needsReason ? ', and a reason.' : '.')), input, ...(needsReason ? [reason] : []), go))
+    button.replaceWith(h('div', { className: 'card' }, h('p', {}, 'Type ' + typed + ' to confirm' + (needsReason ? ', and enter a reason.' : '.')), input, ...(needsReason ? [reason] : []), go))
     input.focus()
   })
   return button
@@ -184,6 +187,6 @@ function showRestorations({ requests }) {
   })
   show('restorations', 'Pending restore requests', rows.length === 0
     ? h('p', { className: 'soft' }, 'No request is pending.')
-    : table('Requests that wait for a second person or for the end of their delay', ['Request', 'To do', 'Asked by', 'Approved by', 'From', 'Expires', 'Reason', 'Action'], rows))
+    : table('Requests awaiting approval by a second person, or the end of their delay', ['Request', 'Effect', 'Requested by', 'Approved by', 'Effective from', 'Expires', 'Reason', 'Action'], rows))
 }
 `

@@ -128,7 +128,7 @@ function drawPlots(uPlot) {
 }
 
 function figure({ label, name }) {
-  return h('figure', { role: 'img', ariaLabel: name + ', as a plot; the table below has the latest values', className: 'plot', id: 'plot-' + label })
+  return h('figure', { role: 'img', ariaLabel: name + ', as a plot; the table below has the most recent values', className: 'plot', id: 'plot-' + label })
 }
 
 /** Updates a table's cells in place, so that a screen reader keeps its position. */

@@ -1,8 +1,10 @@
 /**
- * The console's script: bare DOM, without a library. It makes text nodes only, so nothing that the API returns can
- * become markup. This file has what all pages share; script-*.ts have one page each.
+ * The console's script. It uses plain DOM calls, without a library, and creates text nodes only, so
+ * nothing that the API returns can become markup. This file contains the code that all pages share;
+ * each script-*.ts contains one page.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { LOGIN_SCRIPT } from './script-login.ts'
 import { KEYS_SCRIPT } from './script-keys.ts'
 import { NOW_SCRIPT } from './script-now.ts'
 import { RECORDS_SCRIPT } from './script-records.ts'
@@ -11,8 +13,9 @@ import { TRAFFIC_SCRIPT } from './script-traffic.ts'
 
 const BASE = `'use strict'
 const $ = (id) => document.getElementById(id)
-const state = { token: undefined, about: undefined, status: undefined, isUnlocked: false, view: 'now' }
+const state = { token: undefined, refreshToken: undefined, about: undefined, status: undefined, isUnlocked: false, view: 'now' }
 const POLL_MS = 2000
+const ANSWER_MS = 15000
 const DAY_MS = 86400000
 
 /** Makes an element with properties and children; a string becomes a text node. */
@@ -26,17 +29,31 @@ function h(tag, properties, ...children) {
   return element
 }
 
-async function call(method, path, body) {
+async function call(method, path, body, isAgain = false) {
   const headers = {}
   if (state.token !== undefined) headers.authorization = 'Bearer ' + state.token
   if (method === 'POST') headers['content-type'] = 'application/json'
+  // A GET that hangs must not stop the polling. A POST may wait longer, as a kill does for the instances.
+  const signal = method === 'GET' ? AbortSignal.timeout(ANSWER_MS) : undefined
   const response = await fetch(path, {
-    method, headers, cache: 'no-store', redirect: 'error',
+    method, headers, signal, cache: 'no-store', redirect: 'error',
     body: body === undefined ? undefined : JSON.stringify(body),
+  }).catch((error) => {
+    throw error.name === 'TimeoutError' ? new Error('the listener did not respond within 15 seconds; the page may be out of date') : error
   })
   if (response.ok) return response
-  const { code, message, hint } = (await response.json()).error
+  if (response.status === 401 && !isAgain && await renewSession()) return call(method, path, body, true)
+  const { code, message, hint } = await readError(response)
+  // No caller may swallow this, or each poll would renew a session that the listener refuses.
+  if (code === 'UNAUTHENTICATED' && path !== LOGIN_PATH) signOut()
   throw Object.assign(new Error(hint === undefined ? message : message + ' (' + hint + ')'), { code })
+}
+
+/** A reverse proxy may answer with anything, but 401 always ends the session. */
+async function readError(response) {
+  const { error } = await response.json().catch(() => ({})) ?? {}
+  const { code = 'UNKNOWN', message = 'the response has status ' + response.status, hint } = error ?? {}
+  return { code: response.status === 401 ? 'UNAUTHENTICATED' : code, message, hint }
 }
 
 const api = async (method, path, body) => (await call(method, '/admin/v1' + path, body)).json()
@@ -94,7 +111,7 @@ function fail(error, source = 'action') {
   if (error?.code === 'UNAUTHENTICATED') signOut()
 }
 
-/** Loads one section. A caller whose role does not cover it still sees the others. */
+/** Loads one section. A caller whose role does not cover it still sees the other sections. */
 async function part(id, title, load) {
   try {
     await load()
@@ -106,6 +123,7 @@ async function part(id, title, load) {
 
 function signOut() {
   state.token = undefined
+  state.refreshToken = undefined
   state.about = undefined
   for (const id of ['content', 'headline', 'unlock', 'views']) $(id).hidden = true
   $('who').textContent = ''
@@ -150,7 +168,8 @@ async function enter() {
     state.about = await api('GET', '/about')
   } catch (error) {
     signOut()
-    if (error.code !== 'UNAUTHENTICATED' || state.hasTried) fail(error)
+    if (error.code !== 'UNAUTHENTICATED' || state.hasTried) fail(state.loginError ?? error)
+    state.loginError = undefined
     state.hasTried = true
     return
   }
@@ -186,14 +205,17 @@ addEventListener('hashchange', () => {
   openView().then(() => $('main').focus(), fail)
 })
 setInterval(() => {
-  if (state.about === undefined || document.hidden) return
+  if (state.about === undefined || document.hidden || state.isPolling) return
+  state.isPolling = true
   refresh().then(() => VIEWS[state.view].poll?.()).then(() => fail(undefined, 'refresh'), (error) => fail(error, 'refresh'))
+    .finally(() => (state.isPolling = false))
 }, POLL_MS)
-enter().catch(fail)
+finishLogin().then(enter).catch(fail)
 `
 
 export const SCRIPT = [
   BASE,
+  LOGIN_SCRIPT,
   NOW_SCRIPT,
   STOP_SCRIPT,
   KEYS_SCRIPT,

@@ -1,4 +1,4 @@
-/** The console's style: light and dark, narrow screens, and print. */
+/** The console's style sheet, with rules for light and dark mode, narrow screens and print. */
 // SPDX-License-Identifier: Apache-2.0
 
 export const STYLE = `:root {

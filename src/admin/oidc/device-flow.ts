@@ -1,4 +1,7 @@
-/** The device flow (RFC 8628): a person confirms a code in a browser, and the command gets a token. */
+/**
+ * Implements the device flow (RFC 8628): a person confirms a code in a browser, and the command
+ * gets a token.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock as clock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
@@ -12,7 +15,10 @@ export interface LoginSettings {
 }
 
 const GRANT = 'urn:ietf:params:oauth:grant-type:device_code'
-/** RFC 8628, 3.2 and 3.5: the default interval, and the increment after `slow_down`. */
+/**
+ * The default polling interval (RFC 8628, 3.2), and its increment after `slow_down` (RFC 8628,
+ * 3.5).
+ */
 const INTERVAL_MS = 5000
 
 /**
@@ -28,7 +34,7 @@ export async function logIn(
   const http = createIssuerHttp(ca)
   const { deviceEndpoint, tokenEndpoint } = await discover(http, issuer)
   if (deviceEndpoint === undefined) {
-    throw new LoginError('LOGIN_REFUSED', `${issuer} has no device flow`)
+    throw new LoginError('LOGIN_REFUSED', `${issuer} does not offer the device flow`)
   }
   const begun = parseObject((await http.post(deviceEndpoint, { client_id: clientId, scope })).text)
   const { device_code: code, user_code: userCode, verification_uri: plain } = begun
@@ -57,6 +63,6 @@ function toMs(seconds: unknown, otherwiseMs: number): number {
 
 function refused({ error, error_description: detail }: Readonly<Record<string, unknown>>) {
   const words = [error, detail].filter((part) => typeof part === 'string')
-  const what = words.length === 0 ? 'no known error' : words.join(': ')
+  const what = words.length === 0 ? 'its response names no error' : words.join(': ')
   return new LoginError('LOGIN_REFUSED', `the identity provider refused the login: ${what}`)
 }

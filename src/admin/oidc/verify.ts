@@ -1,6 +1,7 @@
 /**
- * Verifies tokens of an identity provider: signature by a key of the issuer, issuer, audience and
- * times. Roles come from a claim, and from the operator of the store with the same name.
+ * Verifies an identity provider's tokens: their signature by one of the issuer's keys, their
+ * issuer, their audience and their times. Roles come from a claim, and from the store's operator
+ * with the same name.
  */
 // SPDX-License-Identifier: Apache-2.0
 import {
@@ -17,7 +18,10 @@ import type { Grant } from '../../core/role.ts'
 import { AdminError } from '../errors.ts'
 import { type IssuerHttp, LoginError, createIssuerHttp, discover } from './issuer.ts'
 
-/** Asymmetric algorithms only: with a shared secret, anyone who can verify could also sign. */
+/**
+ * Only asymmetric algorithms are accepted: with a shared secret, anyone who can verify could also
+ * sign.
+ */
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'EdDSA']
 /** An unknown key id triggers another read of the keys, at most once in this period. */
 const COOLDOWN_MS = 1000
@@ -27,11 +31,12 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/
 interface Named {
   readonly name: string
   readonly grants: readonly Grant[]
+  readonly isPersonal: boolean
 }
 
 /**
  * @param ca PEM text of authorities to trust for the issuer
- * @param findByName finds an operator of the store
+ * @param findByName finds an operator in the store
  */
 export function createIdTokenVerifier(
   config: OidcConfig,
@@ -39,8 +44,8 @@ export function createIdTokenVerifier(
   findByName: (name: string) => Promise<Named | undefined>,
 ): (token: string) => Promise<Named | undefined> {
   const http = createIssuerHttp(ca)
-  // Every read begins with the metadata, so that nothing wrong in them outlasts one read. A failed
-  // read leaves the last keys in use, until they are KEYS_MAX_AGE_MS old.
+  // Every read begins with the metadata, so faulty metadata affects one read at most. After a
+  // failed read, the previous keys stay in use until they are KEYS_MAX_AGE_MS old.
   const keys = createRemoteJWKSet(new URL(config.issuer), {
     cooldownDuration: COOLDOWN_MS,
     cacheMaxAge: KEYS_MAX_AGE_MS,
@@ -58,9 +63,15 @@ export function createIdTokenVerifier(
       })
       return await toNamed(config, payload, findByName)
     } catch (cause) {
-      // JWKSInvalid: the issuer has published something else than public keys.
+      // JWKSInvalid means that the issuer has published something other than public keys.
       if (cause instanceof LoginError || cause instanceof errors.JWKSInvalid) {
-        throw new AdminError('UNAVAILABLE', 'the identity provider does not answer', { cause })
+        throw new AdminError('UNAVAILABLE', 'the identity provider does not respond', { cause })
+      }
+      // jose checks the times last, so this token was signed by the issuer for this listener.
+      if (cause instanceof errors.JWTExpired) {
+        throw new AdminError('UNAUTHENTICATED', 'the session has expired', {
+          ...{ cause, hint: 'log in again; on the command line, use latchkey login' },
+        })
       }
       if (cause instanceof errors.JOSEError) return undefined
       throw cause
@@ -69,8 +80,8 @@ export function createIdTokenVerifier(
 }
 
 /**
- * Returns the issuer's keys as JSON (RFC 7517, 5). Anything else is an issuer error, and no reason to
- * refuse its tokens.
+ * Returns the issuer's keys as JSON (RFC 7517, 5). Any other response is the issuer's fault and
+ * does not invalidate its tokens.
  * @throws LoginError ISSUER_UNREACHABLE
  */
 async function readKeySet(http: IssuerHttp, issuer: string): Promise<string> {
@@ -80,7 +91,9 @@ async function readKeySet(http: IssuerHttp, issuer: string): Promise<string> {
     if (status !== 200) throw new TypeError(`status ${String(status)}`)
     createLocalJWKSet(JSON.parse(text) as JSONWebKeySet)
   } catch (cause) {
-    throw new LoginError('ISSUER_UNREACHABLE', `${jwksUri} has no valid key set`, { cause })
+    throw new LoginError('ISSUER_UNREACHABLE', `${jwksUri} did not return a valid key set`, {
+      cause,
+    })
   }
   return text
 }
@@ -92,7 +105,7 @@ async function toNamed(
 ): Promise<Named | undefined> {
   const name = payload[nameClaim]
   if (typeof name !== 'string' || !NAME.test(name)) return undefined
-  // `email` is a name only once the provider has verified it.
+  // `email` counts as a name only if the provider has verified it.
   if (nameClaim === 'email' && payload['email_verified'] !== true) return undefined
   const claimed = payload[rolesClaim]
   const values: readonly unknown[] = Array.isArray(claimed) ? claimed : [claimed]
@@ -100,5 +113,5 @@ async function toNamed(
     .filter(({ value }) => values.includes(value))
     .map(({ role, keyStores }) => ({ role, ...(keyStores && { keyStores }) }))
   const stored = await findByName(name)
-  return { name, grants: [...granted, ...(stored?.grants ?? [])] }
+  return { name, grants: [...granted, ...(stored?.grants ?? [])], isPersonal: true }
 }

@@ -1,6 +1,7 @@
 /**
- * Finds the operator of a token. Follows the store's changes, so that a revocation anywhere in the
- * fleet holds here within half a second; refuses tokens while the store cannot be read.
+ * Finds the operator that a token belongs to. The table follows the store's changes, so a
+ * revocation anywhere in the fleet takes effect here within half a second. Tokens are refused while
+ * the store cannot be read.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -9,11 +10,13 @@ import { column } from '../../store/sealed-rows.ts'
 import { ADMIN_TOKENS, OPERATORS } from '../../store/sealed-tables.ts'
 import type { Row } from '../../store/database.ts'
 import type { Store } from '../../store/store.ts'
-import { type OperatorRecord, grantsOf, toOperator } from './directory.ts'
+import { type OperatorRecord, grantsOf, isPersonalToken, toOperator } from './directory.ts'
 
 export interface StoredCaller {
   readonly name: string
   readonly grants: readonly Grant[]
+  /** False if another caller created the caller's token through a listener. */
+  readonly isPersonal: boolean
 }
 
 export interface CallerTable {
@@ -27,13 +30,16 @@ export interface CallerTable {
    * @throws StorageError
    */
   findByName(name: string): Promise<StoredCaller | undefined>
-  /** Writes the uses that are still pending. */
+  /** Writes pending usage records. */
   flush(): Promise<void>
 }
 
-/** Half a second, because a revocation must take effect within a second. */
+/**
+ * Maximum age of the table's data. It is half a second, because a revocation must take effect
+ * within a second.
+ */
 const MAX_AGE_MS = 500
-/** The first use is written at once; later ones at this interval. */
+/** Interval at which the last use of a token is written. The first use is written at once. */
 const WRITE_EVERY_MS = 10_000
 
 interface Use {
@@ -80,7 +86,9 @@ export function createCallerTable(store: Store, clock: Clock): CallerTable {
     readAt = startedAt
   }
 
-  /** Reads again before it gives up, so that a new operator or token works at once. */
+  /**
+   * Re-reads the store before reporting no match, so that a new operator or token works at once.
+   */
   async function find<T>(look: () => T | undefined): Promise<T | undefined> {
     await refresh(MAX_AGE_MS)
     const found = look()
@@ -92,7 +100,8 @@ export function createCallerTable(store: Store, clock: Clock): CallerTable {
   function toCaller(name: string): StoredCaller | undefined {
     const operator = operators.get(name)
     if (operator?.kind !== 'person') return undefined
-    return { name, grants: grantsOf(operator, (group) => operators.get(group)) }
+    const grants = grantsOf(operator, (group) => operators.get(group))
+    return { name, grants, isPersonal: true }
   }
 
   function noteUse(id: string): void {
@@ -134,7 +143,7 @@ export function createCallerTable(store: Store, clock: Clock): CallerTable {
       if (expiresAt !== null && clock.now() >= Number(expiresAt)) return undefined
       const caller = toCaller(String(column(row, 'operator')))
       if (caller !== undefined) noteUse(String(column(row, 'id')))
-      return caller
+      return caller && { ...caller, isPersonal: isPersonalToken(row) }
     },
     findByName: (name) => find(() => toCaller(name)),
     async flush() {

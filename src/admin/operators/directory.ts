@@ -1,6 +1,6 @@
 /**
- * Operators, groups and tokens as data of the control store. A group gives its members a role; an
- * operator has the roles of all of its groups, and its own. Tokens are stored as hashes.
+ * Manages operators, groups and tokens in the control store. A group gives its members a role; an
+ * operator has its own role and its groups' roles. Tokens are stored as hashes.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, randomBytes } from 'node:crypto'
@@ -22,9 +22,9 @@ import {
 import type { Store } from '../../store/store.ts'
 
 export type OperatorErrorCode =
-  | 'OPERATOR_NOT_FOUND' // there is no operator or group with this name
+  | 'OPERATOR_NOT_FOUND' // no operator or group has this name
   | 'OPERATOR_INVALID' // a name is malformed, or an operator has neither a role nor a group
-  | 'TOKEN_NOT_FOUND' // there is no token with this id
+  | 'TOKEN_NOT_FOUND' // no token has this id
 
 export class OperatorError extends LatchkeyError<OperatorErrorCode> {
   override readonly name = 'OperatorError'
@@ -33,11 +33,11 @@ export class OperatorError extends LatchkeyError<OperatorErrorCode> {
 export interface OperatorRecord {
   readonly name: string
   readonly kind: 'person' | 'group'
-  /** Absent for a person who has only the roles of groups. */
+  /** Absent for a person who has roles only through groups. */
   readonly role?: AdminRole
-  /** Key stores that `role` is limited to; absent for all. */
+  /** Key stores that `role` is limited to; absent if the role covers all key stores. */
   readonly keyStores?: readonly string[]
-  /** Names of groups. */
+  /** Names of the groups that the operator belongs to. */
   readonly groups: readonly string[]
   /** Milliseconds since the Unix epoch. */
   readonly createdAt: number
@@ -53,6 +53,11 @@ export interface TokenRecord {
   /** Milliseconds since the Unix epoch, like the times below. */
   readonly createdAt: number
   readonly createdBy: string
+  /**
+   * False if another caller created the token through a listener. Such a token does not prove who
+   * is calling, so it cannot be used to request or approve a retirement.
+   */
+  readonly isPersonal: boolean
   readonly expiresAt?: number
   readonly revokedAt?: number
   readonly uses: number
@@ -62,6 +67,11 @@ export interface TokenRecord {
 export interface TokenOrder {
   readonly operator: string
   readonly expiresAt?: number
+  /**
+   * Set by the listener. The default is true, because the holder of the master key vouches for the
+   * token.
+   */
+  readonly isPersonal?: boolean
 }
 
 export interface OperatorDirectory {
@@ -84,6 +94,8 @@ export interface OperatorDirectory {
 export const TOKEN_PREFIX = 'latchkey_'
 const TOKEN_BYTES = 32
 const ID_BYTES = 6
+/** Prefix of `created_by` in the row of a token that another caller created through a listener. */
+const IMPERSONAL = 'listener:'
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/
 
 /** Returns a token of 256 random bits, so that its hash needs neither a salt nor a slow function. */
@@ -149,7 +161,7 @@ export function createDirectory(store: Store, clock: Clock): OperatorDirectory {
       const byId = new Map(uses.map((row) => [String(row['id']), row]))
       return rows.map((row) => toTokenRecord(row, byId.get(String(column(row, 'id'))), clock.now()))
     },
-    createToken: ({ operator, expiresAt }, by) =>
+    createToken: ({ operator, expiresAt, isPersonal = true }, by) =>
       change(by, async (transaction, note) => {
         const { kind } = await find(transaction, operator)
         if (kind === 'group') {
@@ -161,10 +173,11 @@ export function createDirectory(store: Store, clock: Clock): OperatorDirectory {
         const id = randomBytes(ID_BYTES).toString('hex')
         const { token, sha256 } = createToken()
         await insertRow(transaction, sealing, ADMIN_TOKENS, {
-          ...{ id, operator, sha256, created_at: clock.now(), created_by: by },
+          ...{ id, operator, sha256, created_at: clock.now() },
+          created_by: isPersonal ? by : `${IMPERSONAL}${by}`,
           ...{ expires_at: expiresAt ?? null, revoked_at: null },
         })
-        await note('token-created', { id, operator })
+        await note('token-created', { id, operator, ...(!isPersonal && { isPersonal }) })
         return { id, token: new Secret(token) }
       }),
     revokeToken: (id, by) =>
@@ -186,7 +199,12 @@ export function createDirectory(store: Store, clock: Clock): OperatorDirectory {
   }
 }
 
-/** Returns the roles of an operator: its own, and those of its groups that exist. */
+/** @param row a row of ADMIN_TOKENS */
+export function isPersonalToken(row: Row): boolean {
+  return !String(column(row, 'created_by')).startsWith(IMPERSONAL)
+}
+
+/** Returns an operator's roles: its own, and its existing groups' roles. */
 export function grantsOf(
   { role, keyStores, groups }: OperatorRecord,
   find: (name: string) => OperatorRecord | undefined,
@@ -208,7 +226,8 @@ function checkOrder({ name, kind, role, groups }: OperatorOrder): void {
     )
   }
   if (kind === 'group' ? role === undefined : role === undefined && groups.length === 0) {
-    const needs = kind === 'group' ? 'a group needs a role' : 'an operator needs a role or a group'
+    const needs =
+      kind === 'group' ? 'a group requires a role' : 'an operator requires a role or a group'
     throw new OperatorError('OPERATOR_INVALID', needs)
   }
 }
@@ -227,7 +246,7 @@ function toRow({ name, kind, role, keyStores, groups, createdAt, createdBy }: Op
   }
 }
 
-/** The casts are safe: the row's code proves that `put` wrote it. */
+/** The casts are safe: the row's MAC proves that `put` wrote it. */
 export function toOperator(row: Row): OperatorRecord {
   const role = column(row, 'role')
   const keyStores = column(row, 'key_stores')
@@ -245,13 +264,15 @@ export function toOperator(row: Row): OperatorRecord {
 function toTokenRecord(row: Row, use: Row | undefined, now: number): TokenRecord {
   const expiresAt = column(row, 'expires_at')
   const revokedAt = column(row, 'revoked_at')
+  const isPersonal = isPersonalToken(row)
   const isExpired = expiresAt !== null && now >= Number(expiresAt)
   return {
     id: String(column(row, 'id')),
     operator: String(column(row, 'operator')),
     status: revokedAt !== null ? 'REVOKED' : isExpired ? 'EXPIRED' : 'ACTIVE',
     createdAt: Number(column(row, 'created_at')),
-    createdBy: String(column(row, 'created_by')),
+    createdBy: String(column(row, 'created_by')).slice(isPersonal ? 0 : IMPERSONAL.length),
+    isPersonal,
     ...(expiresAt === null ? {} : { expiresAt: Number(expiresAt) }),
     ...(revokedAt === null ? {} : { revokedAt: Number(revokedAt) }),
     uses: Number(use?.['uses'] ?? 0),

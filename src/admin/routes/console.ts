@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { PAGE } from '../console/assets.ts'
+import { createPage } from '../console/assets.ts'
 import { SCRIPT } from '../console/script.ts'
 import { STYLE } from '../console/style.ts'
 import type { AdminRoute } from '../route.ts'
@@ -23,9 +23,11 @@ const HTML = 'text/html; charset=utf-8'
 const JAVASCRIPT = 'text/javascript; charset=utf-8'
 const CSS = 'text/css; charset=utf-8'
 
-export function consoleRoutes(): readonly AdminRoute[] {
+/** @param hasProvider whether people can log in through an identity provider */
+export function consoleRoutes(hasProvider: boolean): readonly AdminRoute[] {
+  const page = createPage(hasProvider)
   const files = [
-    ['/console', () => Promise.resolve(PAGE), HTML],
+    ['/console', () => Promise.resolve(page), HTML],
     ['/console/app.js', () => Promise.resolve(SCRIPT), JAVASCRIPT],
     ['/console/style.css', () => Promise.resolve(STYLE), CSS],
     ['/console/uplot.js', loadPlots, JAVASCRIPT],
@@ -43,7 +45,10 @@ export function consoleRoutes(): readonly AdminRoute[] {
   }))
 }
 
-/** Returns the plotting library as a module: its minified file declares one variable. */
+/**
+ * Returns the plotting library as a module. Its minified file only declares a variable, so an
+ * export is appended.
+ */
 async function loadPlots(): Promise<string> {
   const library = await readFile(require.resolve('uplot/dist/uPlot.iife.min.js'), 'utf8')
   return `${library}\nexport default uPlot\n`

@@ -12,11 +12,11 @@ import { type AdminRoute, ok } from '../route.ts'
 
 type Schemas = components['schemas']
 
-/** Error code that the command reports when it works on the control store directly. */
+/** Error code that the `latchkey` command reports when it works directly on the control store. */
 const WRONG_COMMAND = 'USAGE'
 
 export interface KeyRoutesDeps {
-  /** Opens keys and credentials for one call. */
+  /** Opens the administration of keys and credentials for one call. */
   readonly withAdministration: <T>(
     operator: string,
     work: (administration: Omit<KeyStoreAdministration, 'close'>) => Promise<T>,
@@ -46,17 +46,26 @@ function routesOfKeys({ withAdministration, keyStores }: KeyRoutesDeps): readonl
       ...{ method: 'GET', path, permission: 'read' },
       async handle({ parameters, principal }) {
         const keyStore = toKeyStore(principal, 'read', parameters)
-        return ok({ keys: await open(principal, keyStore, (keys) => keys.listKeys()) })
+        return withAdministration(principal.name, async (administration) => {
+          const keys = await administration.keys(keyStore).listKeys()
+          const warnings = [...administration.warnings()]
+          return ok({ keys, ...(warnings.length > 0 && { warnings }) })
+        })
       },
     },
     {
       ...{ method: 'POST', path, permission: 'keys', body: 'AdminKeyCreateRequest' },
       async handle({ body, parameters, principal }) {
         const keyStore = toKeyStore(principal, 'keys', parameters)
-        const { keyId, canEncrypt, canDecrypt, material } = body as Schemas['AdminKeyCreateRequest']
+        const { keyId, canEncrypt, canDecrypt, material, ceremony, ...dates } =
+          body as Schemas['AdminKeyCreateRequest']
         const key = {
           ...{ keyId: toKeyId(keyId), canEncrypt, canDecrypt },
+          ...(Object.keys(dates).length > 0 && { dates }),
           ...(material && { material: new Secret(Buffer.from(material, 'base64')) }),
+          ...(ceremony && {
+            ceremony: { ...ceremony, witnesses: ceremony.witnesses.map(toRemark) },
+          }),
         }
         return ok(await open(principal, keyStore, (keys) => keys.createKey(key)))
       },
@@ -80,7 +89,7 @@ function routesOfKeys({ withAdministration, keyStores }: KeyRoutesDeps): readonl
 async function changeKey(
   keys: KeyAdministration,
   text: string,
-  { action, version, reason }: Schemas['AdminKeyChangeRequest'],
+  { action, version, reason, ...dates }: Schemas['AdminKeyChangeRequest'],
   { name }: AdminPrincipal,
 ) {
   const keyId = toKeyId(text)
@@ -93,11 +102,14 @@ async function changeKey(
       return { key: await keys.setKeyStatus(keyId, 'ENABLED') }
     case 'destroy-version':
       if (version === undefined) {
-        throw new AdminError('INPUT_INVALID', 'destroy-version needs version')
+        throw new AdminError('INPUT_INVALID', '"destroy-version" requires the field "version"')
       }
       return { key: await keys.destroyVersion(keyId, version) }
+    case 'set-dates':
+      return { key: await keys.setKeyDates(keyId, dates) }
     case 'trust':
-      if (reason === undefined) throw new AdminError('INPUT_INVALID', 'trust needs reason')
+      if (reason === undefined)
+        throw new AdminError('INPUT_INVALID', '"trust" requires the field "reason"')
       if (keys.trustKey === undefined) {
         const message = 'the keys of this key store are not on a token'
         throw new AdminError('CONFLICT', message, { reason: WRONG_COMMAND })
@@ -152,7 +164,8 @@ function routesOfCredentials({
           const found = (await credentials.list()).find((one) => one.accessKeyId === accessKeyId)
           checkPermitted(principal, 'credentials', found?.keyStore)
           if (action === 'revoke') return ok(await credentials.revoke(accessKeyId))
-          if (at === undefined) throw new AdminError('INPUT_INVALID', 'expire needs at')
+          if (at === undefined)
+            throw new AdminError('INPUT_INVALID', '"expire" requires the field "at"')
           return ok(await credentials.expire(accessKeyId, at))
         })
       },
@@ -177,6 +190,10 @@ function checkKeyStore(
 
 function toKeyId(text: string) {
   const keyId = parseExternalKeyId(text)
-  if (keyId === undefined) throw new AdminError('INPUT_INVALID', 'keyId is not a valid key id')
+  if (keyId === undefined)
+    throw new AdminError(
+      'INPUT_INVALID',
+      'keyId: expected 1 to 128 letters, digits, hyphens, periods and underscores',
+    )
   return keyId
 }

@@ -63,7 +63,9 @@ export function operatorRoutes(deps: OperatorRoutesDeps): readonly AdminRoute[] 
         checkPermitted(principal, 'operators')
         const order = body as Schemas['AdminTokenRequest']
         checkMayGrant(deps, principal, order.operator)
-        const { id, token } = await directory.createToken(order, principal.name)
+        // A renewed token proves as much as the token with which its holder requested it.
+        const isPersonal = principal.isPersonal && order.operator === principal.person
+        const { id, token } = await directory.createToken({ ...order, isPersonal }, principal.name)
         return ok({ id, token: token.reveal() })
       },
     },
@@ -79,8 +81,8 @@ export function operatorRoutes(deps: OperatorRoutesDeps): readonly AdminRoute[] 
 }
 
 /**
- * A caller who can create identities could approve their own restore as a second person. If
- * restores need two people, only the holder of the master key may therefore create them; anyone may
+ * A caller who can create identities could approve their own restore as a second person. Therefore,
+ * if restores need two people, only the holder of the master key may create identities; anyone may
  * renew their own token.
  * @throws AdminError FORBIDDEN
  */
@@ -92,7 +94,7 @@ function checkMayGrant(
   if (!needsTwoPeople() || receiver === person) return
   throw new AdminError(
     'FORBIDDEN',
-    'a restore needs two people, and this caller could make a second one',
+    'a restore needs two people, and this caller could create an identity that acts as the second',
     { hint: 'run the command on a host with the master key' },
   )
 }

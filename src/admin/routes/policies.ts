@@ -1,4 +1,4 @@
-/** Routes for policies, and for the recorded usage that policies are tried on. */
+/** Routes for policies, and for the recorded usage against which policies are tested. */
 // SPDX-License-Identifier: Apache-2.0
 import { checkPermitted } from '../principal.ts'
 import { toRemark } from '../../core/remark.ts'
@@ -21,10 +21,10 @@ export interface PolicyRoutesDeps {
   readonly now: () => number
 }
 
-/** Large enough for the policies of a large organization. */
+/** Maximum body size in bytes, large enough for the policies of a large organization. */
 const MAX_BODY_BYTES = 4 * 1024 * 1024
 const PATH = '/admin/v1/policies'
-/** Error code that the command reports when it works on the control store directly. */
+/** Error code that the `latchkey` command reports when it works directly on the control store. */
 const CHANGED = 'POLICY_CHANGED'
 
 /** Policies concern all key stores, so callers limited to some may not use these routes. */
@@ -92,11 +92,12 @@ async function change(
   if (expectedRevision !== undefined && expectedRevision !== plan.before.revision) {
     throw new AdminError('CONFLICT', 'the policies were changed in the meantime', {
       reason: CHANGED,
-      hint: 'latchkey policy history shows the change; run the command again if it is still right',
+      hint: 'latchkey policy history shows that change; if yours is still right, run the command again',
     })
   }
   if (raw.dryRun === true) return toAnswer(plan)
-  if (reason === undefined) throw new AdminError('INPUT_INVALID', 'a change needs reason')
+  if (reason === undefined)
+    throw new AdminError('INPUT_INVALID', 'a change requires the field "reason"')
   await checkDocuments(plan.after.enforced)
   if (plan.after.shadow !== undefined) await checkDocuments(plan.after.shadow)
   const by = { kind: raw.kind, operator, reason: toRemark(reason) }
@@ -117,7 +118,8 @@ async function change(
 function toChange(raw: Schemas['AdminPolicyChangeRequest']): PolicyChange {
   const { kind, documents, name, revision, mode = 'enforce' } = raw
   const need = <T>(value: T | undefined, field: string): T => {
-    if (value === undefined) throw new AdminError('INPUT_INVALID', `${kind} needs ${field}`)
+    if (value === undefined)
+      throw new AdminError('INPUT_INVALID', `"${kind}" requires the field "${field}"`)
     return value
   }
   switch (kind) {

@@ -1,7 +1,4 @@
-/**
- * Reports what a kill would refuse, and what it would not reach. Both routes refuse no request and
- * change nothing.
- */
+/** Routes that report what a kill would refuse and what it would not reach. Both are read-only. */
 // SPDX-License-Identifier: Apache-2.0
 import { checkPermitted } from '../principal.ts'
 import { parseExternalKeyId } from '../../core/ids.ts'
@@ -9,7 +6,7 @@ import type { Scope } from '../../core/scope.ts'
 import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import { AdminError } from '../errors.ts'
-import { type AdminRoute, keyStoreOf, ok, toScope } from '../route.ts'
+import { type AdminRoute, checkParameters, keyStoreOf, ok, toScope } from '../route.ts'
 
 type Schemas = components['schemas']
 
@@ -51,12 +48,7 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
       path: '/admin/v1/exposure',
       permission: 'read',
       async handle({ query, principal }) {
-        for (const name of query.keys()) {
-          // Ignoring a misspelt parameter would show more than the caller asked for.
-          if (!EXPOSURE_PARAMETERS.includes(name)) {
-            throw new AdminError('INPUT_INVALID', `there is no parameter ${toName(name)}`)
-          }
-        }
+        checkParameters(query, EXPOSURE_PARAMETERS)
         const id = query.get('switch') ?? undefined
         const scope = toExposureScope(query, keyStores())
         if (id !== undefined && scope !== undefined) {
@@ -79,7 +71,10 @@ function toExposureScope(query: URLSearchParams, keyStores: readonly string[]): 
   const keyStore = query.get('keyStore') ?? undefined
   if (keyId !== undefined) {
     if (parseExternalKeyId(keyId) === undefined) {
-      throw new AdminError('INPUT_INVALID', 'keyId is not a valid key id')
+      throw new AdminError(
+        'INPUT_INVALID',
+        'keyId: expected 1 to 128 letters, digits, hyphens, periods and underscores',
+      )
     }
     return toScope(
       { kind: 'key', keyId, ...(keyStore === undefined ? {} : { keyStore }) },
@@ -102,9 +97,4 @@ function toBoolean(query: URLSearchParams, name: string): boolean {
   const text = query.get(name) ?? 'false'
   if (text === 'true' || text === 'false') return text === 'true'
   throw new AdminError('INPUT_INVALID', `${name} must be true or false`)
-}
-
-/** Repeats just enough of the caller's text to identify it. */
-function toName(text: string): string {
-  return text.replaceAll(/[^A-Za-z0-9_-]/g, '?').slice(0, 40)
 }

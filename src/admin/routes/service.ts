@@ -1,7 +1,11 @@
-/** Liveness, readiness, metrics, and what a caller may know about the listener. */
+/**
+ * Routes for liveness, readiness and metrics, and for what a caller may know about the listener.
+ */
 // SPDX-License-Identifier: Apache-2.0
-import { PERMISSIONS, checkPermitted, isPermitted } from '../principal.ts'
+import { ALL_PERMISSIONS, PERMISSIONS, checkPermitted, isPermitted } from '../principal.ts'
 import { AdminError } from '../errors.ts'
+import type { CodeFlow } from '../oidc/code-flow.ts'
+import type { components } from '../../openapi/types.gen.ts'
 import { type AdminRoute, ok } from '../route.ts'
 
 export interface ServiceDeps {
@@ -11,7 +15,7 @@ export interface ServiceDeps {
   readonly metrics?: () => Promise<string>
 }
 
-/** Probes need no credential, so they may not keep a connection. */
+/** Probes are unauthenticated, so their connections close after the response. */
 const CLOSE = { connection: 'close' }
 
 /** Version 0.0.4 of Prometheus's text format. */
@@ -63,7 +67,7 @@ export interface AboutDeps {
   readonly version: string
 }
 
-/** The caller's own name and role, and the names that a scope can have. */
+/** Routes that return the caller's own name and role, and the names that a scope can have. */
 export function aboutRoutes({ keyStores, version }: AboutDeps): readonly AdminRoute[] {
   return [
     {
@@ -78,7 +82,9 @@ export function aboutRoutes({ keyStores, version }: AboutDeps): readonly AdminRo
             ...{ version, name, role },
             permissions: [...new Set(grants.flatMap((grant) => PERMISSIONS[grant.role]))],
             keyStores: visible.map((one) => one.name),
+            everywhere: ALL_PERMISSIONS.filter((one) => isPermitted(principal, one)),
             stores: visible.map((one) => ({
+              permissions: ALL_PERMISSIONS.filter((may) => isPermitted(principal, may, one.name)),
               ...{ name: one.name, prefix: one.prefix },
               ...(one.backend === undefined ? {} : { backend: one.backend }),
             })),
@@ -90,24 +96,40 @@ export function aboutRoutes({ keyStores, version }: AboutDeps): readonly AdminRo
 }
 
 export interface LoginDeps {
-  /** Settings of the device flow; undefined without an identity provider. */
+  /** Settings for browser logins; undefined if no identity provider is configured. */
+  readonly codeFlow: CodeFlow | undefined
+  /** Settings for the device flow; undefined if no identity provider is configured. */
   readonly login: () =>
     { readonly issuer: string; readonly clientId: string; readonly scope: string } | undefined
 }
 
-/** Tells a command where to log in, before it has a token. The values are public. */
-export function loginRoutes({ login }: LoginDeps): readonly AdminRoute[] {
+type LoginRequest = components['schemas']['AdminLoginRequest']
+
+/** Routes that tell a command where to log in before it has a token. The values are public. */
+export function loginRoutes({ login, codeFlow }: LoginDeps): readonly AdminRoute[] {
+  const find = <T>(found: T | undefined): T => {
+    if (found !== undefined) return found
+    throw new AdminError('NOT_FOUND', 'no identity provider is configured in admin.oidc')
+  }
   return [
     {
       method: 'GET',
       path: '/admin/v1/login',
       permission: 'none',
-      handle() {
-        const found = login()
-        if (found !== undefined) return Promise.resolve(ok(found))
-        const message = 'no identity provider is configured: admin.oidc'
-        return Promise.reject(new AdminError('NOT_FOUND', message))
-      },
+      handle: async () => ok(find(await Promise.resolve(login()))),
+    },
+    {
+      method: 'GET',
+      path: '/admin/v1/login/browser',
+      permission: 'anyone',
+      answer: async () => ok(await find(codeFlow).start()),
+    },
+    {
+      method: 'POST',
+      path: '/admin/v1/login/browser',
+      permission: 'anyone',
+      body: 'AdminLoginRequest',
+      answer: async ({ body }) => ok(await find(codeFlow).redeem(body as LoginRequest)),
     },
   ]
 }

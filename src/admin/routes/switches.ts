@@ -1,9 +1,8 @@
 /** Routes for kills, restores, dead man's switches, receipts and drills. */
 // SPDX-License-Identifier: Apache-2.0
-import { checkPermitted, isPermitted, type AdminPrincipal } from '../principal.ts'
+import { checkPermitted, isPermitted, toActor } from '../principal.ts'
 import { toRemark } from '../../core/remark.ts'
 import type { Direction } from '../../core/scope.ts'
-import type { Actor } from '../../killswitch/model.ts'
 import type { DeadManOrder, DeadManOutcome } from '../../killswitch/operator/dead-man-switch.ts'
 import type { RestoreOrder } from '../../killswitch/operator/restore.ts'
 import type { KillSwitch } from '../../killswitch/operator/service.ts'
@@ -14,7 +13,7 @@ import {
   checkRestoreRequest,
   checkRestoreTarget,
   isWithin,
-  narrowStatus,
+  loadNarrowStatus,
 } from '../key-store-limit.ts'
 import { type AdminRoute, keyStoreOf, ok, toScope } from '../route.ts'
 
@@ -30,6 +29,8 @@ export interface SwitchRoutesDeps {
 
 const RECENT_EVENTS = 100
 const RECENT_RECEIPTS = 100
+/** Bounds the cost of a request; the log can hold years of events with few receipts. */
+const SEARCHED_EVENTS = 10_000
 
 export function switchRoutes(deps: SwitchRoutesDeps): readonly AdminRoute[] {
   return [...stopRoutes(deps), ...restoreRoutes(deps), ...deadmanRoutes(deps), ...readRoutes(deps)]
@@ -133,7 +134,7 @@ function restoreRoutes({ killSwitch, keyStores }: SwitchRoutesDeps): readonly Ad
     {
       method: 'POST',
       path: '/admin/v1/restorations/:id/withdraw',
-      // A caller who may stop things may also stop a restore.
+      // A caller who may stop access may also stop a restore.
       permission: 'stop',
       body: 'AdminReason',
       async handle({ body, parameters, principal }) {
@@ -151,11 +152,6 @@ function restoreRoutes({ killSwitch, keyStores }: SwitchRoutesDeps): readonly Ad
   ]
 }
 
-/** The identity comes from the token or the certificate, so a caller cannot choose another. */
-function toActor({ name, person, by }: AdminPrincipal): Actor {
-  return { operator: name, identity: `${by}:${person}` }
-}
-
 function toTarget(
   raw: Schemas['AdminRestoreRequest'],
   keyStores: readonly string[],
@@ -170,7 +166,7 @@ function toTarget(
   }
   throw new AdminError(
     'INPUT_INVALID',
-    'expected either switch, or scope with or without direction',
+    'expected "switch", or "scope" with an optional "direction"',
   )
 }
 
@@ -205,7 +201,8 @@ function changeDeadMan(
 ): Promise<DeadManOutcome> {
   switch (action) {
     case 'start':
-      if (ttlMs === undefined) throw new AdminError('INPUT_INVALID', 'start needs ttlMs')
+      if (ttlMs === undefined)
+        throw new AdminError('INPUT_INVALID', '"start" requires the field "ttlMs"')
       return killSwitch.startDeadMan({ ...order, ttlMs })
     case 'renew':
       return killSwitch.renewDeadMan({ ...order, ...(ttlMs === undefined ? {} : { ttlMs }) })
@@ -227,10 +224,11 @@ function readRoutes({ killSwitch }: SwitchRoutesDeps): readonly AdminRoute[] {
         if (!/^\d{1,6}$/.test(text)) {
           throw new AdminError('INPUT_INVALID', 'events must be a whole number up to 999999')
         }
-        const found = await killSwitch.status(Number(text))
-        // The warnings need a database privilege that may be missing; the status must not fail for it.
+        const found = await loadNarrowStatus(killSwitch, principal, Number(text))
+        // Reading the warnings needs a database privilege that may be missing, and the status must
+        // not fail because of that.
         const storeWarnings = await killSwitch.storeWarnings(found.instances.length).catch(() => [])
-        return ok({ ...narrowStatus(principal, found), storeWarnings })
+        return ok({ ...found, storeWarnings })
       },
     },
     {
@@ -244,9 +242,11 @@ function readRoutes({ killSwitch }: SwitchRoutesDeps): readonly AdminRoute[] {
       path: '/admin/v1/receipts',
       permission: 'read',
       async handle({ principal }) {
-        const all = await killSwitch.receipts()
-        const receipts = all.filter(({ statement }) => isWithin(principal, 'read', statement.scope))
-        return ok({ receipts: receipts.slice(0, RECENT_RECEIPTS) })
+        const receipts = await killSwitch.receipts({
+          ...{ count: RECENT_RECEIPTS, examined: SEARCHED_EVENTS },
+          isVisible: ({ statement }) => isWithin(principal, 'read', statement.scope),
+        })
+        return ok({ receipts })
       },
     },
     {

@@ -4,7 +4,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 
-/** Calls that the primary makes to a worker. Each is answered once. */
+/** Calls that the primary makes to a worker. Each gets one response. */
 export type CallName = 'start' | 'serve' | 'ready' | 'reload' | 'apply' | 'metrics' | 'stop'
 
 export type ToWorker =
@@ -16,7 +16,7 @@ export type FromWorker =
   | { readonly kind: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly kind: 'failure'; readonly id: number; readonly error: PackedError }
 
-/** Needed because structured cloning keeps only the message of an error. */
+/** A serialized error. Structured cloning would keep only the message of an error. */
 export interface PackedError {
   readonly message: string
   readonly stack: string | undefined

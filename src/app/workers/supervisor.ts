@@ -8,12 +8,15 @@ import { Deadline } from '../../core/deadline.ts'
 import type { CallName } from './messages.ts'
 import { forkWorker, type WorkerEnd, type WorkerProcess } from './worker-process.ts'
 
-/** Pause before a worker is restarted; it doubles with each consecutive failure. */
+/** Restart delays in milliseconds: the delay doubles with each consecutive failure. */
 const FIRST_PAUSE_MS = 100
 const LONGEST_PAUSE_MS = 10_000
-/** Milliseconds after which a worker with a blocked event loop is left out of the metrics. */
+/**
+ * Timeout in milliseconds after which a worker with a blocked event loop is left out of the
+ * metrics.
+ */
 const ASK_WITHIN_MS = 2000
-/** A worker that has lived this long did not fail to start. */
+/** Lifetime in milliseconds after which a worker counts as started successfully. */
 const STEADY_MS = 30_000
 
 export interface SupervisorDeps {
@@ -30,30 +33,31 @@ export interface SupervisorDeps {
     readonly pauseMs: number
   }) => void
   readonly onFailedStart: (number: number, error: unknown) => void
-  /** A worker that was told to stop is killed after this many milliseconds. */
+  /** Timeout in milliseconds after which a worker that was told to stop is killed. */
   readonly stopWithinMs: number
 }
 
 export interface Supervisor {
   /**
-   * Resolves to the first worker's answer once all have started; until then none answers /ping with
-   * 200.
-   * @throws the error of the worker that failed; none is then left running
+   * Resolves to the first worker's response once all have started; until then, /ping does not
+   * return 200 on any of them. If a worker fails, none is left running.
+   * @throws the error of that worker
    */
   start(): Promise<unknown>
   /**
-   * Returns the answers of all running workers.
-   * @throws the first error, after all have answered
+   * Returns the responses of all running workers.
+   * @throws the first error, after all have responded
    */
   callAll(name: CallName, input?: unknown): Promise<readonly unknown[]>
   /**
-   * Returns the answers of workers that respond soon, for callers that can do without the others.
+   * Returns the responses of workers that respond quickly, for callers that do not need every
+   * response.
    */
   askAll(name: CallName): Promise<readonly unknown[]>
   passOn(signal: NodeJS.Signals): void
-  /** Resolves when all workers have ended. */
+  /** Resolves when all workers have exited. */
   stop(): Promise<void>
-  /** Kills all workers immediately, at the end of this process. */
+  /** Kills all workers immediately. Call when this process exits. */
   kill(): void
 }
 
@@ -61,7 +65,7 @@ interface Slot {
   readonly number: number
   process: WorkerProcess | undefined
   failures: number
-  /** How the last process with this number ended. */
+  /** Exit code or signal of the last process with this number. */
   end: WorkerEnd
   timer: NodeJS.Timeout | undefined
 }
@@ -93,7 +97,7 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
     const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** slot.failures)
     slot.failures += 1
     deps.onEnded({ number: slot.number, end: slot.end, pauseMs })
-    // The pause differs between restarts, and a stop cancels it.
+    // The delay varies between restarts, and stopping cancels it.
     slot.timer = setTimeout(() => {
       void relaunch(slot)
     }, pauseMs)
@@ -106,7 +110,7 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
       const pid = slot.process?.pid
       if (pid !== undefined) deps.onStarted({ number: slot.number, pid })
     } catch (error) {
-      // The process exits on its own, and is restarted after a longer pause.
+      // The process exits on its own, and is restarted after a longer delay.
       if (state === 'running') deps.onFailedStart(slot.number, error)
     }
   }
@@ -136,7 +140,7 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
         clearTimeout(timer)
         if (process === undefined) return
         process.call('stop').catch(() => undefined)
-        // Cleared as soon as the worker exits.
+        // The timer is cleared as soon as the worker exits.
         const impatience = setTimeout(process.kill, deps.stopWithinMs)
         await process.ended
         clearTimeout(impatience)
@@ -149,7 +153,8 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
       const [first, ...others] = slots
       if (first === undefined) throw new RangeError('there is no worker to start')
       try {
-        // The first worker starts alone: it migrates the store, and reports a fault before others start.
+        // The first worker starts alone: it migrates the store, and reports any error before the
+        // other workers start.
         const facts = await launch(first)
         await Promise.all(others.map(launch))
         await callAll('serve')

@@ -1,4 +1,4 @@
-/** One worker process as its primary sees it: its calls, its log lines, and its end. */
+/** Gives the primary access to one worker process: its calls, log lines and exit. */
 // SPDX-License-Identifier: Apache-2.0
 import cluster from 'node:cluster'
 import type { Readable } from 'node:stream'
@@ -15,25 +15,25 @@ export interface WorkerEnd {
 export interface WorkerProcess {
   readonly pid: number | undefined
   /**
-   * Returns the worker's answer.
-   * @throws its error, or WORKER_ENDED if it ends before it answers
+   * Returns the worker's response.
+   * @throws the worker's error, or WORKER_ENDED if the worker exits before it responds
    */
   call(name: CallName, input?: unknown): Promise<unknown>
   passOn(signal: NodeJS.Signals): void
   kill(): void
-  /** Resolves when the process is gone and its output was passed on. Never rejects. */
+  /** Resolves when the process has exited and its output has been passed on. Never rejects. */
   readonly ended: Promise<WorkerEnd>
 }
 
 /**
- * Milliseconds for which the output of a dead worker may stay open, because its own children may
- * hold it.
+ * Timeout in milliseconds for the output of a dead worker: the worker's own children may keep the
+ * output open.
  */
 const OUTPUT_GRACE_MS = 1000
 const LINE_FEED = 0x0a
 
 /**
- * Call before the first fork. The primary accepts connections and distributes them in turn: if
+ * Call before the first fork. The primary accepts connections and distributes them round-robin: if
  * workers accepted from one shared queue, some would get up to three times as many as others, and
  * KMS keeps its connections for a long time.
  */
@@ -69,7 +69,7 @@ export function forkWorker(onLines: (block: Buffer) => void): WorkerProcess {
     if (said.kind === 'answer') caller?.resolve(said.value)
     else caller?.reject(unpackError(said.error))
   })
-  // Ignores writes to a worker that is going away; its exit is handled separately.
+  // Ignores write errors for a worker that is exiting; its exit is handled separately.
   worker.on('error', () => undefined)
   const output = child.stdout === null ? Promise.resolve() : forwardLines(child.stdout, onLines)
   const ended = new Promise<WorkerEnd>((resolve) => {
@@ -78,7 +78,7 @@ export function forkWorker(onLines: (block: Buffer) => void): WorkerProcess {
       markReady()
       for (const caller of waiting.values()) caller.reject(workerEnded())
       const end = signal === null ? { code: code ?? 1 } : { signal }
-      // Cleared as soon as the output ends.
+      // The timer is cleared as soon as the output ends.
       const grace = setTimeout(() => {
         resolve(end)
       }, OUTPUT_GRACE_MS)
@@ -117,7 +117,7 @@ export function forkWorker(onLines: (block: Buffer) => void): WorkerProcess {
 }
 
 function workerEnded(): Error {
-  return new LatchkeyError('WORKER_ENDED', 'a worker process exited before it answered')
+  return new LatchkeyError('WORKER_ENDED', 'a worker process exited before it responded')
 }
 
 /**
@@ -147,7 +147,7 @@ function forwardLines(stream: Readable, onLines: (block: Buffer) => void): Promi
 /**
  * Garbage collection uses one thread, because each worker has one core: V8's helper threads cost a
  * busy core a tenth of its work (docs/internals/performance.md). The young generation gets more
- * room, because nearly everything that a request allocates is garbage once it is answered.
+ * room, because nearly everything that a request allocates is garbage once the response is sent.
  */
 export const SERVING_FLAGS = [
   '--single-threaded-gc',

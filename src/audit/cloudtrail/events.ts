@@ -1,6 +1,6 @@
 /**
- * Reads KMS events of CloudTrail, one at a time, from files that CloudTrail delivered to S3, from JSON
- * lines, and from responses of LookupEvents. Files may be gzipped.
+ * Reads CloudTrail's KMS events one at a time, from files that CloudTrail delivered to S3, from
+ * JSON lines, and from LookupEvents responses. Files may be gzipped.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createReadStream } from 'node:fs'
@@ -9,20 +9,20 @@ import { join } from 'node:path'
 import { createGunzip } from 'node:zlib'
 import { AuditError } from '../errors.ts'
 
-/** The parts of an event that the comparison needs. */
+/** The event fields that the comparison needs. */
 export interface KmsEvent {
   readonly kmsRequestId: string
-  /** Wall time, milliseconds since the Unix epoch. */
+  /** Wall time, in milliseconds since the Unix epoch. */
   readonly at: number
-  /** Operation of KMS, such as `Decrypt`. */
+  /** KMS operation, such as `Decrypt`. */
   readonly operation: string
   readonly principal: string | undefined
   readonly keyArns: readonly string[]
-  /** Whether KMS refused the call or the call failed, perhaps before KMS called the proxy. */
+  /** Set if KMS denied the call or the call failed, possibly before KMS called the proxy. */
   readonly errorCode: string | undefined
 }
 
-/** Returns the files below a path, in the order of their names, which is that of their dates. */
+/** Returns the files below a path, sorted by name, which also sorts them by date. */
 export async function findCloudTrailFiles(path: string): Promise<readonly string[]> {
   if (!(await stat(path)).isDirectory()) return [path]
   const names = await readdir(path, { recursive: true })
@@ -31,11 +31,13 @@ export async function findCloudTrailFiles(path: string): Promise<readonly string
   throw new AuditError('AUDIT_NOT_FOUND', `${path}: there are no .json or .json.gz files`)
 }
 
-/** @throws AuditError AUDIT_INVALID for a file that is not from CloudTrail */
+/** @throws AuditError AUDIT_INVALID if a file is not from CloudTrail */
 export async function* readKmsEvents(file: string): AsyncGenerator<KmsEvent, void, undefined> {
   const splitter = new RecordSplitter()
   const stream = createReadStream(file)
   const bytes = file.endsWith('.gz') ? stream.pipe(createGunzip()) : stream
+  // pipe passes on data, but not errors.
+  stream.once('error', (error) => bytes.destroy(error))
   try {
     for await (const chunk of bytes) {
       for (const text of splitter.take(chunk as Buffer)) {
@@ -45,7 +47,7 @@ export async function* readKmsEvents(file: string): AsyncGenerator<KmsEvent, voi
     }
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
-    throw new AuditError('AUDIT_INVALID', `${file}: not events of CloudTrail: ${why}`, { cause })
+    throw new AuditError('AUDIT_INVALID', `${file}: expected CloudTrail events: ${why}`, { cause })
   } finally {
     stream.destroy()
   }
@@ -54,7 +56,7 @@ export async function* readKmsEvents(file: string): AsyncGenerator<KmsEvent, voi
   }
 }
 
-/** CloudTrail's events have up to 256 KB, so anything longer is not an event. */
+/** CloudTrail events are at most 256 KB, so anything longer is not an event. */
 const MAX_RECORD_BYTES = 4 * 1024 * 1024
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
@@ -65,16 +67,16 @@ const OPEN_BRACE = 0x7b
 
 /**
  * Splits a JSON stream into its records: the elements of `{"Records": […]}`, `{"Events": […]}` or
- * `[…]`, or else the values of a stream of objects, such as lines.
+ * `[…]`, or otherwise the values in a stream of objects, such as JSON lines.
  */
 export class RecordSplitter {
-  /** Depth at which records begin; undefined until the first bytes determine it. */
+  /** Nesting depth at which records begin; undefined until the first bytes determine it. */
   #recordDepth: number | undefined
   #head = ''
   #depth = 0
   #isInString = false
   #isEscaped = false
-  /** Pieces of the record in progress. */
+  /** Pieces of the record that is being read. */
   #pieces: Buffer[] = []
   #length = 0
   #isInRecord = false
@@ -83,7 +85,10 @@ export class RecordSplitter {
     return this.#depth === 0 && !this.#isInString
   }
 
-  /** Returns the records that end in this chunk. @throws RangeError for one that is too long */
+  /**
+   * Returns the records that end in this chunk.
+   * @throws RangeError if a record is too long
+   */
   take(chunk: Buffer): readonly string[] {
     const bytes = this.#recordDepth === undefined ? this.#findDepth(chunk) : chunk
     const records: string[] = []
@@ -123,7 +128,10 @@ export class RecordSplitter {
     this.#pieces.push(bytes)
   }
 
-  /** Returns everything read so far, once the beginning shows the format of the file. */
+  /**
+   * Determines the file format. Returns all input read so far once the format is known, and an
+   * empty buffer before that.
+   */
   #findDepth(chunk: Buffer): Buffer {
     this.#head += chunk.toString('latin1')
     const text = this.#head.replace(/^\xef\xbb\xbf/, '').trimStart()
@@ -149,10 +157,10 @@ interface CloudTrailRecord {
   readonly requestParameters?: { readonly keyId?: unknown } | null
 }
 
-/** Returns undefined for a record of another service. */
+/** Returns undefined for another service's record. */
 export function toKmsEvent(value: unknown): KmsEvent | undefined {
   let record = value as CloudTrailRecord
-  // LookupEvents wraps each event as text.
+  // LookupEvents wraps each event as a JSON string.
   if (typeof record.CloudTrailEvent === 'string') {
     record = JSON.parse(record.CloudTrailEvent) as CloudTrailRecord
   }

@@ -1,23 +1,27 @@
 /**
- * Compares audit logs with CloudTrail, in both directions, by request id. Each difference
- * is a question for a person: docs/audit.md says what it can mean.
+ * Compares audit logs with CloudTrail, in both directions, by request id. A person must judge each
+ * difference; docs/audit.md says what it can mean.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { HashPrincipal } from '../principal-hash.ts'
 import { type AuditEntry, fieldOf } from '../record.ts'
 import type { KmsEvent } from './events.ts'
-import { createSpill } from './spill.ts'
+import { createSpill, type Group } from './spill.ts'
 
 export type FindingKind =
   /** The proxy served a request that CloudTrail does not have: KMS may not have made it. */
   | 'not-in-cloudtrail'
-  /** CloudTrail has a successful call on one of our keys that is in no log. */
+  /** CloudTrail has a successful call for one of our keys, but no log contains the call. */
   | 'not-in-log'
   | 'principal-differs'
   | 'key-differs'
   | 'operation-differs'
-  /** More requests with one id than a retry explains. */
+  /** The same id occurs in more requests than a retry explains. */
   | 'repeated'
+  /** The request that KMS names as the last use of a key is in no log. */
+  | 'last-use-not-in-log'
+  /** The proxy served a request after the last use that KMS names. */
+  | 'after-last-use'
 
 export interface Finding {
   readonly kind: FindingKind
@@ -43,36 +47,39 @@ export interface Reconciliation {
   readonly requests: number
   readonly events: number
   readonly matched: number
-  /** Number of requests outside the period that the other side covers. */
+  /**
+   * Number of requests that were not compared, because the other side does not cover their time.
+   */
   readonly notCompared: number
   /** Period that both sides cover, in ISO 8601, UTC. */
   readonly from: string | undefined
   readonly to: string | undefined
   readonly findings: readonly Finding[]
-  /** Number of all findings; the list above has only the first ones. */
+  /** Total number of findings; the list above may be truncated. */
   readonly findingCount: number
   readonly principals: readonly PrincipalSummary[]
 }
 
 export interface ReconcileOptions {
-  /** ARNs of KMS keys whose external keys are ours, even if no log has a request for them. */
+  /** ARNs of KMS keys backed by our external keys, including keys without a request in any log. */
   readonly keyArns?: readonly string[]
   /** Folder for temporary files. */
   readonly folder?: string
   /**
-   * CloudTrail delivers late, so events newer than its last one minus this time are not compared.
+   * Tolerance by which each side's period is extended, because CloudTrail's times are whole
+   * seconds.
    */
   readonly slackMs?: number
   /** Hashes ARNs, so that callers can be compared with logs that contain only hashes. */
   readonly hashPrincipal?: HashPrincipal | undefined
 }
 
-/** Operations of KMS that call the proxy with key material, by the name in CloudTrail. */
+/** KMS operations that make the proxy encrypt or decrypt, by CloudTrail event name. */
 const CALLS_PROXY: ReadonlySet<string> = new Set([
   ...['Encrypt', 'Decrypt', 'ReEncrypt', 'GenerateDataKey', 'GenerateDataKeyWithoutPlaintext'],
   ...['GenerateDataKeyPair', 'GenerateDataKeyPairWithoutPlaintext'],
 ])
-/** An answer that comes too late makes KMS retry once, with the same id. */
+/** If a response arrives too late, KMS retries once with the same id. */
 const MOST_TRIES = 2
 const MAX_LISTED = 10_000
 const MAX_PRINCIPALS = 10_000
@@ -89,8 +96,8 @@ interface Side {
   readonly isSuccess: boolean
 }
 
-/** Whether an entry is about a request that KMS signed and that CloudTrail should have. */
-function isCompared(entry: AuditEntry): boolean {
+/** Reports whether an entry is for a request that KMS signed and that CloudTrail should have. */
+export function isCompared(entry: AuditEntry): boolean {
   const { kind, outcome } = entry
   if (kind !== 'request' || entry['kmsRequestId'] === undefined) return false
   if (entry['isProbe'] === true || entry['operation'] === 'GetHealthStatus') return false
@@ -102,7 +109,7 @@ export async function reconcile(
   events: AsyncIterable<KmsEvent>,
   { keyArns = [], folder, slackMs = SLACK_MS, hashPrincipal }: ReconcileOptions = {},
 ): Promise<Reconciliation> {
-  const spill = createSpill<Side>(folder)
+  const spill = createSpill<Side>({ folder })
   try {
     const ours = new Set(keyArns)
     const log = new Span()
@@ -157,10 +164,8 @@ class Span {
   }
 }
 
-type Groups = Iterable<readonly [id: string, sides: readonly Side[]]>
-
 function compare(
-  groups: Groups,
+  groups: Iterable<Group<Side>>,
   log: Span,
   trail: Span,
   hashPrincipal: HashPrincipal | undefined,
@@ -176,9 +181,12 @@ function compare(
     principals.set(name, known)
     return known
   }
+  const countFindings = (side: Side, number: number) => {
+    count.findings += number
+    summaryOf(side.principal).findings += number
+  }
   const report = (kind: FindingKind, id: string, side: Side, other?: string) => {
-    count.findings += 1
-    summaryOf(side.principal).findings += 1
+    countFindings(side, 1)
     if (findings.length >= MAX_LISTED) return
     findings.push({
       ...{ kind, kmsRequestId: id, time: toTime(side.at), operation: side.operation },
@@ -187,29 +195,32 @@ function compare(
     })
   }
 
-  for (const [id, sides] of groups) {
-    const requests = sides.filter(({ side }) => side === 'log')
-    const [event] = sides.filter(({ side }) => side === 'cloudtrail')
+  for (const { id, items, more } of groups) {
+    const requests = items.filter(({ side }) => side === 'log')
+    const [event] = items.filter(({ side }) => side === 'cloudtrail')
     const [request] = requests
+    const repeats = more['log'] ?? 0
+    const total = requests.length + repeats
     if (request !== undefined && event === undefined) {
       if (!trail.has(request.at)) count.notCompared += 1
       else {
-        count.requests += requests.length
+        count.requests += total
         for (const one of requests) report('not-in-cloudtrail', id, one)
+        countFindings(request, repeats)
       }
     } else if (event !== undefined && request === undefined) {
       if (!log.has(event.at)) count.notCompared += 1
       else {
         count.events += 1
-        // KMS may have refused the caller without asking us.
+        // If the call failed, KMS may have refused it without calling the proxy.
         if (event.isSuccess) report('not-in-log', id, event)
       }
     } else if (event !== undefined && request !== undefined) {
-      count.requests += requests.length
+      count.requests += total
       count.events += 1
       count.matched += 1
       summaryOf(event.principal).matched += 1
-      compareOne(id, requests, event, { report, hashPrincipal })
+      compareOne(id, requests, event, { total, report, hashPrincipal })
     }
   }
   findings.sort((a, b) => (a.time < b.time ? -1 : 1))
@@ -231,9 +242,12 @@ function compareOne(
   requests: readonly Side[],
   event: Side,
   {
+    total,
     report,
     hashPrincipal,
   }: {
+    /** Total number of requests, including those that are not in `requests`. */
+    readonly total: number
     readonly report: (kind: FindingKind, id: string, side: Side, other?: string) => void
     readonly hashPrincipal: HashPrincipal | undefined
   },
@@ -246,7 +260,7 @@ function compareOne(
         report('principal-differs', id, { ...request, principal: principalHash }, event.principal)
       }
     }
-    // Calls of AWS services may lack the ARN on either side.
+    // Calls by AWS services may lack the ARN on either side.
     if (principal !== '' && event.principal !== '' && principal !== event.principal) {
       report('principal-differs', id, request, event.principal)
     }
@@ -256,9 +270,9 @@ function compareOne(
     if (operation !== event.operation) report('operation-differs', id, request, event.operation)
   }
   const halves = event.operation === 'ReEncrypt' ? 2 : 1
-  if (requests.length > MOST_TRIES * halves) {
+  if (total > MOST_TRIES * halves) {
     const [first] = requests
-    if (first !== undefined) report('repeated', id, first, String(requests.length))
+    if (first !== undefined) report('repeated', id, first, String(total))
   }
 }
 

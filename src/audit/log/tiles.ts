@@ -1,16 +1,17 @@
 /**
- * The files of a log, as c2sp.org/tlog-tiles names them: tiles of hashes, bundles of entries, and the
- * growing tree that produces both.
+ * Names and builds a log's files as in c2sp.org/tlog-tiles: tiles of hashes, bundles of entries,
+ * and the growing tree that produces both.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { EMPTY_ROOT, HASH_BYTES, hashLeaf, hashNode } from '../../core/tlog/merkle.ts'
+import { EMPTY_ROOT, HASH_BYTES, hashLeaf, hashNode, hashPerfect } from '../../core/tlog/merkle.ts'
 
 /** Number of hashes in a full tile, and of entries in a full bundle. */
 export const TILE_WIDTH = 256
-/** The length of an entry in a bundle is a uint16. */
+/** A bundle encodes each entry's length as a uint16. */
+export const ENTRY_HEAD_BYTES = 2
 export const MAX_ENTRY_BYTES = 65_535
 
-/** Path of tile `index` of a level below the folder of the log. */
+/** Returns the path of tile `index` on a level, relative to the log's directory. */
 export function tilePath(level: number | 'entries', index: number, width = TILE_WIDTH): string {
   const digits = String(index)
   const padded = digits.padStart(Math.ceil(digits.length / 3) * 3, '0')
@@ -20,28 +21,31 @@ export function tilePath(level: number | 'entries', index: number, width = TILE_
   return `tile/${String(level)}/${path}${partial}`
 }
 
-/** Returns the number of hashes in the partial tile of a level; 0 if the level has no partial tile. */
+/** Returns the number of hashes in a level's partial tile; 0 if it has none. */
 export function partialWidth(level: number, size: number): number {
   return Math.floor(size / TILE_WIDTH ** level) % TILE_WIDTH
 }
 
-/** Returns the number of full tiles of a level in a tree. */
+/** Returns the number of full tiles on one level of a tree. */
 export function fullTiles(level: number, size: number): number {
   return Math.floor(size / TILE_WIDTH ** (level + 1))
 }
 
-/** Returns the number of levels that a tree has. */
+/** Returns the number of levels in a tree. */
 export function levelsOf(size: number): number {
   let levels = 0
   while (Math.floor(size / TILE_WIDTH ** levels) > 0) levels += 1
   return levels
 }
 
-/** @throws RangeError for an entry that is too long */
+/** @throws RangeError if the entry is too long */
 export function encodeBundle(entries: readonly Buffer[]): Buffer {
   return Buffer.concat(
     entries.flatMap((entry) => {
-      if (entry.length > MAX_ENTRY_BYTES) throw new RangeError('the entry is too long')
+      if (entry.length > MAX_ENTRY_BYTES)
+        throw new RangeError(
+          `expected an entry of at most ${String(MAX_ENTRY_BYTES)} bytes, found ${String(entry.length)}`,
+        )
       const length = Buffer.alloc(2)
       length.writeUInt16BE(entry.length)
       return [length, entry]
@@ -49,7 +53,7 @@ export function encodeBundle(entries: readonly Buffer[]): Buffer {
   )
 }
 
-/** Returns undefined unless the bytes are a whole number of entries. */
+/** Returns undefined unless the bytes hold a whole number of entries. */
 export function decodeBundle(bytes: Buffer): readonly Buffer[] | undefined {
   const entries: Buffer[] = []
   let at = 0
@@ -68,32 +72,19 @@ export function splitTile(bytes: Buffer): readonly Buffer[] {
   )
 }
 
-/** Computes the root of a perfect tree. The number of hashes must be a power of two. */
-export function hashPerfect(hashes: readonly Buffer[]): Buffer {
-  let row = hashes
-  while (row.length > 1) {
-    const next: Buffer[] = []
-    for (let i = 0; i + 1 < row.length; i += 2) {
-      next.push(hashNode(row[i] ?? EMPTY_ROOT, row[i + 1] ?? EMPTY_ROOT))
-    }
-    row = next
-  }
-  return row[0] ?? EMPTY_ROOT
-}
-
 export interface Tile {
   readonly level: number
   readonly index: number
   readonly hashes: readonly Buffer[]
 }
 
-/** The tree of a log while it grows. It holds the last, partial tile of each level and nothing else. */
+/** A log's tree as it grows. It holds only the last, partial tile of each level. */
 export class GrowingTree {
-  /** Hashes of the last tile of each level; always fewer than a full tile. */
+  /** Hashes in each level's last tile; always fewer than a full tile. */
   readonly #levels: Buffer[][] = []
   #size = 0
 
-  /** @param levels hashes of the partial tile of each level at this size */
+  /** @param levels each level's partial tile at this size */
   constructor(size = 0, levels: readonly (readonly Buffer[])[] = []) {
     this.#size = size
     this.#levels = levels.map((hashes) => [...hashes])
@@ -103,12 +94,12 @@ export class GrowingTree {
     return this.#size
   }
 
-  /** Hashes in the partial tile of each level. */
+  /** The hashes in each level's partial tile. */
   get levels(): readonly (readonly Buffer[])[] {
     return this.#levels
   }
 
-  /** Returns the tiles that this entry has filled, from the lowest level up. */
+  /** Returns the tiles that this entry completes, from the lowest level up. */
   append(entry: Buffer): readonly Tile[] {
     return this.appendHash(hashLeaf(entry))
   }
@@ -127,7 +118,7 @@ export class GrowingTree {
     }
   }
 
-  /** Returns the partial tiles of the current tree. */
+  /** Returns the current tree's partial tiles. */
   partials(): readonly Tile[] {
     return this.#levels.flatMap((hashes, level) =>
       hashes.length === 0
@@ -137,12 +128,12 @@ export class GrowingTree {
   }
 
   root(): Buffer {
-    // Goes from right to left, since the last perfect subtree is the smallest.
+    // Works from right to left, because the last perfect subtree is the smallest.
     let root: Buffer | undefined
     for (const hashes of this.#levels) {
       let end = hashes.length
       while (end > 0) {
-        // The lowest bit of the remaining size is the size of the rightmost perfect subtree.
+        // The lowest set bit of the remaining size is the size of the rightmost perfect subtree.
         const width = end & -end
         const subtree = hashPerfect(hashes.slice(end - width, end))
         root = root === undefined ? subtree : hashNode(subtree, root)
@@ -154,8 +145,8 @@ export class GrowingTree {
 }
 
 /**
- * Reads nodes of a tree of this size from its tiles.
- * @param readTile returns the hashes of a tile, at least `width` of them
+ * Reads nodes from the tiles of a tree of this size.
+ * @param readTile returns a tile's hashes, at least `width` of them
  */
 export function readNodes(
   size: number,

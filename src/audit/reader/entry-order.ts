@@ -1,4 +1,4 @@
-/** Checks the form of the entries of a log and their order. */
+/** Checks the form and order of a log's entries. */
 // SPDX-License-Identifier: Apache-2.0
 import { type AuditEntry, decodeEntry } from '../record.ts'
 import type { Problem } from './problem.ts'
@@ -12,13 +12,13 @@ export interface OrderSummary {
   readonly lastTime: string | undefined
 }
 
-/**
- * Tracks the numbers of entries. A gap shows that entries were lost before they reached the log.
- */
+/** Tracks entry numbers. A gap shows that entries were lost before they reached the log. */
 export class EntryOrder {
   readonly #isControl: boolean
   readonly #report: (problem: Problem) => void
-  /** Undefined after pruned entries, whose numbers are unknown. */
+  /**
+   * Expected number of the next entry; undefined after pruned entries, whose numbers are unknown.
+   */
   #next: number | undefined = 0
   #last: AuditEntry | undefined
   #requests = 0
@@ -38,7 +38,7 @@ export class EntryOrder {
     }
   }
 
-  /** Call when entries were pruned. */
+  /** Forgets which number comes next. Call when entries were pruned. */
   skip(): void {
     this.#next = undefined
   }
@@ -46,7 +46,7 @@ export class EntryOrder {
   take(index: number, bytes: Buffer): void {
     const entry = decodeEntry(bytes)
     if (entry === undefined) {
-      this.#report({ kind: 'form', message: 'not an entry in canonical JSON', index })
+      this.#report({ kind: 'form', message: 'expected an entry in canonical JSON', index })
       return
     }
     if (this.#isControl) this.#takeEvent(index, entry)
@@ -56,15 +56,19 @@ export class EntryOrder {
     this.#lastTime = entry.time ?? this.#lastTime
   }
 
-  /** Events of a store are numbered without gaps. */
+  /** A store's events are numbered without gaps. */
   #takeEvent(index: number, { kind, seq }: AuditEntry): void {
     if (kind === 'event' && seq === index + 1) return
-    this.#report({ kind: 'form', message: 'not the event of this number', index })
+    this.#report({
+      kind: 'form',
+      message: `expected event ${String(index + 1)}, found ${kind} ${String(seq ?? 'without a number')}`,
+      index,
+    })
   }
 
   #takeRequest(index: number, { kind, seq }: AuditEntry): void {
     if ((index === 0) !== (kind === 'start') || kind === 'event') {
-      const message = `an entry of kind ${kind} does not belong here`
+      const message = `an entry of kind ${kind} must not appear at this position`
       this.#report({ kind: 'form', message, index })
     }
     if (this.#last?.kind === 'recovered' || this.#last?.kind === 'stop') {
@@ -75,7 +79,7 @@ export class EntryOrder {
       const number = seq ?? -1
       const next = this.#next ?? number
       if (number < next)
-        this.#report({ kind: 'form', message: 'its number was already used', index })
+        this.#report({ kind: 'form', message: 'its request number was already used', index })
       else this.#lost += number - next
       this.#next = Math.max(next, number + 1)
     }

@@ -1,4 +1,4 @@
-/** Formats entries for other systems: CSV, Elastic Common Schema, OCSF. */
+/** Formats entries for other systems, as CSV, Elastic Common Schema or OCSF. */
 // SPDX-License-Identifier: Apache-2.0
 import { type AuditEntry, fieldOf } from '../record.ts'
 
@@ -20,12 +20,12 @@ const COLUMNS = [
   ...['sealedSha256', 'seq'],
 ] as const
 
-/** Returns the line before the entries, if the format has one. */
+/** Returns the header line, if the format has one. */
 export function headOf(format: Format): string | undefined {
   return format === 'csv' ? COLUMNS.join(',') : undefined
 }
 
-/** @param origin name of the log */
+/** @param origin the log's name */
 export function toLine(format: Format, entry: AuditEntry, origin: string, version: string): string {
   switch (format) {
     case 'jsonl':
@@ -39,7 +39,10 @@ export function toLine(format: Format, entry: AuditEntry, origin: string, versio
   }
 }
 
-/** RFC 4180. Text that a spreadsheet would take for a formula gets a leading apostrophe. */
+/**
+ * Formats a CSV cell (RFC 4180). Text that a spreadsheet would take for a formula gets a leading
+ * apostrophe.
+ */
 function toCell(text: string): string {
   const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe
@@ -48,12 +51,12 @@ function toCell(text: string): string {
 const textOf = (value: AuditEntry[string]) => (typeof value === 'string' ? value : undefined)
 const numberOf = (value: AuditEntry[string]) => (typeof value === 'number' ? value : undefined)
 
-/** Account of an ARN, such as `arn:aws:iam::123456789012:user/Alice`. */
+/** Returns the account id in an ARN such as `arn:aws:iam::123456789012:user/Alice`. */
 function accountOf(arn: string | undefined): string | undefined {
   return arn?.split(':')[4]
 }
 
-/** Elastic Common Schema 8.17. */
+/** Formats an entry in Elastic Common Schema 8.17. */
 function toEcs(entry: AuditEntry, origin: string): Readonly<Record<string, unknown>> {
   const principal = textOf(entry['awsPrincipalArn'] ?? entry['awsPrincipalHash'])
   const duration = numberOf(entry['durationUs'])
@@ -62,7 +65,7 @@ function toEcs(entry: AuditEntry, origin: string): Readonly<Record<string, unkno
     ecs: { version: '8.17.0' },
     event: {
       kind: 'event',
-      category: ['iam'],
+      category: ['api'],
       type: [entry.outcome === 'allowed' ? 'allowed' : 'denied'],
       action: entry['operation'],
       outcome: entry.outcome === 'allowed' ? 'success' : 'failure',
@@ -87,7 +90,7 @@ function toEcs(entry: AuditEntry, origin: string): Readonly<Record<string, unkno
   }
 }
 
-/** OCSF 1.5, class API Activity, profile cloud. */
+/** Formats an entry in OCSF 1.5, class API Activity, profile cloud. */
 function toOcsf(
   entry: AuditEntry,
   origin: string,

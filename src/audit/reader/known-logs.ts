@@ -1,4 +1,4 @@
-/** Derives what is known about the logs of processes from the events of a store. */
+/** Derives what is known about the processes' logs from the store's events. */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,7 +7,7 @@ import { decodeEntry } from '../record.ts'
 import { openLog, readEntries } from './log-reader.ts'
 import type { KnownHead, KnownLog } from './verify-log.ts'
 
-/** An event of the store, read from the store itself or from the control log. */
+/** A store event, read from the store itself or from the control log. */
 export interface LogEvent {
   readonly kind: string
   readonly detail: Readonly<Record<string, unknown>>
@@ -17,7 +17,7 @@ const HEADS: ReadonlySet<string> = new Set(['audit-closed', 'audit-recovered', '
 
 /**
  * Returns the logs that were opened, by origin.
- * @param source name of the source, for messages
+ * @param source the source's name, for messages
  */
 export function toKnownLogs(
   events: Iterable<LogEvent>,
@@ -43,26 +43,35 @@ export function toKnownLogs(
   return logs
 }
 
+export interface PublishedEvents {
+  /** The events about the processes' logs. */
+  readonly events: readonly LogEvent[]
+  /** Wall time of the newest event of any kind, in milliseconds since the Unix epoch. */
+  readonly lastAt: number
+}
+
 /**
- * Reads the events of a published control log. `audit verify` verifies that log like the others. Empty if
- * there is none, or if its key is not that of the store.
+ * Reads the events in a published control log, which `audit verify` verifies like any other log.
+ * Returns undefined if the log is missing or its key is not the store's.
  */
 export async function readControlEvents(
   root: string,
   publicKey: string,
-): Promise<readonly LogEvent[]> {
+): Promise<PublishedEvents | undefined> {
   const folder = join(root, CONTROL_LOG)
-  if (!existsSync(folder)) return []
+  if (!existsSync(folder)) return undefined
   const log = await openLog(folder, publicKey).catch(() => undefined)
-  if (log === undefined) return []
+  if (log === undefined) return undefined
   const events: LogEvent[] = []
+  let lastAt = 0
   for (const { bytes } of readEntries(folder, log.checkpoint.size)) {
     const entry = decodeEntry(bytes)
     const kind = entry?.['event']
+    lastAt = Math.max(lastAt, Date.parse(String(entry?.time)) || 0)
     const detail = entry?.['detail']
-    // Only the start, the end and each head of a log count; other events are not about logs.
+    // Only events whose kind starts with `audit-` are about logs.
     if (typeof kind !== 'string' || !kind.startsWith('audit-')) continue
     if (typeof detail === 'object') events.push({ kind, detail: detail as LogEvent['detail'] })
   }
-  return events
+  return { events, lastAt }
 }

@@ -1,6 +1,6 @@
 /**
- * Reads the newest entries of the newest logs for display. It reads few files, however large the
- * logs are.
+ * Reads the newest entries in the newest logs for display. It reads only a few files, even if the
+ * logs are large.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path'
@@ -11,30 +11,30 @@ import { openLog } from './log-reader.ts'
 import { searchLog } from './search.ts'
 
 export interface LogSummary {
-  /** Name of its folder. */
+  /** The log's directory name. */
   readonly name: string
-  /** Absent if the log cannot be opened; so is `size`. */
+  /** Absent, like `size`, if the log cannot be opened. */
   readonly host?: string
   /** Number of entries that the checkpoint covers. */
   readonly size?: number
-  /** Why the log cannot be opened. */
+  /** Reason the log cannot be opened. */
   readonly fault?: string
 }
 
 export interface LatestEntries {
   /** Newest first. */
   readonly logs: readonly LogSummary[]
-  /** Entries of requests, newest first. They are not checked against the tree. */
+  /** Request entries, newest first. They are not checked against the tree. */
   readonly entries: readonly AuditEntry[]
 }
 
 export interface LatestOptions {
-  /** Largest number of logs to open, and of entries to return. */
+  /** Maximum number of logs to open, and of entries to return. */
   readonly logs: number
   readonly entries: number
 }
 
-/** @param publicKey public key of the store, which certifies the keys of the logs */
+/** @param publicKey the store's public key, which certifies the logs' keys */
 export async function readLatest(
   root: string,
   publicKey: string,
@@ -52,7 +52,7 @@ export async function readLatest(
       for (const { entry } of searchLog(log, {}, from)) found.push(entry)
     } catch (error) {
       if (!(error instanceof AuditError)) throw error
-      logs.push({ name, fault: error.message })
+      logs.push({ name, fault: error.remoteMessage })
     }
   }
   const timeOf = ({ time = '' }: AuditEntry) => time

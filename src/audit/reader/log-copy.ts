@@ -1,20 +1,20 @@
 /**
- * Copies logs from elsewhere, from a source that may lie. Nothing is written before it is verified: the
- * checkpoint by its signatures and against the copy, each tile and each entry by its hash.
+ * Copies logs from an untrusted source. Nothing enters the copy until it is verified: the
+ * checkpoint is verified by its signatures and against the copy, and each tile and entry by its
+ * hash.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { hash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { hashLeaf } from '../../core/tlog/merkle.ts'
+import { hashLeaf, hashPerfect } from '../../core/tlog/merkle.ts'
 import { AuditError } from '../errors.ts'
 import {
   decodeBundle,
   encodeBundle,
   fullTiles,
   GrowingTree,
-  hashPerfect,
   levelsOf,
   partialWidth,
   splitTile,
@@ -28,17 +28,17 @@ import { PRUNED } from '../writer/pruning.ts'
 import { bundlesOf, type OpenedLog, openLog, readBundle, readTile, widthOf } from './log-reader.ts'
 import type { Problem } from './problem.ts'
 
-/** Folder inside that of the copy, for signed files that are not verified yet. */
+/** Subdirectory of the copy that holds signed files until they are verified. */
 const INCOMING = 'incoming'
-/** Checkpoints that were refused are kept as evidence, under this name and a part of their hash. */
+/** Rejected checkpoints are kept as evidence, under this name plus part of their hash. */
 const REFUSED = 'checkpoint.refused-'
-/** A longer checkpoint is no evidence: it is a few lines of text. */
+/** Larger files are not kept as evidence: a checkpoint is only a few lines. */
 const MAX_KEPT_BYTES = 64 * 1024
 
 export interface CopySource {
-  /** Reads a file of the log elsewhere; undefined if there is none. */
+  /** Reads a file from the source; undefined if it does not exist. */
   readonly read: (path: string) => Promise<Buffer | undefined>
-  /** Public key of the store. */
+  /** The store's public key. */
   readonly publicKey: string
 }
 
@@ -52,9 +52,10 @@ class Refusal extends Error {
 }
 
 /**
- * Brings the copy of a log up to date. What the copy has already is not read again.
- * @param folder folder of the copy, which has the name of the log
- * @returns why the log was refused; the copy is then as it was, and the checkpoint is kept beside its own
+ * Brings a log's copy up to date. Data already in the copy is not read again.
+ * @param folder the copy's directory, which has the log's name
+ * @returns why the log was rejected; the copy is then unchanged, and the rejected checkpoint is
+ * kept next to the copy's own checkpoint
  */
 export async function copyLog(folder: string, source: CopySource): Promise<Problem | undefined> {
   const signed = await source.read(CHECKPOINT)
@@ -79,13 +80,16 @@ export async function copyLog(folder: string, source: CopySource): Promise<Probl
   }
 }
 
-/** Opens the copy as it is; undefined if there is none yet. A damaged copy is not a new one. */
+/**
+ * Opens the existing copy; undefined if there is none yet. A damaged copy is not treated as a new
+ * one.
+ */
 async function openCopy(folder: string, publicKey: string): Promise<OpenedLog | undefined> {
   if (!existsSync(join(folder, CHECKPOINT))) return undefined
   return openLog(folder, publicKey).catch(refuseInvalid)
 }
 
-/** Verifies the signatures of the checkpoint, of the certificate and of the statement about pruning. */
+/** Verifies the signatures on the checkpoint, the certificate and the pruning statement. */
 async function openIncoming(
   incoming: string,
   signed: Buffer,
@@ -105,7 +109,7 @@ function refuseInvalid(error: unknown): never {
   throw new Refusal({ kind: 'signature', message: error.message })
 }
 
-/** The log of one process could otherwise stand for that of another, or for the control log. */
+/** Prevents one process's log from being passed off as another's, or as the control log. */
 function checkIdentity(name: string, { certificate }: OpenedLog, before?: OpenedLog): void {
   const { kind, origin, verifierKey } = certificate
   const isControl = name === CONTROL_LOG || name.startsWith(`${CONTROL_LOG}-`)
@@ -114,10 +118,10 @@ function checkIdentity(name: string, { certificate }: OpenedLog, before?: Opened
     : kind === 'audit log' && origin.endsWith(`/audit/${name}`)
   const { origin: known, verifierKey: key } = before?.certificate ?? certificate
   if (isNamed && known === origin && key === verifierKey) return
-  throw new Refusal({ kind: 'signature', message: `the certificate is that of ${origin}` })
+  throw new Refusal({ kind: 'signature', message: `the certificate belongs to ${origin}` })
 }
 
-/** The checkpoint comes last, so it is never ahead of the files that it covers. */
+/** The checkpoint is written last, so it is never ahead of the files that it covers. */
 async function finish(folder: string, log: OpenedLog, before?: OpenedLog): Promise<void> {
   const { certificate, signedCheckpoint } = log
   const take = async (name: string) => {
@@ -126,7 +130,7 @@ async function finish(folder: string, log: OpenedLog, before?: OpenedLog): Promi
   }
   await take(CERTIFICATE)
   await replaceSynced(join(folder, VERIFIER_KEY), `${certificate.verifierKey}\n`)
-  // An earlier statement may be served again, about fewer entries.
+  // The source may replay an earlier statement, which covers fewer entries.
   if (log.pruned > (before?.pruned ?? 0)) await take(PRUNED)
   await replaceSynced(join(folder, CHECKPOINT), signedCheckpoint)
 }
@@ -137,9 +141,9 @@ class LogCopy {
   readonly #log: OpenedLog
   readonly #size: number
   readonly #before: OpenedLog | undefined
-  /** Verified tiles above the lowest level, by path: one for 65,536 entries. */
+  /** Verified tiles above the lowest level, by path: one per 65,536 entries. */
   readonly #tiles = new Map<string, readonly Buffer[]>()
-  /** The partial tile of each level. */
+  /** Each level's partial tile. */
   #edge: readonly (readonly Buffer[])[] = []
 
   constructor(
@@ -155,12 +159,12 @@ class LogCopy {
     this.#before = before
   }
 
-  /** Checks that the tree of the checkpoint begins with that of the copy. Writes nothing. */
+  /** Checks that the checkpoint's tree extends the tree of the copy. Writes nothing. */
   async checkContinues(): Promise<void> {
     const known = this.#before?.checkpoint
     if (known !== undefined && known.size > this.#size) {
-      const sizes = `${String(known.size)} entries, the log has ${String(this.#size)}`
-      const message = `the copy knows ${sizes}`
+      const sizes = `${String(known.size)} entries, but the log has only ${String(this.#size)}`
+      const message = `the copy has ${sizes}`
       throw new Refusal({ kind: 'rolled-back', message, index: this.#size })
     }
     this.#edge = await this.#openEdge()
@@ -172,11 +176,11 @@ class LogCopy {
       levels.push(tile.slice(0, width))
     }
     if (new GrowingTree(known.size, levels).root().equals(known.root)) return
-    const message = `the first ${String(known.size)} entries differ from those that the copy knows`
+    const message = `the first ${String(known.size)} entries differ from those in the copy`
     throw new Refusal({ kind: 'forked', message })
   }
 
-  /** Writes the tiles and the entries that the copy lacks. */
+  /** Writes the tiles and entries that the copy lacks. */
   async run(): Promise<void> {
     const levels = levelsOf(this.#size)
     for (let level = levels - 1; level >= 0; level--) {
@@ -201,7 +205,9 @@ class LogCopy {
     return end <= (this.#before?.checkpoint.size ?? 0) && existsSync(join(this.#folder, path))
   }
 
-  /** The partial tiles together lead to the signed root; so no other tile is trusted before them. */
+  /**
+   * The partial tiles together yield the signed root, so they are verified before any other tile.
+   */
   async #openEdge(): Promise<readonly (readonly Buffer[])[]> {
     const levels = Array.from({ length: levelsOf(this.#size) }, (_, level) => ({
       ...{ level, index: fullTiles(level, this.#size), width: partialWidth(level, this.#size) },
@@ -223,7 +229,7 @@ class LogCopy {
     return isWhole && new GrowingTree(this.#size, levels).root().equals(this.#log.checkpoint.root)
   }
 
-  /** Returns a tile of the signed tree, of the copy if it is there. */
+  /** Returns a tile of the signed tree, read from the copy if the copy contains it. */
   async #tile(level: number, index: number): Promise<readonly Buffer[]> {
     if (index >= fullTiles(level, this.#size)) return this.#edge[level] ?? []
     const path = tilePath(level, index)
@@ -238,7 +244,7 @@ class LogCopy {
       tile = await this.#readWide(level, index, TILE_WIDTH, splitTile)
       const at = index * TILE_WIDTH ** (level + 1)
       if (!isRight(tile)) {
-        throw new Refusal({ kind: 'hash', message: 'not of the signed tree', path, index: at })
+        throw new Refusal({ kind: 'hash', message: 'not in the signed tree', path, index: at })
       }
     }
     if (level > 0) this.#tiles.set(path, tile)
@@ -267,7 +273,10 @@ class LogCopy {
     await put(join(this.#folder, path), encodeBundle(entries))
   }
 
-  /** Reads a tile or a bundle elsewhere. Once one is full, its log may remove the partial one. */
+  /**
+   * Reads a tile or bundle from the source. Once the full file exists, the log may have removed the
+   * partial one.
+   */
   async #readWide(
     level: number | 'entries',
     index: number,

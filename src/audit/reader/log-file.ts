@@ -1,4 +1,4 @@
-/** Gives the files of logs to readers elsewhere. */
+/** Serves log files to remote readers. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -7,12 +7,16 @@ import { CERTIFICATE, isLog, VERIFIER_KEY } from '../writer/log-folder.ts'
 import { PRUNED } from '../writer/pruning.ts'
 
 const FIXED: ReadonlySet<string> = new Set([CHECKPOINT, CERTIFICATE, VERIFIER_KEY, PRUNED])
-/** c2sp.org/tlog-tiles: levels up to 63, groups of three digits, and the width of a partial tile. */
+/**
+ * Matches tile paths as in c2sp.org/tlog-tiles: levels go up to 63, indexes are in groups of three
+ * digits, and a partial tile's name includes its width.
+ */
 const TILE = /^tile\/(?:entries|[0-5]?\d|6[0-3])\/(?:x\d{3}\/){0,5}\d{3}(?:\.p\/[1-9]\d{0,2})?$/
 
 /**
- * Returns a file of a log that others may read; undefined if there is none. Neither the write-ahead log nor anything
- * outside of the folder can be named. The effort does not depend on the number of logs.
+ * Returns a log file that remote readers may fetch; undefined if there is none. No name can lead to
+ * the write-ahead log or to a file outside the directory. The cost does not depend on the number of
+ * logs.
  */
 export async function readLogFile(
   root: string,

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { verifySigned } from '../../core/signature.ts'
-import { AuditError } from '../errors.ts'
+import { invalidLog } from '../errors.ts'
 import { openCheckpoint, type OpenedCheckpoint } from '../../core/tlog/checkpoint.ts'
 import { HASH_BYTES, type NodeReader } from '../../core/tlog/merkle.ts'
 import { type NoteKey, parseVerifierKey } from '../../core/tlog/note.ts'
@@ -26,15 +26,15 @@ export interface OpenedLog {
   readonly certificate: AnyCertificate
   readonly key: NoteKey
   readonly checkpoint: OpenedCheckpoint
-  /** Number of entries at the beginning that were pruned. */
+  /** Number of entries pruned from the beginning. */
   readonly pruned: number
   /** The checkpoint as stored in the file, with all signatures. */
   readonly signedCheckpoint: string
 }
 
 /**
- * Opens a log whose key the store certifies, at its last checkpoint.
- * @param publicKey public key of the store, as `latchkey receipt key` prints it
+ * Opens a log at its latest checkpoint. The store must have certified the log's key.
+ * @param publicKey the store's public key, as printed by `latchkey receipt key`
  * @param witnesses witnesses whose cosignatures count
  * @throws AuditError AUDIT_INVALID
  */
@@ -47,8 +47,8 @@ export async function openLog(
   const certificate = signed.statement
   const key = parseVerifierKey(certificate.verifierKey)
   if (!verifySigned(signed, publicKey, 'audit') || key?.name !== certificate.origin) {
-    throw new AuditError('AUDIT_INVALID', `${folder}: the certificate is not signed by this key`, {
-      hint: 'use the public key that latchkey receipt key prints for the store of this log',
+    throw invalidLog(folder, 'the certificate is not signed by this key', {
+      hint: "use the public key that latchkey receipt key prints for this log's store",
     })
   }
   const path = join(folder, CHECKPOINT)
@@ -56,25 +56,25 @@ export async function openLog(
   const checkpoint = openCheckpoint(signedCheckpoint, key, witnesses)
   if (checkpoint === undefined) {
     const what = signedCheckpoint === '' ? 'missing' : "not signed by the log's key"
-    throw new AuditError('AUDIT_INVALID', `${folder}: the checkpoint is ${what}`)
+    throw invalidLog(folder, `the checkpoint is ${what}`)
   }
   const pruned = await readPruned(folder, certificate.origin, publicKey)
   return { folder, certificate, key, checkpoint, pruned, signedCheckpoint }
 }
 
-/** Number of bundles in a tree, including the partial one. */
+/** Returns the number of bundles in a tree, including the partial one. */
 export function bundlesOf(size: number): number {
   return Math.ceil(size / TILE_WIDTH)
 }
 
-/** Entries of bundle `index` in a tree of this size. */
+/** Returns the number of entries in bundle `index` of a tree of this size. */
 export function widthOf(index: number, size: number): number {
   return index < fullTiles(0, size) ? TILE_WIDTH : partialWidth(0, size)
 }
 
 /**
- * Returns the entries of a bundle; undefined if the file is missing or is not a bundle. If the log
- * has grown meanwhile, a full bundle has replaced the partial one.
+ * Returns a bundle's entries; undefined if the file is missing or is not a bundle. If the log has
+ * grown in the meantime, a full bundle has replaced the partial one.
  */
 export function readBundle(
   folder: string,
@@ -86,7 +86,7 @@ export function readBundle(
   return entries !== undefined && entries.length >= width ? entries.slice(0, width) : undefined
 }
 
-/** Returns the hashes of a tile; undefined if the file is missing or too short. */
+/** Returns a tile's hashes; undefined if the file is missing or too short. */
 export function readTile(
   folder: string,
   level: number,
@@ -110,10 +110,26 @@ function readWide(
   return found === undefined ? undefined : readFileSync(found)
 }
 
-/** Number of tiles to cache. A proof reads few tiles, some of them often. */
+/**
+ * Returns the entries of a bundle that the checkpoint covers, without blocking the event loop.
+ * @throws AuditError AUDIT_INVALID if a bundle is missing
+ */
+export async function loadBundle(log: OpenedLog, index: number): Promise<readonly Buffer[]> {
+  const width = widthOf(index, log.checkpoint.size)
+  const [path, whole] = [tilePath('entries', index, width), tilePath('entries', index)]
+  const load = (name: string) => readFile(join(log.folder, name))
+  const bytes = await load(path)
+    .catch(() => load(whole))
+    .catch(() => undefined)
+  const entries = bytes && decodeBundle(bytes)
+  if (entries !== undefined && entries.length >= width) return entries.slice(0, width)
+  throw invalidLog(log.folder, `${path} is missing, or is not an entry bundle`)
+}
+
+/** Number of tiles to cache. A proof needs only a few tiles, some of them repeatedly. */
 const CACHED_TILES = 64
 
-/** @throws AuditError AUDIT_INVALID for a missing tile */
+/** @throws AuditError AUDIT_INVALID if a tile is missing */
 export function openNodes(folder: string, size: number): NodeReader {
   const cache = new Map<string, readonly Buffer[]>()
   return readNodes(size, (level, index, width) => {
@@ -123,7 +139,7 @@ export function openNodes(folder: string, size: number): NodeReader {
     const hashes = readTile(folder, level, index, width)
     if (hashes === undefined) {
       const path = tilePath(level, index, width)
-      throw new AuditError('AUDIT_INVALID', `${folder}: ${path} is missing or too short`)
+      throw invalidLog(folder, `${path} is missing or too short`)
     }
     if (cache.size >= CACHED_TILES) cache.clear()
     cache.set(name, hashes)
@@ -137,8 +153,8 @@ export interface IndexedEntry {
 }
 
 /**
- * Returns the entries from an index on. They are not verified.
- * @throws AuditError AUDIT_INVALID for a missing bundle
+ * Returns the entries starting at an index. They are not verified.
+ * @throws AuditError AUDIT_INVALID if a bundle is missing
  */
 export function* readEntries(
   folder: string,
@@ -151,7 +167,7 @@ export function* readEntries(
     const entries = readBundle(folder, bundle, width)
     if (entries === undefined) {
       const path = tilePath('entries', bundle, width)
-      throw new AuditError('AUDIT_INVALID', `${folder}: ${path} is missing or not a bundle`)
+      throw invalidLog(folder, `${path} is missing, or is not an entry bundle`)
     }
     for (const [i, bytes] of entries.entries()) {
       const index = bundle * TILE_WIDTH + i

@@ -1,4 +1,4 @@
-/** The problems that a verification finds. */
+/** The problems that verification can find. */
 // SPDX-License-Identifier: Apache-2.0
 
 export type ProblemKind =
@@ -20,6 +20,8 @@ export type ProblemKind =
   | 'forked'
   /** A log recorded in the store is missing. */
   | 'missing'
+  /** The store certified the log's key, but the control log has no record of the log. */
+  | 'unknown'
   /** Too few witnesses cosigned the checkpoint. */
   | 'witness'
 

@@ -1,4 +1,4 @@
-/** Proves that a log has an entry, in one file that can be checked without the log. */
+/** Proves that a log contains an entry, in one file that can be checked without the log. */
 // SPDX-License-Identifier: Apache-2.0
 import { checkEvidence, encodeEvidence } from '../../core/tlog/evidence.ts'
 import type { OpenedCheckpoint } from '../../core/tlog/checkpoint.ts'
@@ -9,7 +9,7 @@ import { type AuditEntry, decodeEntry } from '../record.ts'
 import { readCertificate } from '../writer/log-folder.ts'
 import { type OpenedLog, openNodes } from './log-reader.ts'
 
-/** Returns a proof of an entry, with the entry and the certificate of the log in it. */
+/** Returns a self-contained proof of an entry, including the entry and the log's certificate. */
 export async function proveEntry(log: OpenedLog, index: number, entry: Buffer): Promise<string> {
   const { folder, checkpoint, signedCheckpoint } = log
   const hashes = proveInclusion(openNodes(folder, checkpoint.size), index, checkpoint.size)
@@ -25,7 +25,7 @@ export interface CheckedProof {
 
 /**
  * Checks a proof offline.
- * @param publicKey public key of the store, as `latchkey receipt key` prints it
+ * @param publicKey the store's public key, as printed by `latchkey receipt key`
  * @throws AuditError AUDIT_INVALID
  */
 export function checkProof(

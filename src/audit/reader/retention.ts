@@ -1,4 +1,7 @@
-/** Prunes logs: records what is removed, then removes it, and completes what an interrupted call has left. */
+/**
+ * Prunes logs: records what is about to be removed, removes it, and finishes calls that were
+ * interrupted earlier.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path'
 import type { Signer } from '../../core/signature.ts'
@@ -9,43 +12,46 @@ import { findLeftOver, pruneLog, type PruneStatement, removeLeftOver } from '../
 import { bundlesOf, type OpenedLog, openLog, readBundle, widthOf } from './log-reader.ts'
 
 export interface PruneOrder {
-  /** Wall time in milliseconds: every entry that is removed is earlier. */
+  /** Wall time in milliseconds; only earlier entries are removed. */
   readonly before: number
   readonly reason: string
   readonly operator: string
-  /** False: only find what would be removed. */
+  /** If false, only reports what would be removed. */
   readonly isConfirmed: boolean
 }
 
 export interface PrunedLog {
   readonly folder: string
   readonly origin: string
-  /** Number of entries that the log has had so far. */
+  /** Total number of entries that the log has ever had. */
   readonly size: number
-  /** Number of its first entries that are pruned now, and that were before. */
+  /** Number of entries pruned from the beginning, by this call and by earlier ones. */
   readonly entries: number
   readonly prunedBefore: number
-  /** Bundles of entries that were pruned before, which an interrupted call has not removed. */
+  /** Number of previously pruned bundles that an interrupted call left behind. */
   readonly leftOver: number
 }
 
-/** Facts about a pruning for the control log. */
+/** Details of a pruning, as recorded in the control log. */
 export type PruneDetail = Pick<PruneStatement, 'origin' | 'entries' | 'before' | 'reason'>
 
 export interface PruneDeps {
-  /** Folder of all logs. */
+  /** Directory that holds all logs. */
   readonly root: string
-  /** Signs for the store that owns the logs. */
+  /** Signs on behalf of the store that owns the logs. */
   readonly signer: Signer
-  /** Records in the control log what is about to be removed. @returns wall time of the event, in milliseconds */
+  /**
+   * Records the planned removal in the control log.
+   * @returns the event's wall time, in milliseconds
+   */
   readonly record: (operator: string, detail: PruneDetail) => Promise<number>
 }
 
 /**
- * Prunes the logs of processes. The control log is never pruned. A call that is interrupted after its event
- * leaves a log as it was, or entries that the next call removes.
- * @returns the logs from which entries were removed, or would be
- * @throws AuditError AUDIT_INVALID for a log that does not open, StorageError
+ * Prunes the processes' logs. The control log is never pruned. A call that is interrupted after
+ * recording its event leaves the log unchanged, or leaves entries that the next call removes.
+ * @returns the logs from which entries were or would be removed
+ * @throws AuditError AUDIT_INVALID if a log cannot be opened; StorageError
  */
 export async function pruneLogs(deps: PruneDeps, order: PruneOrder): Promise<readonly PrunedLog[]> {
   const { root, signer, record } = deps
@@ -73,8 +79,8 @@ export async function pruneLogs(deps: PruneDeps, order: PruneOrder): Promise<rea
 }
 
 /**
- * Returns the number of entries at the beginning that are all earlier than `before`, in whole bundles.
- * The last bundle counts only if the log is closed.
+ * Returns how many entries at the beginning are all earlier than `before`, rounded down to whole
+ * bundles. The last bundle counts only if the log is closed.
  * @param before wall time in milliseconds
  */
 export function countOlder({ folder, checkpoint, pruned }: OpenedLog, before: number): number {

@@ -1,6 +1,7 @@
 /**
  * Verifies a log from its files alone: each entry against its hash, each hash against the tiles,
- * the root against the signed checkpoint, and the checkpoint against heads known from elsewhere.
+ * the root against the signed checkpoint, and the checkpoint against heads known from other
+ * sources.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { LogPolicy } from '../../core/tlog/policy.ts'
@@ -24,11 +25,11 @@ export interface KnownHead extends TreeHead {
   readonly source: string
 }
 
-/** Facts about a log from another source, such as the store. */
+/** Information about a log from another source, such as the store. */
 export interface KnownLog {
   /** Heads of earlier checkpoints, which the log must continue. */
   readonly heads: readonly KnownHead[]
-  /** The log's verifier key, and the host of its process; absent if unknown. */
+  /** The log's verifier key, and its process's host; absent if unknown. */
   readonly verifierKey?: string | undefined
   readonly host?: string | undefined
 }
@@ -36,30 +37,37 @@ export interface KnownLog {
 export interface LogReport extends OrderSummary {
   readonly folder: string
   readonly origin: string | undefined
-  /** Host of the process; undefined for the control log. */
+  /** Whether this is the control log; false if its certificate is not valid. */
+  readonly isControl: boolean
+  /** The process's host; undefined for the control log. */
   readonly host: string | undefined
+  /**
+   * Time at which the process started according to the certificate, in ISO 8601; undefined for the
+   * control log.
+   */
+  readonly startedAt: string | undefined
   readonly size: number
   readonly root: string | undefined
-  /** Number of pruned entries at the beginning: only their hashes were verified. */
+  /** Number of entries pruned from the beginning; only their hashes were verified. */
   readonly pruned: number
   /** Names of the witnesses that cosigned the checkpoint. */
   readonly witnesses: readonly string[]
-  /** Whether a process writes the log, or ended without closing it. */
+  /** Whether a process is writing the log, or exited without closing it. */
   readonly isOpen: boolean
   readonly problems: readonly Problem[]
 }
 
 export interface VerifyOptions {
-  /** Public key of the store. */
+  /** The store's public key. */
   readonly publicKey: string
-  /** Returns what is known about the log of this origin at this size. */
-  readonly known?: (origin: string, size: number) => KnownLog
-  /** Witnesses that must have cosigned the control log. */
+  /** Returns what is known about the log with this origin, at this size. */
+  readonly known?: (origin: string, size: number) => KnownLog | Promise<KnownLog>
+  /** Witnesses whose cosignatures the control log must have. */
   readonly policy?: LogPolicy | undefined
   readonly onProgress?: (entries: number) => void
 }
 
-/** Further problems would add no information. */
+/** Maximum number of problems to report; more would add no information. */
 const MAX_PROBLEMS = 20
 
 export async function verifyLog(folder: string, options: VerifyOptions): Promise<LogReport> {
@@ -77,7 +85,7 @@ export async function verifyLog(folder: string, options: VerifyOptions): Promise
     return {
       ...{ folder, origin: undefined, size: 0, root: undefined, isOpen, requests: 0, lost: 0 },
       ...{ firstTime: undefined, lastTime: undefined, problems: [{ kind: 'signature', message }] },
-      ...{ pruned: 0, witnesses: [], host: undefined },
+      ...{ pruned: 0, witnesses: [], host: undefined, startedAt: undefined, isControl: false },
     }
   }
   const { checkpoint, certificate, pruned } = log
@@ -85,10 +93,11 @@ export async function verifyLog(folder: string, options: VerifyOptions): Promise
   const check = new LogCheck(log)
   await check.run(options.onProgress ?? (() => undefined))
   if (check.problems.length === 0) {
-    const { heads, verifierKey = certificate.verifierKey } = known?.(origin, size) ?? { heads: [] }
+    const facts = (await known?.(origin, size)) ?? { heads: [] }
+    const { heads, verifierKey = certificate.verifierKey } = facts
     check.compareHeads(heads)
     if (verifierKey !== certificate.verifierKey) {
-      const message = 'the control log has another key for this log'
+      const message = 'the control log names a different key for this log'
       check.problems.push({ kind: 'signature', message })
     }
   }
@@ -99,9 +108,10 @@ export async function verifyLog(folder: string, options: VerifyOptions): Promise
     check.problems.push({ kind: 'witness', message })
   }
   return {
-    ...{ folder, origin, size, isOpen, pruned },
+    ...{ folder, origin, size, isControl, isOpen, pruned },
     root: root.toString('base64'),
     host: certificate.host,
+    startedAt: 'startedAt' in certificate ? String(certificate.startedAt) : undefined,
     witnesses: witnesses.map(({ name }) => name),
     ...check.summary(),
     problems: check.problems,
@@ -136,7 +146,6 @@ class LogCheck {
       const isPruned = bundle * TILE_WIDTH < this.#pruned
       if (!(isPruned ? this.#skipBundle(bundle) : this.#checkBundle(bundle))) return
       onProgress(this.#tree.size)
-      // Yields to the event loop.
       if (bundle % 64 === 63) await new Promise((resolve) => setImmediate(resolve))
     }
     for (const tile of this.#tree.partials()) this.#checkTile(tile)
@@ -145,7 +154,7 @@ class LogCheck {
     }
   }
 
-  /** Returns false if the entries cannot be read, which ends the check. */
+  /** Returns false if the entries cannot be read, which ends verification. */
   #checkBundle(bundle: number): boolean {
     const width = widthOf(bundle, this.#size)
     const entries = readBundle(this.#folder, bundle, width)
@@ -170,7 +179,7 @@ class LogCheck {
     return true
   }
 
-  /** Reads the hashes of pruned entries. Returns false if there are none. */
+  /** Reads the hashes of pruned entries. Returns false if they are missing. */
   #skipBundle(bundle: number): boolean {
     const width = widthOf(bundle, this.#size)
     const hashes = readTile(this.#folder, 0, bundle, width)
@@ -195,8 +204,8 @@ class LogCheck {
     }
     const wrong = hashes.findIndex((one, i) => found[i]?.equals(one) !== true)
     if (wrong < 0) return
-    // At the lowest level, a wrong hash comes from a changed entry, which was already reported, or
-    // from a changed hash, which is reported here.
+    // On the lowest level, a wrong hash means either a changed entry, which was already reported,
+    // or a changed hash, which is reported here.
     if (level === 0 && this.problems.some(({ index: known }) => known === at + wrong)) return
     this.#report({
       ...{ kind: 'hash', message: 'does not match the entries', path },
@@ -210,13 +219,13 @@ class LogCheck {
       if (size > this.#size) {
         this.#report({
           kind: 'rolled-back',
-          message: `${source} knows ${String(size)} entries, the log has ${String(this.#size)}`,
+          message: `${source} records ${String(size)} entries, but the log has only ${String(this.#size)}`,
           index: this.#size,
         })
       } else if (!rootOf(node, size).equals(root)) {
         this.#report({
           kind: 'forked',
-          message: `the first ${String(size)} entries differ from those that ${source} knows`,
+          message: `the first ${String(size)} entries differ from those that ${source} records`,
         })
       }
     }

@@ -1,4 +1,4 @@
-/** Asks witnesses to cosign the checkpoints of a log (c2sp.org/tlog-witness). */
+/** Asks witnesses to cosign a log's checkpoints (c2sp.org/tlog-witness). */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import https from 'node:https'
@@ -11,25 +11,28 @@ import type { LogPolicy } from '../../core/tlog/policy.ts'
 import type { Cosign } from '../writer/log-files.ts'
 import { encodeSubmission } from './submission.ts'
 
-/** An answer holds a few signature lines. */
+/** A response contains only a few signature lines. */
 const MAX_ANSWER_BYTES = 64 * 1024
-/** A log that does not grow is cosigned again after this many milliseconds, so that readers see that it is current. */
+/**
+ * A log that is not growing is cosigned again after this many milliseconds, so that readers can see
+ * that it is current.
+ */
 const FRESH_MS = 3_600_000
 
 export interface WitnessOutcome {
   readonly witness: string
-  /** Why there is no cosignature; absent if there is one. */
+  /** Why the cosignature is missing; absent if the witness cosigned. */
   readonly failure?: string
-  /** The witness has seen another history, or a longer one. */
+  /** Whether the witness has seen a different or longer history. */
   readonly isConflict?: boolean
 }
 
 export interface WitnessClientOptions {
   readonly policy: LogPolicy
-  /** Deadline of one witness, in milliseconds. All are asked at once. */
+  /** Timeout per witness, in milliseconds. All witnesses are asked in parallel. */
   readonly timeoutMs: number
   readonly clock: Clock
-  /** Reads nodes of the log. Its tiles are written before a witness is asked. */
+  /** Reads nodes of the log, whose tiles are written before any witness is asked. */
   readonly openNodes: (size: number) => NodeReader
   /** Called after each round. Must not throw. */
   readonly onAsked: (outcomes: readonly WitnessOutcome[], isQuorum: boolean) => void
@@ -38,7 +41,7 @@ export interface WitnessClientOptions {
 interface Witness {
   readonly key: NoteKey
   readonly url: string
-  /** Size of the last checkpoint that the witness cosigned for this process. */
+  /** Checkpoint size that the witness last cosigned for this process. */
   size: number
 }
 
@@ -85,8 +88,8 @@ async function askOne(
   })
   const signal = AbortSignal.timeout(options.timeoutMs)
   try {
-    // A witness that remembers another size returns it, and the second attempt starts from that size. The
-    // size counts for this round only, so a wrong answer has no lasting effect.
+    // A witness that remembers another size returns that size, and the second attempt starts from
+    // there. The size is used for this round only, so a wrong response has no lasting effect.
     let oldSize = Math.min(witness.size, head.size)
     for (let attempt = 0; attempt < 2; attempt++) {
       const node = options.openNodes(head.size)
@@ -96,9 +99,9 @@ async function askOne(
       const { status, text } = answer
       if (status === 409) {
         const size = parseDecimal(text.trimEnd())
-        if (size === undefined) return fail('its answer has no size')
+        if (size === undefined) return fail('its response lacks the size of the log')
         if (size > head.size) {
-          return fail(`it has cosigned ${String(size)} entries, this log has fewer`, true)
+          return fail(`it has cosigned ${String(size)} entries, but this log has fewer`, true)
         }
         oldSize = size
         continue
@@ -122,7 +125,7 @@ function describe({ status, text }: HttpAnswer): string {
     .slice(0, 200)
     .replace(/[^\u0020-\u007e]+/g, ' ')
     .trim()
-  return `it answered with status ${String(status)}: ${said}`
+  return `it responded with status ${String(status)}: ${said}`
 }
 
 function post(url: string, body: string, signal: AbortSignal): Promise<HttpAnswer> {
@@ -131,7 +134,7 @@ function post(url: string, body: string, signal: AbortSignal): Promise<HttpAnswe
   return exchange(request(target, { method: 'POST', signal }), body, MAX_ANSWER_BYTES)
 }
 
-/** Returns the line signed with this key from a witness's answer, if it is valid. */
+/** Returns the signature line made with this key in a witness's response, if it is valid. */
 function findCosignature(key: NoteKey, checkpoint: string, answer: string): string | undefined {
   const lines = answer.split('\n').map((line) => `${line}\n`)
   return lines.find((line) => {

@@ -1,4 +1,4 @@
-/** The key of a witness, in a file of its folder. */
+/** A witness's key, stored in a file in its directory. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { mkdir, readFile } from 'node:fs/promises'
@@ -12,8 +12,8 @@ const FILE = 'witness-key.json'
 const SEED_BYTES = 32
 
 /**
- * Returns the signer of cosignatures. Creates its key at the first call.
- * @param name absent: the name that the key already has
+ * Returns the cosignature signer. The first call creates its key.
+ * @param name name of the key (default: the name of the existing key)
  * @param now returns the wall time in milliseconds
  * @throws AuditError AUDIT_INVALID, AUDIT_UNWRITABLE
  */
@@ -29,7 +29,7 @@ export async function openWitnessKey(
   })
   if (text !== undefined) {
     const known = parse(text)
-    if (known === undefined) throw new AuditError('AUDIT_INVALID', `${path} is not a key`)
+    if (known === undefined) throw new AuditError('AUDIT_INVALID', `${path} is not a witness key`)
     if (name !== undefined && name !== known.name) {
       throw new AuditError('AUDIT_INVALID', `the key in ${path} has the name ${known.name}`, {
         hint: 'a witness keeps its name: use another folder for another witness',
@@ -38,9 +38,13 @@ export async function openWitnessKey(
     return createNoteSigner(known.name, known.seed, 'cosignature', now)
   }
   if (name === undefined) {
-    throw new AuditError('AUDIT_NOT_FOUND', `${folder} has no key yet, and it needs a name`, {
-      hint: 'choose one with --name, such as witness.example.com/latchkey',
-    })
+    throw new AuditError(
+      'AUDIT_NOT_FOUND',
+      `${folder} has no witness key yet, and a new key requires a name`,
+      {
+        hint: 'choose one with --name, such as witness.example.com/latchkey',
+      },
+    )
   }
   const seed = randomBytes(SEED_BYTES)
   const signer = createNoteSigner(name, seed, 'cosignature', now)

@@ -5,16 +5,17 @@ import https from 'node:https'
 import { readText } from '../../core/http-exchange.ts'
 import type { Witness, WitnessAnswer } from './witness.ts'
 
-/**
- * Maximum size of a body in bytes; a checkpoint with 63 hashes and many signatures is far smaller.
- */
+/** Maximum body size in bytes; a checkpoint with 63 hashes and many signatures is far smaller. */
 const MAX_BODY_BYTES = 64 * 1024
-/** A client that has not sent its request after this many milliseconds is disconnected. */
+/** Clients that have not sent their request within this many milliseconds are disconnected. */
 const REQUEST_MS = 10_000
 
 export interface WitnessServerOptions {
   readonly witness: Witness
-  /** PEM texts; absent for plain HTTP. Requests carry no secret, and a checkpoint is signed. */
+  /**
+   * PEM data; absent if the server uses plain HTTP. Requests carry no secrets, and checkpoints are
+   * signed.
+   */
   readonly tls?: { readonly cert: string; readonly key: string }
   readonly onError: (error: unknown) => void
 }
@@ -26,7 +27,7 @@ export function createWitnessServer(options: WitnessServerOptions): http.Server 
     answer(witness, request)
       .catch((error: unknown): WitnessAnswer => {
         onError(error)
-        return { status: 500, body: 'internal fault\n', contentType: 'text/plain' }
+        return { status: 500, body: 'internal error\n', contentType: 'text/plain' }
       })
       .then(({ status, body, contentType }) => {
         response.writeHead(status, { 'content-type': contentType, 'cache-control': 'no-store' })

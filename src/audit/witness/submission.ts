@@ -1,18 +1,18 @@
-/** The request that asks a witness for a cosignature (c2sp.org/tlog-witness, add-checkpoint). */
+/** A request for a witness's cosignature (c2sp.org/tlog-witness, add-checkpoint). */
 // SPDX-License-Identifier: Apache-2.0
 import { parseBase64 } from '../../core/base64.ts'
 import { parseDecimal } from '../../core/tlog/checkpoint.ts'
 import { HASH_BYTES } from '../../core/tlog/merkle.ts'
 
-/** Media type of the answer with status 409. */
+/** Media type of a 409 response. */
 export const SIZE_TYPE = 'text/x.tlog.size'
-/** Maximum that the specification allows. */
+/** Maximum number of hashes that the specification allows. */
 const MAX_HASHES = 63
 
 export interface Submission {
-  /** Size of the last checkpoint that the witness cosigned; 0 if there is none. */
+  /** Checkpoint size that the witness last cosigned; 0 if it has not cosigned this log. */
   readonly oldSize: number
-  /** Consistency proof from that size. */
+  /** Consistency proof from `oldSize` to the checkpoint's size. */
   readonly hashes: readonly Buffer[]
   /** The checkpoint as a signed note. */
   readonly checkpoint: string

@@ -1,7 +1,7 @@
 /**
- * A witness (c2sp.org/tlog-witness): cosigns a checkpoint only if it continues the one that it
- * cosigned before, so a log cannot show two histories. It writes its state to disk before it
- * answers.
+ * A witness (c2sp.org/tlog-witness) cosigns a checkpoint only if it extends the last one that the
+ * witness cosigned, so a log cannot show two histories. The witness writes its state to disk before
+ * it responds.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { hash } from 'node:crypto'
@@ -19,7 +19,7 @@ export interface WitnessAnswer {
   readonly contentType: string
 }
 
-/** One call to the witness, for its log. */
+/** A call to the witness, for its log. */
 export interface WitnessEvent {
   readonly origin: string
   readonly size: number
@@ -28,19 +28,19 @@ export interface WitnessEvent {
 }
 
 export interface WitnessOptions {
-  /** Folder with the last checkpoint of each log. Only one process may use it. */
+  /** Directory that holds each log's last checkpoint. Only one process may use it. */
   readonly folder: string
-  /** A key of the type `cosignature`. */
+  /** A key of type `cosignature`. */
   readonly signer: NoteSigner
-  /** Keys of the logs that it cosigns. */
+  /** Keys of the logs that this witness cosigns. */
   readonly logs: readonly NoteKey[]
   readonly onEvent: (event: WitnessEvent) => void
 }
 
 export interface Witness {
-  /** @param body the request of `add-checkpoint` */
+  /** @param body the body of an `add-checkpoint` request */
   addCheckpoint(body: string): Promise<WitnessAnswer>
-  /** @param originHash SHA-256 of the origin, in hexadecimal */
+  /** @param originHash SHA-256 of the origin, in hex */
   checkpoint(originHash: string): Promise<WitnessAnswer>
 }
 
@@ -48,7 +48,7 @@ const TEXT = 'text/plain; charset=utf-8'
 const CHECKPOINT = 'checkpoint'
 
 export function createWitness({ folder, signer, logs, onEvent }: WitnessOptions): Witness {
-  /** The last call for each log; calls for the same log run one after another. */
+  /** The most recent call for each log; calls for the same log run sequentially. */
   const turns = new Map<string, Promise<unknown>>()
   const folderOf = (origin: string) => join(folder, hash('sha256', origin, 'hex'))
   const loadLast = (origin: string) => readText(join(folderOf(origin), CHECKPOINT))
@@ -58,20 +58,22 @@ export function createWitness({ folder, signer, logs, onEvent }: WitnessOptions)
     const submission = parseSubmission(body)
     const note = submission && parseNote(submission.checkpoint)
     const head = note && parseCheckpoint(note.text)
-    if (submission === undefined || head === undefined) return refuse(400, 'not a submission')
+    if (submission === undefined || head === undefined)
+      return refuse(400, 'expected an old size, a proof and a checkpoint')
     const { origin, size, root } = head
     const say = (status: number, reason: string) => {
       onEvent({ origin, size, status, reason })
       return refuse(status, reason)
     }
     const key = log.find((one) => openCheckpoint(submission.checkpoint, one) !== undefined)
-    if (key === undefined) return say(403, 'no valid signature of the log')
+    if (key === undefined) return say(403, 'the checkpoint has no valid signature of the log')
     const { oldSize, hashes } = submission
-    if (oldSize > size) return say(400, 'the old size is above the size')
+    if (oldSize > size) return say(400, 'the old size is larger than the size of the checkpoint')
     const last = await loadLast(origin)
     const lastHead = last === undefined ? undefined : openCheckpoint(last, key)
-    // A damaged file must not pass for a log that was never seen.
-    if (last !== undefined && lastHead === undefined) return say(500, 'the state is damaged')
+    // A damaged file must not be mistaken for a log that was never seen.
+    if (last !== undefined && lastHead === undefined)
+      return say(500, "this witness's record of the log is damaged")
     const known = lastHead ?? { size: 0, root: EMPTY_ROOT }
     if (oldSize !== known.size) {
       onEvent({ origin, size, status: 409, reason: `cosigned up to ${String(known.size)}` })

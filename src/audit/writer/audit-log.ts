@@ -1,23 +1,27 @@
 /**
- * The audit log of one process, as its event loop sees it: records become entries, entries become
- * batches, and a thread writes them.
+ * The event loop's side of a process's audit log: it encodes records as entries, and hands them
+ * over in batches to a thread that writes them.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { Worker } from 'node:worker_threads'
 import type { RequestRecord } from '../../core/request.ts'
-import { AuditError } from '../errors.ts'
+import { type AuditError, unwritableLog } from '../errors.ts'
 import type { HashPrincipal } from '../principal-hash.ts'
-import { encodeMark, encodeRequest } from '../record.ts'
+import { encodeMark } from '../record.ts'
+import { createRequestEncoder, type RequestEncoder } from '../request-encoder.ts'
+import { EntryBuffer, type EntryRange } from './entry-buffer.ts'
 import type { AuditThreadData, FromThread, PublishedHead, ToThread } from './protocol.ts'
 
 /**
- * Maximum number of entries waiting for the thread. Beyond it, `buffered` loses entries and
- * `strict` refuses them.
+ * Maximum number of entries waiting for the thread. Beyond it, `record` drops entries and
+ * `recordDurably` rejects them.
  */
 const MAX_QUEUED = 50_000
-const BATCH = 64
-/** How long an incomplete batch waits for more entries. */
-const BATCH_MS = 3
+/**
+ * Maximum delay in milliseconds of an entry that no response waits for. Each batch costs a sync,
+ * and a crash may lose a batch that is not written yet (docs/audit.md).
+ */
+const COLLECT_MS = 50
 
 export interface AuditStats {
   /** Number of entries on disk. */
@@ -26,25 +30,28 @@ export interface AuditStats {
   readonly lost: number
   /** Number of entries waiting for the disk. */
   readonly queued: number
-  /** Size of the tree of the last checkpoint. */
+  /** Tree size of the last checkpoint. */
   readonly published: number
   /** The last checkpoint; undefined before the first. */
   readonly head: PublishedHead | undefined
-  /** Why the last batch could not be written; undefined if it was written. */
+  /** Reason the last batch could not be written; undefined if it was written. */
   readonly failure: string | undefined
 }
 
 export interface AuditLog {
-  /** Writes the entry of a request, and does not wait. Never throws. */
+  /** Queues a request's entry without waiting. Never throws. */
   record(record: RequestRecord): void
   /**
-   * Writes the entry of a request that is about to be answered, and resolves once it is on the disk.
-   * A later `record` of the same request writes a second entry only if the answer changed.
+   * Writes a request's entry before the response is sent, and resolves once the entry is on disk. A
+   * later `record` for the same request writes a second entry only if the response has changed.
    * @throws AuditError AUDIT_UNWRITABLE
    */
   recordDurably(record: RequestRecord): Promise<void>
   stats(): AuditStats
-  /** Writes what is queued and the last checkpoint. Returns its head; undefined if it failed. */
+  /**
+   * Writes all queued entries and the last checkpoint; later entries are lost. Returns the
+   * checkpoint's head; undefined if writing failed.
+   */
   stop(time: string): Promise<PublishedHead | undefined>
 }
 
@@ -53,16 +60,16 @@ export interface AuditLogOptions extends AuditThreadData {
   readonly start: Readonly<Record<string, string | number>>
   /** Set if entries must not name callers. */
   readonly hashPrincipal?: HashPrincipal | undefined
-  /** Called when entries cannot be written, and when they can again. Must not throw. */
+  /** Called when writes begin to fail and when they recover. Must not throw. */
   readonly onFailing: (why: string) => void
   readonly onWorking: (lost: number) => void
 }
 
-/** A batch sent to the thread and not answered yet. */
+/** A batch sent to the thread but not acknowledged yet. */
 interface Batch {
   readonly ticket: number
-  readonly count: number
-  /** Number of entries lost before this batch; the entries of this batch report them. */
+  readonly range: EntryRange
+  /** Number of entries lost before this batch, which its entries report. */
   readonly lostBefore: number
   readonly waiters: readonly Waiter[]
 }
@@ -83,41 +90,43 @@ class ThreadedLog implements AuditLog {
   readonly #options: AuditLogOptions
   readonly #thread: Worker
   readonly #sent: Batch[] = []
-  #entries: string[] = []
+  readonly #entries = new EntryBuffer()
+  readonly #encode: RequestEncoder
   #waiters: Waiter[] = []
   #timer: NodeJS.Timeout | undefined
   #isFlushing = false
   #ticket = 0
   #seq = 0
-  /** Number of entries lost since the last one. */
+  /** Number of entries lost since the last one was written. */
   #gap = 0
-  /** Number of lost entries that the next batch reports. */
+  /** Number of lost entries that the next batch will report. */
   #lostBefore = 0
   #queued = 0
   #written = 0
   #lost = 0
   #head: PublishedHead | undefined
   #failure: string | undefined
-  /** Set once the thread has ended, after which nothing can be written. */
+  /** Set once the thread has exited; nothing can be written after that. */
   #end: string | undefined
+  /** Set once `stop` is called. Later entries are lost. */
+  #closing: string | undefined
   #closed: ((head: PublishedHead | undefined) => void) | undefined
-  /** Durable entries by record, until the answer has been sent. */
+  /** Durable entries by record, until the response has been sent. */
   readonly #durable = new WeakMap<RequestRecord, { seq: number; status: number | undefined }>()
 
   constructor(options: AuditLogOptions) {
     this.#options = options
+    this.#encode = createRequestEncoder(options.hashPrincipal)
     const { folder, origin, seed, checkpointMs } = options
     const workerData: AuditThreadData = { folder, origin, seed, checkpointMs }
-    const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
-    this.#thread = new Worker(new URL(`./thread.${extension}`, import.meta.url), { workerData })
-    this.#thread.on('message', (message: FromThread) => {
-      this.#take(message)
-    })
-    this.#thread.on('error', (error) => {
-      this.#die(error.message)
+    const script = `./thread.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`
+    this.#thread = new Worker(new URL(script, import.meta.url), { workerData })
+    this.#thread.on('message', this.#take)
+    this.#thread.on('error', ({ message }) => {
+      this.#die(message)
     })
     this.#thread.on('exit', () => {
-      this.#die('the thread of the audit log has ended')
+      this.#die("the audit log's thread has ended")
     })
   }
 
@@ -128,16 +137,14 @@ class ThreadedLog implements AuditLog {
   record(record: RequestRecord): void {
     const earlier = this.#durable.get(record)
     if (earlier !== undefined && earlier.status === record.status) return
-    this.#push((seq, lost) =>
-      encodeRequest(record, { seq, lost, corrects: earlier?.seq }, this.#options.hashPrincipal),
-    )
+    this.#push((seq, lost) => this.#encode(record, { seq, lost, corrects: earlier?.seq }))
   }
 
   async recordDurably(record: RequestRecord): Promise<void> {
     try {
       await this.#pushDurably((seq, lost) => {
         this.#durable.set(record, { seq, status: record.status })
-        return encodeRequest(record, { seq, lost }, this.#options.hashPrincipal)
+        return this.#encode(record, { seq, lost })
       })
     } catch (error) {
       this.#durable.delete(record)
@@ -147,20 +154,21 @@ class ThreadedLog implements AuditLog {
 
   stats(): AuditStats {
     return {
-      ...{ written: this.#written, lost: this.#lost, queued: this.#queued },
-      ...{ published: this.#head?.size ?? 0, head: this.#head },
-      failure: this.#end ?? this.#failure,
+      ...{ written: this.#written, lost: this.#lost, queued: this.#queued, head: this.#head },
+      ...{ published: this.#head?.size ?? 0, failure: this.#end ?? this.#failure },
     }
   }
 
   async stop(time: string): Promise<PublishedHead | undefined> {
-    const stop = (seq: number, lost: number) => encodeMark('stop', { seq, time, lost })
-    await this.#pushDurably(stop).catch(() => undefined)
+    const stop = this.#pushDurably((seq, lost) => encodeMark('stop', { seq, time, lost }))
+    // Nothing may follow this entry: `audit verify` would report that the log was already closed.
+    this.#closing = 'the log is closed'
+    await stop.catch(() => undefined)
     if (this.#end !== undefined) return undefined
     const head = new Promise<PublishedHead | undefined>((resolve) => {
       this.#closed = resolve
     })
-    this.#post({ kind: 'close' })
+    this.#thread.postMessage({ kind: 'close' } satisfies ToThread)
     const result = await head
     await this.#thread.terminate()
     return result
@@ -169,25 +177,30 @@ class ThreadedLog implements AuditLog {
   /** Returns false if the entry is lost. */
   #push(encode: (seq: number, lost: number) => string): boolean {
     const seq = this.#seq++
-    if (this.#end !== undefined || this.#queued >= MAX_QUEUED) {
+    if ((this.#end ?? this.#closing) !== undefined || this.#queued >= MAX_QUEUED) {
+      this.#lose(1)
+      return false
+    }
+    const text = encode(seq, this.#gap)
+    if (!this.#entries.fits(text)) this.#flush()
+    if (!this.#entries.add(text)) {
       this.#lose(1)
       return false
     }
     this.#queued += 1
-    this.#entries.push(encode(seq, this.#gap))
     this.#lostBefore += this.#gap
     this.#gap = 0
-    // The timer is cleared by the flush.
-    if (this.#entries.length < BATCH) this.#timer ??= setTimeout(this.#flush, BATCH_MS)
-    else this.#flushSoon()
+    // The flush clears the timer.
+    this.#timer ??= setTimeout(this.#flush, COLLECT_MS)
     return true
   }
 
   #pushDurably(encode: (seq: number, lost: number) => string): Promise<void> {
     if (!this.#push(encode)) {
-      return Promise.reject(unwritable(this.#end ?? 'the disk is too slow: the queue is full'))
+      const why = this.#end ?? this.#closing ?? 'the disk is too slow: the queue is full'
+      return Promise.reject(unwritableLog(why))
     }
-    // Requests of one turn of the event loop share a batch, and the thread merges batches anyway.
+    // Requests in the same event-loop turn share a batch, and the thread merges batches anyway.
     this.#flushSoon()
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject })
@@ -204,22 +217,17 @@ class ThreadedLog implements AuditLog {
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.#isFlushing = false
-    if (this.#entries.length === 0) return
-    const entries = this.#entries
+    const range = this.#entries.take()
+    if (range === undefined) return
     const ticket = ++this.#ticket
-    const lostBefore = this.#lostBefore
-    this.#sent.push({ ticket, count: entries.length, lostBefore, waiters: this.#waiters })
-    this.#entries = []
+    this.#sent.push({ ticket, range, lostBefore: this.#lostBefore, waiters: this.#waiters })
     this.#lostBefore = 0
     this.#waiters = []
-    this.#post({ kind: 'append', ticket, entries })
+    const { bytes, count } = range
+    this.#thread.postMessage({ kind: 'append', ticket, bytes, count } satisfies ToThread)
   }
 
-  #post(message: ToThread): void {
-    this.#thread.postMessage(message)
-  }
-
-  #take(message: FromThread): void {
+  readonly #take = (message: FromThread): void => {
     switch (message.kind) {
       case 'durable':
         this.#settle(message.upTo)
@@ -238,29 +246,28 @@ class ThreadedLog implements AuditLog {
         this.#closed?.(this.#failure === undefined ? message : undefined)
         this.#closed = undefined
         break
-      case 'ready':
-        break
     }
   }
 
-  /** @param why reason of a failure; absent if the batches up to this ticket are on the disk */
+  /** @param why the failure's reason; absent if the batches up to ticket `upTo` are on disk */
   #settle(upTo: number, why?: string): void {
     while ((this.#sent[0]?.ticket ?? Infinity) <= upTo) {
       const batch = this.#sent.shift()
       if (batch === undefined) return
-      this.#queued -= batch.count
+      this.#entries.release(batch.range)
+      this.#queued -= batch.range.count
       if (why === undefined) this.#succeed(batch)
       else {
-        this.#lose(batch.count)
+        this.#lose(batch.range.count)
         this.#gap += batch.lostBefore
         this.#fail(why)
-        for (const { reject } of batch.waiters) reject(unwritable(why))
+        for (const { reject } of batch.waiters) reject(unwritableLog(why))
       }
     }
   }
 
-  #succeed({ count, waiters }: Batch): void {
-    this.#written += count
+  #succeed({ range, waiters }: Batch): void {
+    this.#written += range.count
     if (this.#failure !== undefined) {
       this.#failure = undefined
       this.#options.onWorking(this.#lost)
@@ -281,14 +288,10 @@ class ThreadedLog implements AuditLog {
   #die(why: string): void {
     if (this.#end !== undefined) return
     this.#end = why
-    // After a stop, the thread exits on its own with nothing outstanding.
+    // Fail the queued entries. After a stop, the thread exits with none left.
     this.#flush()
     this.#settle(Infinity, why)
     this.#closed?.(undefined)
     this.#closed = undefined
   }
-}
-
-function unwritable(why: string): AuditError {
-  return new AuditError('AUDIT_UNWRITABLE', `the audit log cannot be written: ${why}`)
 }

@@ -1,6 +1,6 @@
 /**
- * Publishes the control log: writes the events of the store as the files of a log, beside the logs of the
- * processes. Each `serve` does so in its own folder; all of them write the same log.
+ * Publishes the control log: writes the store's events as a log, next to the processes' logs. Every
+ * `serve` process publishes to its own directory; all of them write the same log.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync } from 'node:fs'
@@ -12,31 +12,37 @@ import type { LogCertificate } from '../../core/tlog/evidence.ts'
 import type { TreeHead } from '../../core/tlog/merkle.ts'
 import { type NoteSigner, parseNote, parseVerifierKey } from '../../core/tlog/note.ts'
 import { GrowingTree } from '../log/tiles.ts'
-import { CHECKPOINT, type Cosign, LogFiles, loadState, type LogState } from './log-files.ts'
+import { CHECKPOINT, type Cosign, LogFiles } from './log-files.ts'
 import { writeSynced } from './durable.ts'
 import { CERTIFICATE, CONTROL_LOG, VERIFIER_KEY } from './log-folder.ts'
+import { loadState, type LogState } from './log-state.ts'
 
 export interface ControlLogSource {
   readonly signer: NoteSigner
   readonly certificate: Signed<LogCertificate>
-  /** Returns the head of the log, and the entries from an index on; none if the log is not that long. */
+  /**
+   * Returns the log's head and its entries starting at an index; no entries if the log is shorter.
+   */
   readonly read: (after: number) => Promise<{ head: TreeHead; entries: readonly Buffer[] }>
 }
 
 export interface ControlLogOptions extends ControlLogSource {
-  /** Folder that holds all logs. */
+  /** Directory that holds all logs. */
   readonly root: string
   /** Asks witnesses to cosign a checkpoint that is about to be published. */
   readonly cosign?: Cosign | undefined
   /**
-   * Called if the folder had another history than the store, with the folder to which that history
-   * was moved.
+   * Called with the path of the renamed directory, if the directory's history differs from the
+   * store's.
    */
   readonly onForked: (folder: string) => void
 }
 
 export interface ControlLogPublisher {
-  /** Writes what was added since the last call. @throws a system error, StorageError */
+  /**
+   * Writes the events added since the last call.
+   * @throws a system error, StorageError
+   */
   publish(): Promise<void>
   /** Number of entries published; undefined before the first call. */
   readonly size: number | undefined
@@ -69,7 +75,7 @@ export function createControlLogPublisher(options: ControlLogOptions): ControlLo
     return loaded.tree.root().equals(head.root) ? loaded : moveAside()
   }
 
-  /** Renames the published log, to keep it as evidence. */
+  /** Renames the published log to keep it as evidence. */
   async function moveAside(): Promise<LogState> {
     const text = await readFile(join(folder, CHECKPOINT), 'utf8').catch(() => '')
     const note = parseNote(text)
@@ -86,7 +92,8 @@ export function createControlLogPublisher(options: ControlLogOptions): ControlLo
     const { head, entries } = await read(known.tree.size)
     const next = new GrowingTree(known.tree.size, known.tree.levels)
     for (const entry of entries) next.append(entry)
-    // The store was replaced by an older copy, or the folder by one of another store.
+    // The store was replaced by an older copy, or the directory was replaced by that of another
+    // store.
     const isForked = next.size !== head.size || !next.root().equals(head.root)
     if (isForked) {
       files = undefined

@@ -1,10 +1,10 @@
 /** Writes small files durably and atomically. */
 // SPDX-License-Identifier: Apache-2.0
-import { closeSync, fsyncSync, openSync } from 'node:fs'
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
-/** Syncs a folder, so that the names in it are durable. */
+/** Syncs a directory, which makes the names in it durable. */
 export function syncFolder(folder: string): void {
   const fd = openSync(folder, 'r')
   try {
@@ -15,8 +15,8 @@ export function syncFolder(folder: string): void {
 }
 
 /**
- * Creates a file. The caller syncs its folder.
- * @throws a system error, also if the file exists
+ * Creates a file. The caller syncs its directory.
+ * @throws a system error, including when the file exists
  */
 export async function writeSynced(path: string, text: string, mode = 0o640): Promise<void> {
   const handle = await open(path, 'wx', mode)
@@ -29,8 +29,8 @@ export async function writeSynced(path: string, text: string, mode = 0o640): Pro
 }
 
 /**
- * Creates or replaces a file: a reader sees either the old file or the new one, never a part. The
- * caller syncs the file and its folder.
+ * Creates or replaces a file. Readers see either the old file or the new one, never part of one.
+ * The caller syncs the file and its directory.
  * @throws a system error
  */
 export async function replaceFile(path: string, bytes: Buffer, mode: number): Promise<void> {
@@ -45,22 +45,58 @@ export async function replaceFile(path: string, bytes: Buffer, mode: number): Pr
 }
 
 /**
- * Creates or replaces a file atomically: a reader sees the old text or the new one, even after a
+ * Works like `replaceFile`, but blocks the calling thread, so it must never run on the event loop.
+ */
+export function replaceFileNow(path: string, bytes: Buffer, mode: number): void {
+  const temporary = temporaryOf(path)
+  const fd = createNow(temporary, mode)
+  try {
+    for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done)
+  } finally {
+    closeSync(fd)
+  }
+  renameSync(temporary, path)
+}
+
+function createNow(path: string, mode: number): number {
+  const create = () => openSync(path, 'wx', mode)
+  try {
+    return create()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    // An earlier write that failed may have left the file behind.
+    rmSync(path)
+    return create()
+  }
+}
+
+/**
+ * Creates or replaces a file atomically: readers see the old text or the new text, even after a
  * crash.
  */
 export async function replaceSynced(path: string, text: string, mode = 0o640): Promise<void> {
   const temporary = await removeTemporary(path)
   await writeSynced(temporary, text, mode)
   await rename(temporary, path)
-  syncFolder(dirname(path))
+  // Unlike syncFolder, this does not block, because a server calls it, too.
+  const handle = await open(dirname(path), 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
 }
 
 /**
- * Returns the path of the temporary file. One that a crash left is removed, so that nothing is
+ * Returns the temporary file's path. A file left by a crash is removed first, so that nothing is
  * written through a link.
  */
 async function removeTemporary(path: string): Promise<string> {
-  const temporary = `${path}.new`
+  const temporary = temporaryOf(path)
   await rm(temporary, { force: true })
   return temporary
+}
+
+function temporaryOf(path: string): string {
+  return `${path}.new`
 }

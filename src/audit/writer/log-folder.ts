@@ -1,34 +1,25 @@
-/**
- * Manages the folder of one log: its owner, the certificate of its key, and recovery after a
- * process that did not close it.
- */
+/** Manages a log's directory: its owner, and the certificate for its key. */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readFileSync } from 'node:fs'
 import { access, lstat, mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Signed, Signer } from '../../core/signature.ts'
-import { AuditError } from '../errors.ts'
-import { parseCheckpoint } from '../../core/tlog/checkpoint.ts'
+import { AuditError, invalidLog } from '../errors.ts'
 import type { LogCertificate } from '../../core/tlog/evidence.ts'
-import { createNoteSigner, type NoteSigner, parseNote } from '../../core/tlog/note.ts'
-import { encodeMark } from '../record.ts'
-import { CHECKPOINT, LogFiles, loadState } from './log-files.ts'
-import type { PublishedHead } from './protocol.ts'
+import { createNoteSigner, type NoteSigner } from '../../core/tlog/note.ts'
 import { syncFolder, writeSynced } from './durable.ts'
-import { readWal, removeWal } from './wal.ts'
 
 const OWNER = 'owner.json'
 export const CERTIFICATE = 'certificate.json'
-/** The verifier key as a file, which other tools read. */
+/** File with the verifier key, for other tools. */
 export const VERIFIER_KEY = 'log.vkey'
 /**
- * Control log folder, next to the processes' folders. Folders that begin with this name keep
- * an earlier history of it.
+ * Control log directory, next to the processes' directories. Directories with this prefix hold the
+ * control log's earlier histories.
  */
 export const CONTROL_LOG = 'control'
-const RECOVERY = 'recovery.lock'
 
-/** Certificate of a process's log. */
+/** Certificate for a process's log. */
 export interface ProcessCertificate extends LogCertificate {
   readonly kind: 'audit log'
   readonly host: string
@@ -39,10 +30,10 @@ export interface ProcessCertificate extends LogCertificate {
   readonly startedAt: string
 }
 
-/** A certificate of either kind. Only a process has a host. */
+/** Either kind of certificate. Only a process's log has a host. */
 export type AnyCertificate = LogCertificate & Partial<Pick<ProcessCertificate, 'host'>>
 
-/** Derives the private key of a log from the store's key. It is never written to disk. */
+/** Derives a log's private key, which is never written to disk, from the store key. */
 export type DeriveSeed = (purpose: string) => Buffer
 
 export function originOf(storeId: string, logId: string): string {
@@ -53,29 +44,32 @@ export function deriveLogSeed(derive: DeriveSeed, origin: string): Buffer {
   return derive(`audit log ${origin}`)
 }
 
-function signerOf(derive: DeriveSeed, origin: string): NoteSigner {
+export function signerOf(derive: DeriveSeed, origin: string): NoteSigner {
   const seed = deriveLogSeed(derive, origin)
   const signer = createNoteSigner(origin, seed)
   seed.fill(0)
   return signer
 }
 
-/** Identifies a process even after its number was given to another one. */
-interface Owner {
+/** Identifies a process even if its pid has been reused. */
+export interface Owner {
   readonly host: string
   readonly pid: number
   readonly boot: string
   readonly started: string
 }
 
-function ownerOf(host: string, pid: number): Owner {
+export function ownerOf(host: string, pid: number): Owner {
   return { host, pid, boot: readSystem('/proc/sys/kernel/random/boot_id'), started: startOf(pid) }
 }
 
-/** Ticks since the start of the system; empty where there is no /proc or no such process. */
+/**
+ * Returns the process's start time in clock ticks since boot; empty if there is no /proc or no such
+ * process.
+ */
 function startOf(pid: number): string {
   const stat = readSystem(`/proc/${String(pid)}/stat`)
-  // The name of the program is in parentheses and may hold spaces.
+  // The program name is in parentheses and may contain spaces.
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''
 }
 
@@ -87,8 +81,10 @@ function readSystem(path: string): string {
   }
 }
 
-/** Reports whether the process has certainly ended. A process of another host counts as running. */
-function isGone(owner: Owner, host: string): boolean {
+/**
+ * Reports whether the process has definitely exited. A process on another host counts as running.
+ */
+export function isGone(owner: Owner, host: string): boolean {
   if (owner.host !== host) return false
   const now = ownerOf(host, owner.pid)
   if (now.boot !== owner.boot) return true
@@ -107,14 +103,17 @@ export interface NewLog {
 }
 
 export interface NewLogOptions extends Omit<ProcessCertificate, 'kind' | 'origin' | 'verifierKey'> {
-  /** Folder that holds all logs. */
+  /** Directory that holds all logs. */
   readonly root: string
   readonly logId: string
   readonly derive: DeriveSeed
   readonly certify: Signer
 }
 
-/** Creates the folder of a log with its certificate. @throws AuditError AUDIT_UNWRITABLE */
+/**
+ * Creates a log's directory, including its certificate.
+ * @throws AuditError AUDIT_UNWRITABLE
+ */
 export async function createLogFolder(options: NewLogOptions): Promise<NewLog> {
   const { root, logId, derive, certify, ...facts } = options
   const origin = originOf(facts.storeId, logId)
@@ -124,7 +123,7 @@ export async function createLogFolder(options: NewLogOptions): Promise<NewLog> {
   try {
     await mkdir(root, { recursive: true, mode: 0o750 })
     await mkdir(folder, { mode: 0o750 })
-    // The owner comes first: a folder without one counts as closed.
+    // The owner is written first: a directory without one counts as closed.
     await writeSynced(join(folder, OWNER), `${JSON.stringify(ownerOf(facts.host, facts.pid))}\n`)
     await writeSynced(join(folder, CERTIFICATE), `${JSON.stringify(certify.sign(certificate))}\n`)
     await writeSynced(join(folder, VERIFIER_KEY), `${verifierKey}\n`)
@@ -139,7 +138,7 @@ export async function createLogFolder(options: NewLogOptions): Promise<NewLog> {
 function unwritable(folder: string, cause: unknown): AuditError {
   const why = cause instanceof Error ? cause.message : String(cause)
   return new AuditError('AUDIT_UNWRITABLE', `${folder}: the audit log cannot be written: ${why}`, {
-    ...{ cause, hint: 'make audit.folder a folder that this user can write to' },
+    ...{ cause, hint: 'set audit.folder to a folder that this user can write to' },
   })
 }
 
@@ -149,9 +148,15 @@ export async function closeLogFolder(folder: string): Promise<void> {
   syncFolder(folder)
 }
 
-/** Reports whether a process writes the log, or ended without closing it. */
+/** Reports whether a process is writing the log, or exited without closing it. */
 export function isOpenLog(folder: string): boolean {
   return existsSync(join(folder, OWNER))
+}
+
+/** Returns the process that has not closed the log; undefined if the log is closed. */
+export async function readOwner(folder: string): Promise<Owner | undefined> {
+  const text = await readFile(join(folder, OWNER), 'utf8').catch(() => undefined)
+  return text === undefined ? undefined : (JSON.parse(text) as Owner)
 }
 
 /** @throws AuditError AUDIT_INVALID */
@@ -163,10 +168,13 @@ export async function readCertificate(folder: string): Promise<Signed<AnyCertifi
   } catch {
     // The error below reports the problem.
   }
-  throw new AuditError('AUDIT_INVALID', `${folder}: ${CERTIFICATE} is missing or not a certificate`)
+  throw invalidLog(folder, `${CERTIFICATE} is missing or not a certificate`)
 }
 
-/** Names of the logs in a folder, oldest first. A server calls it too, so no call blocks the event loop. */
+/**
+ * Returns the names of the logs in a directory, oldest first. The server calls it too, so it never
+ * blocks the event loop.
+ */
 export async function listLogs(root: string): Promise<readonly string[]> {
   const entries = await readdir(root, { withFileTypes: true }).catch(() => [])
   const names: string[] = []
@@ -176,7 +184,7 @@ export async function listLogs(root: string): Promise<readonly string[]> {
   return names.sort()
 }
 
-/** Returns whether `listLogs` has this name, which a stranger may have chosen. */
+/** Reports whether `listLogs` would return this name, which may be untrusted input. */
 export async function isLog(root: string, name: string): Promise<boolean> {
   if (['', '.', '..'].includes(name) || /[/\\\0]/.test(name)) return false
   const found = await lstat(join(root, name)).catch(() => undefined)
@@ -190,103 +198,7 @@ function hasCertificate(root: string, name: string): Promise<boolean> {
   )
 }
 
-/** Names of the process logs, oldest first. */
+/** Returns the names of the process logs, oldest first. */
 export async function listProcessLogs(root: string): Promise<readonly string[]> {
   return (await listLogs(root)).filter((name) => !name.startsWith(CONTROL_LOG))
-}
-
-export interface RecoveredLog extends PublishedHead {
-  readonly folder: string
-  readonly origin: string
-  /** Number of entries that were only in the write-ahead log. */
-  readonly entries: number
-  /** Bytes of an interrupted write, which was therefore never reported as durable. */
-  readonly discardedBytes: number
-}
-
-export interface RecoveryOptions {
-  /** Folder that holds all logs. */
-  readonly root: string
-  readonly host: string
-  readonly derive: DeriveSeed
-  /** Called for a log that cannot be recovered now. The next start tries again. */
-  readonly onFailed: (folder: string, error: unknown) => void
-}
-
-/**
- * Completes the logs of this host whose process is gone: moves entries from the write-ahead log
- * into tiles, and appends an entry that records the recovery.
- */
-export async function recoverLogs(options: RecoveryOptions): Promise<readonly RecoveredLog[]> {
-  const recovered: RecoveredLog[] = []
-  for (const logId of await listLogs(options.root)) {
-    const folder = join(options.root, logId)
-    try {
-      const log = await recoverIfGone(folder, options)
-      if (log !== undefined) recovered.push(log)
-    } catch (error) {
-      options.onFailed(folder, error)
-    }
-  }
-  return recovered
-}
-
-async function recoverIfGone(
-  folder: string,
-  { host, derive }: RecoveryOptions,
-): Promise<RecoveredLog | undefined> {
-  const owner = await readOwner(folder)
-  if (owner === undefined || !isGone(owner, host) || !(await lock(folder, host))) return undefined
-  try {
-    return await recoverLog(folder, derive)
-  } finally {
-    await rm(join(folder, RECOVERY), { force: true })
-  }
-}
-
-async function readOwner(folder: string): Promise<Owner | undefined> {
-  const text = await readFile(join(folder, OWNER), 'utf8').catch(() => undefined)
-  return text === undefined ? undefined : (JSON.parse(text) as Owner)
-}
-
-/** Returns false while another process recovers the same log. */
-async function lock(folder: string, host: string): Promise<boolean> {
-  const path = join(folder, RECOVERY)
-  const take = () => writeSynced(path, `${JSON.stringify(ownerOf(host, process.pid))}\n`)
-  try {
-    await take()
-  } catch {
-    const text = await readFile(path, 'utf8').catch(() => '')
-    if (text === '' || !isGone(JSON.parse(text) as Owner, host)) return false
-    await rm(path, { force: true })
-    // If two processes find the same stale lock, one of them fails here and leaves the log to the
-    // other.
-    await take()
-  }
-  return true
-}
-
-async function recoverLog(folder: string, derive: DeriveSeed): Promise<RecoveredLog> {
-  const { origin } = (await readCertificate(folder)).statement
-  const wal = readWal(folder)
-  const { entries, discardedBytes } = wal
-  const note = parseNote(await readFile(join(folder, CHECKPOINT), 'utf8').catch(() => ''))
-  const size = wal.start ?? (note && parseCheckpoint(note.text))?.size ?? 0
-  const state = loadState(folder, size)
-  const files = new LogFiles(folder, signerOf(derive, origin), state)
-  // A second recovery, after the first one crashed, must produce the same tree. So the recovery
-  // entry carries no time, and nothing is appended without a write-ahead log.
-  if (wal.start !== undefined) {
-    const mark = encodeMark('recovered', { entries: entries.length, discardedBytes })
-    files.append([...entries, Buffer.from(mark)])
-    await files.publish()
-    await files.sync()
-    removeWal(folder)
-  }
-  await closeLogFolder(folder)
-  const { tree } = state
-  return {
-    ...{ folder, origin, entries: entries.length, discardedBytes },
-    ...{ size: tree.size, root: tree.root().toString('base64') },
-  }
 }

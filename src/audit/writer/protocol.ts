@@ -1,18 +1,26 @@
-/** Messages between the event loop and the thread of an audit log. */
+/** Messages between the event loop and an audit log's thread. */
 // SPDX-License-Identifier: Apache-2.0
 
 export interface AuditThreadData {
-  /** Existing folder of this log. */
+  /** Directory of the log. It must already exist. */
   readonly folder: string
   readonly origin: string
-  /** Private key of the log, 32 bytes. */
+  /** The log's private key, 32 bytes. */
   readonly seed: Uint8Array
   readonly checkpointMs: number
 }
 
 export type ToThread =
-  /** `ticket` numbers the batches. */
-  | { readonly kind: 'append'; readonly ticket: number; readonly entries: readonly string[] }
+  | {
+      readonly kind: 'append'
+      /** Sequence number of the batch. */
+      readonly ticket: number
+      /**
+       * Entries encoded as in a bundle, in shared memory that does not change until the response.
+       */
+      readonly bytes: Uint8Array
+      readonly count: number
+    }
   | { readonly kind: 'close' }
 
 export interface PublishedHead {
@@ -22,7 +30,6 @@ export interface PublishedHead {
 }
 
 export type FromThread =
-  | { readonly kind: 'ready' }
   /** All batches up to this ticket are on disk, except those that were refused. */
   | { readonly kind: 'durable'; readonly upTo: number }
   | { readonly kind: 'refused'; readonly from: number; readonly upTo: number; readonly why: string }

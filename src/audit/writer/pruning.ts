@@ -1,27 +1,28 @@
 /**
- * Retention: removes the entries at the beginning of a log and keeps their hashes, so the rest and all
- * proofs remain valid (c2sp.org/tlog-tiles, Pruning). A signed statement says what was removed.
+ * Implements retention: removes entries from the beginning of a log but keeps their hashes, so the
+ * rest of the log and all proofs stay valid (c2sp.org/tlog-tiles, Pruning). A signed statement
+ * records what was removed.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Signed, verifySigned } from '../../core/signature.ts'
-import { AuditError } from '../errors.ts'
+import { invalidLog } from '../errors.ts'
 import { TILE_WIDTH } from '../log/tiles.ts'
 import { replaceSynced } from './durable.ts'
 
-/** File name in a log's folder. */
+/** File name in a log's directory. */
 export const PRUNED = 'pruned.json'
-/** Bundle folder inside a log's folder. */
+/** Bundle directory inside a log's directory. */
 const ENTRIES = 'tile/entries'
 
-/** Statement in which a store declares that it has pruned entries. */
+/** A store's statement that it has pruned entries. */
 export interface PruneStatement {
   readonly kind: 'audit pruned'
   readonly origin: string
-  /** Number of entries from the beginning that were removed: the minimum index of the log. */
+  /** Number of entries removed from the beginning: the log's minimum index. */
   readonly entries: number
-  /** Every removed entry is earlier than this. ISO 8601, UTC, like the next field. */
+  /** Every removed entry is earlier than this time. ISO 8601, UTC, like the next field. */
   readonly before: string
   readonly prunedAt: string
   readonly operator: string
@@ -29,8 +30,8 @@ export interface PruneStatement {
 }
 
 /**
- * Returns the number of entries that were pruned; 0 without a statement.
- * @throws AuditError AUDIT_INVALID if the store did not sign it for this log
+ * Returns the number of pruned entries; 0 if there is no statement.
+ * @throws AuditError AUDIT_INVALID if the store did not sign the statement for this log
  */
 export async function readPruned(
   folder: string,
@@ -49,19 +50,19 @@ export async function readPruned(
   } catch {
     // The error below reports the problem.
   }
-  throw new AuditError('AUDIT_INVALID', `${folder}: ${PRUNED} is not signed by this key`)
+  throw invalidLog(folder, `${PRUNED} is not signed by this key`)
 }
 
-/** Removes the entries that a statement names. `removeLeftOver` completes a call that was interrupted. */
+/** Removes the entries that a statement covers. `removeLeftOver` finishes an interrupted call. */
 export async function pruneLog(folder: string, signed: Signed<PruneStatement>): Promise<void> {
   await replaceSynced(join(folder, PRUNED), `${JSON.stringify(signed)}\n`)
   await removeLeftOver(await findLeftOver(folder, signed.statement.entries))
 }
 
 /**
- * Returns the paths of bundles that are still there although their entries count as pruned. A path is that
- * of a full bundle, of a folder of partial ones, or of one whose write a crash interrupted.
- * @param pruned number of entries at the beginning that a statement names
+ * Returns the paths of bundles that still exist although their entries count as pruned: full
+ * bundles, directories of partial ones, and files from interrupted writes.
+ * @param pruned number of entries that the statement covers
  */
 export async function findLeftOver(folder: string, pruned: number): Promise<readonly string[]> {
   const root = join(folder, ENTRIES)
@@ -76,7 +77,10 @@ export async function removeLeftOver(paths: readonly string[]): Promise<void> {
   for (const path of paths) await rm(path, { recursive: true, force: true })
 }
 
-/** Returns the index of the first entry of a bundle by its name, such as `x001/234.p`; NaN for another name. */
+/**
+ * Returns the index of a bundle's first entry from its name, such as `x001/234.p`; NaN for any
+ * other name.
+ */
 function firstOf(name: string): number {
   const [, digits = 'none'] = /^((?:x\d{3}\/)*\d{3})(?:\.p|\.new)?$/.exec(name) ?? []
   return Number(digits.replaceAll(/[x/]/g, '')) * TILE_WIDTH

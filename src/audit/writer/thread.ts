@@ -1,14 +1,16 @@
 /**
- * The thread of one audit log. It writes batches to the write-ahead log, with one sync for all that
- * have arrived, and publishes tiles and a checkpoint at intervals.
+ * One audit log's thread. It writes batches to the write-ahead log, with a single frame and sync
+ * for all batches that have arrived, and publishes tiles and a checkpoint at intervals.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import { systemClock as clock } from '../../core/clock.ts'
 import { periodic } from '../../core/periodic.ts'
 import { createNoteSigner } from '../../core/tlog/note.ts'
 import { GrowingTree } from '../log/tiles.ts'
 import { LogFiles } from './log-files.ts'
-import type { AuditThreadData, FromThread, ToThread } from './protocol.ts'
+import type { AuditThreadData, FromThread, PublishedHead, ToThread } from './protocol.ts'
+import { FRAME_HEAD_BYTES } from './wal-recovery.ts'
 import { Wal } from './wal.ts'
 
 if (parentPort === null) throw new TypeError('this module runs in a thread')
@@ -20,11 +22,17 @@ const files = new LogFiles(folder, createNoteSigner(origin, Buffer.from(seed)), 
   bundle: [],
 })
 const wal = new Wal(folder, 0)
-/** Durable entries that are not yet in the tree. */
-let waiting: Buffer[] = []
-/** After a failed sync the state of the disk is unknown, so nothing more is written. */
+/**
+ * Reason the thread stopped writing: a sync failed, so the state on disk is unknown, or the log is
+ * closed.
+ */
 let failure: string | undefined
-let published = -1
+/** The last checkpoint. */
+let published: PublishedHead | undefined
+/** When each group of files that is not synced yet was complete, oldest first. */
+const marks: number[] = []
+/** Set when a write failed, for example because the disk is full. No segment is then kept to wait. */
+let isShort = false
 
 const say = (message: FromThread) => {
   port.postMessage(message)
@@ -32,21 +40,51 @@ const say = (message: FromThread) => {
 
 type Batch = Extract<ToThread, { kind: 'append' }>
 
+/** Linux writes files that are 30 s old, and looks for them every 5 s. */
+const SETTLE_MS = 40_000
+/** Maximum number of groups that wait, each for a segment or more of the write-ahead log. */
+const MAX_MARKS = 8
+
+/** Batches that have arrived are divided into frames of roughly this size. */
+const FRAME_BYTES = 2 * 1024 * 1024
+/** Memory for a frame, which is reused. */
+let memory = Buffer.alloc(64 * 1024)
+
+/**
+ * Copies batches into a frame, after the space for its header. Afterwards, the memory of the
+ * batches can be reused.
+ */
+function toFrame(batches: readonly Batch[]): Buffer {
+  const length = batches.reduce((sum, { bytes }) => sum + bytes.length, FRAME_HEAD_BYTES)
+  if (length > memory.length) memory = Buffer.allocUnsafeSlow(length * 2)
+  let at = FRAME_HEAD_BYTES
+  for (const { bytes } of batches) {
+    memory.set(bytes, at)
+    at += bytes.length
+  }
+  return memory.subarray(0, length)
+}
+
 function append(batches: readonly Batch[]): void {
   const [first] = batches
   const last = batches.at(-1)
   if (first === undefined || last === undefined) return
-  const entries = batches.flatMap((batch) => batch.entries.map((one) => Buffer.from(one)))
+  const frame = toFrame(batches)
+  const count = batches.reduce((sum, batch) => sum + batch.count, 0)
   try {
     if (failure !== undefined) throw new Error(failure)
-    wal.append(entries)
-    waiting.push(...entries)
+    wal.append(frame, count)
     say({ kind: 'durable', upTo: last.ticket })
   } catch (error) {
     const why = describe(error)
     if (isSyncFailure(error)) failure = why
+    isShort = true
     say({ kind: 'refused', from: first.ticket, upTo: last.ticket, why })
+    return
   }
+  // The tree is updated only after the event loop has been notified, because a response to KMS may
+  // be waiting for that message.
+  files.appendBundle(frame.subarray(FRAME_HEAD_BYTES))
 }
 
 function isSyncFailure(error: unknown): boolean {
@@ -57,39 +95,80 @@ function describe(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
-/** Takes every batch that has arrived, so that one sync covers all of them. */
+/** Takes every batch that has arrived, so that one sync covers them all. */
 function take(message: ToThread): void {
-  const batches: Batch[] = []
+  let batches: Batch[] = []
+  let bytes = 0
   let isClosing = false
   for (let next: ToThread | undefined = message; next !== undefined;) {
-    if (next.kind === 'append') batches.push(next)
-    else isClosing = true
+    if (next.kind === 'append') {
+      batches.push(next)
+      bytes += next.bytes.length
+    } else isClosing = true
+    if (bytes >= FRAME_BYTES) {
+      append(batches)
+      batches = []
+      bytes = 0
+    }
     const received = receiveMessageOnPort(port) as { readonly message: ToThread } | undefined
     next = received?.message
   }
   append(batches)
-  if (isClosing) void close()
-  // Failing is harmless: the append that needs the segment creates it itself.
-  else wal.prepare().catch(() => undefined)
+  if (isClosing) {
+    void close()
+    return
+  }
+  // A failure is harmless: the append that needs the segment creates it itself.
+  wal.prepare().catch(() => undefined)
+  writeFull()
+}
+
+/**
+ * Writes full tiles now. If `publish` wrote all of them at once, the writes would delay batches.
+ */
+function writeFull(): void {
+  try {
+    files.writeFull()
+  } catch {
+    // The next `publish` tries again, and reports the failure.
+  }
 }
 
 async function publish(): Promise<void> {
-  files.append(waiting)
-  waiting = []
-  if (files.size === published) return
-  await files.publish()
-  published = files.size
-  say({ kind: 'published', ...head() })
-  if (wal.hasFullSegments) await syncAndRetire()
+  try {
+    if (files.size !== published?.size) publishGrown()
+  } catch (error) {
+    isShort = true
+    throw error
+  } finally {
+    await syncSettled()
+  }
 }
 
-async function syncAndRetire(): Promise<void> {
-  const { size } = files
-  await files.sync()
-  wal.retire(size)
+function publishGrown(): void {
+  files.publishNow()
+  published = head()
+  say({ kind: 'published', ...published })
+  if (!wal.takeFilled()) return
+  files.mark()
+  marks.push(clock.monotonic())
 }
 
-function head() {
+/**
+ * Syncs the tiles of old segments, and removes the segments. By then the kernel has usually written
+ * the tiles on its own. Syncing them at once would write them and the file system's journal while
+ * batches are waiting for the same disk. But on a full disk the space of the segments is needed.
+ */
+async function syncSettled(): Promise<void> {
+  const settled = isShort ? Infinity : clock.monotonic() - SETTLE_MS
+  isShort = false
+  while (marks.length > MAX_MARKS || (marks[0] ?? NaN) <= settled) {
+    wal.retire(await files.syncOldest())
+    marks.shift()
+  }
+}
+
+function head(): PublishedHead {
   return { size: tree.size, root: tree.root().toString('base64') }
 }
 
@@ -101,19 +180,20 @@ const publishing = periodic({
   },
 })
 
+/** Entries that arrive from now on are refused, because the last checkpoint would lack them. */
 async function close(): Promise<void> {
+  failure ??= 'the log is closed'
   await publishing.stop()
   try {
     await publish()
     await files.sync()
     wal.remove()
   } catch (error) {
-    // The write-ahead log stays in place, and the next start applies it.
+    // The write-ahead log is kept; the next start applies it.
     say({ kind: 'unpublished', why: describe(error) })
   }
-  say({ kind: 'closed', ...head() })
+  say({ kind: 'closed', ...(published ?? head()) })
   port.close()
 }
 
 port.on('message', take)
-say({ kind: 'ready' })

@@ -1,7 +1,7 @@
 /**
- * The write-ahead log of one audit log: entries that are durable but possibly not yet in synced
- * tiles. Segments are zero-filled in advance, so that a sync writes data and no metadata; this
- * halved the 99th percentile in the measurements of docs/audit.md.
+ * Writes one audit log's write-ahead log: entries that are durable but may not yet be in synced
+ * tiles. Segments are zero-filled in advance, so that a sync writes data but no metadata; this
+ * halved the 99th percentile latency (docs/audit.md). wal-recovery.ts reads what a crash leaves.
  */
 // SPDX-License-Identifier: Apache-2.0
 import {
@@ -9,8 +9,6 @@ import {
   fdatasyncSync,
   fsyncSync,
   openSync,
-  readdirSync,
-  readFileSync,
   renameSync,
   rmSync,
   unlinkSync,
@@ -18,67 +16,72 @@ import {
 } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { crc32 } from 'node:zlib'
 import { syncFolder } from './durable.ts'
-
-/** Name of a segment: the index of its first entry, so that names sort as indexes do. */
-const SEGMENT = /^wal-(\d{16})$/
-const MAGIC = Buffer.from('LKAUDIT1')
-/** Size of the segment header: magic and first index. */
-const HEAD_BYTES = 16
-/** Size of a frame header: length and checksum. */
-const FRAME_HEAD_BYTES = 8
+import { checksum, FRAME_HEAD_BYTES, HEAD_BYTES, MAGIC } from './wal-recovery.ts'
 
 export const SEGMENT_BYTES = 8 * 1024 * 1024
+/** Zeros are written and synced in pieces, so that no batch waits behind a whole segment of them. */
+const ZEROS = Buffer.alloc(1024 * 1024)
 
 interface Segment {
   readonly path: string
   readonly fd: number
-  /** Length of the file, which was zero-filled in advance. */
+  /** Length of the zero-filled file. */
   readonly bytes: number
   position: number
 }
 
-/** A write-ahead log. All functions block the calling thread, which is not the event loop. */
+/**
+ * A write-ahead log. All functions block the calling thread, so they never run on the event loop.
+ */
 export class Wal {
   readonly #folder: string
   readonly #segmentBytes: number
   #segment: Segment | undefined
   /** Full segments, with the index after their last entry. */
   readonly #full: { readonly path: string; readonly end: number }[] = []
+  #hasFilled = false
   /** Path of a synced, zero-filled file for the next segment. */
   #prepared: string | undefined
   #isPreparing = false
   #end: number
+  /** Checksum of the segment's last frame; 0 before the first. */
+  #last = 0
 
-  /** @param end index of the next entry */
+  /** @param end the next entry's index */
   constructor(folder: string, end: number, segmentBytes = SEGMENT_BYTES) {
     this.#folder = folder
     this.#end = end
     this.#segmentBytes = segmentBytes
   }
 
-  /** Index of the next entry. */
+  /** The next entry's index. */
   get end(): number {
     return this.#end
   }
 
   /**
-   * Returns once the entries are on disk.
-   * @throws a system error; then none of the entries counts as written
+   * Writes a batch as one frame, and returns once it is on disk.
+   * @param frame the entries encoded as in a bundle, after FRAME_HEAD_BYTES bytes for the header
+   * @throws a system error, in which case none of the entries count as written
    */
-  append(entries: readonly Buffer[]): void {
-    const bytes = Buffer.concat(entries.flatMap((one, i) => toFrame(this.#end + i, one)))
-    const segment = this.#segmentFor(bytes.length)
-    writeAll(segment.fd, bytes, segment.position)
+  append(frame: Buffer, count: number): void {
+    const segment = this.#segmentFor(frame.length)
+    const sum = checksum(this.#end, this.#last, frame.subarray(FRAME_HEAD_BYTES))
+    frame.writeUInt32BE(frame.length - FRAME_HEAD_BYTES)
+    frame.writeUInt32BE(sum, 4)
+    writeAll(segment.fd, frame, segment.position)
     fdatasyncSync(segment.fd)
-    segment.position += bytes.length
-    this.#end += entries.length
+    segment.position += frame.length
+    this.#end += count
+    this.#last = sum
   }
 
-  /** Reports whether a segment could be removed once its entries are in synced tiles. */
-  get hasFullSegments(): boolean {
-    return this.#full.length > 0
+  /** Reports whether any segment has become full since the last call. */
+  takeFilled(): boolean {
+    const hasFilled = this.#hasFilled
+    this.#hasFilled = false
+    return hasFilled
   }
 
   /** Removes the segments whose entries all have an index below `size`. */
@@ -89,7 +92,7 @@ export class Wal {
     }
   }
 
-  /** Removes everything. Call when all entries are in synced tiles. */
+  /** Removes all segments. Call once every entry is in a synced tile. */
   remove(): void {
     this.#closeSegment()
     for (const { path } of this.#full.splice(0)) unlinkSync(path)
@@ -97,9 +100,9 @@ export class Wal {
   }
 
   /**
-   * Writes the zeros of the next segment once half of this one is used, off the calling thread, so
-   * that the append that needs it does not wait for them.
-   * @throws a system error; the next call tries again
+   * Once half of this segment is used, zero-fills the next one off the calling thread, so that no
+   * append has to wait for it.
+   * @throws a system error; the next call retries
    */
   async prepare(): Promise<void> {
     const current = this.#segment
@@ -111,8 +114,10 @@ export class Wal {
       rmSync(path, { force: true })
       const handle = await open(path, 'wx', 0o600)
       try {
-        await handle.writeFile(Buffer.alloc(this.#segmentBytes))
-        await handle.sync()
+        for (let left = this.#segmentBytes; left > 0; left -= ZEROS.length) {
+          await handle.write(ZEROS, 0, Math.min(left, ZEROS.length))
+          await handle.sync()
+        }
       } finally {
         await handle.close()
       }
@@ -126,10 +131,11 @@ export class Wal {
     if (this.#segment !== undefined && this.#segment.position + length <= this.#segment.bytes) {
       return this.#segment
     }
-    // The new segment is created first, so that the old one stays if the disk is full.
+    // The new segment is created first, so that the old one is kept if the disk is full.
     const next = this.#createSegment(length)
     this.#closeSegment()
     this.#segment = next
+    this.#last = 0
     return next
   }
 
@@ -145,7 +151,8 @@ export class Wal {
       const head = Buffer.alloc(HEAD_BYTES)
       MAGIC.copy(head)
       head.writeBigUInt64BE(BigInt(this.#end), MAGIC.length)
-      writeAll(fd, isPrepared ? head : Buffer.concat([head], bytes), 0)
+      writeAll(fd, head, 0)
+      if (!isPrepared) zeroFill(fd, HEAD_BYTES, bytes)
       fsyncSync(fd)
       renameSync(temporary, path)
       syncFolder(this.#folder)
@@ -167,22 +174,9 @@ export class Wal {
     if (this.#segment === undefined) return
     closeSync(this.#segment.fd)
     this.#full.push({ path: this.#segment.path, end: this.#end })
+    this.#hasFilled = true
     this.#segment = undefined
   }
-}
-
-function toFrame(index: number, entry: Buffer): readonly Buffer[] {
-  const head = Buffer.alloc(FRAME_HEAD_BYTES)
-  head.writeUInt32BE(entry.length)
-  head.writeUInt32BE(checksum(index, entry), 4)
-  return [head, entry]
-}
-
-/** The checksum covers the index, so a frame in the wrong place is not valid. */
-function checksum(index: number, entry: Buffer): number {
-  const bytes = Buffer.alloc(8)
-  bytes.writeBigUInt64BE(BigInt(index))
-  return crc32(entry, crc32(bytes))
 }
 
 function writeAll(fd: number, bytes: Buffer, position: number): void {
@@ -192,63 +186,8 @@ function writeAll(fd: number, bytes: Buffer, position: number): void {
   }
 }
 
-export interface WalContents {
-  /** Index of the first entry; undefined without any segment. */
-  readonly start: number | undefined
-  readonly entries: readonly Buffer[]
-  /**
-   * Bytes after the last good frame that are not zero: a write interrupted by the crash, or damage.
-   */
-  readonly discardedBytes: number
-}
-
-/** Reads what a process left behind, up to the first frame that is incomplete or damaged. */
-export function readWal(folder: string): WalContents {
-  const names = readdirSync(folder).filter((name) => SEGMENT.test(name))
-  let start: number | undefined
-  let discardedBytes = 0
-  const entries: Buffer[] = []
-  for (const name of names.sort()) {
-    const bytes = readFileSync(join(folder, name))
-    const first = Number(SEGMENT.exec(name)?.[1])
-    const isSegment = bytes.subarray(0, MAGIC.length).equals(MAGIC)
-    // The crash came before the segment was complete, so it holds no entry that was reported as durable.
-    if (!isSegment || bytes.readBigUInt64BE(MAGIC.length) !== BigInt(first)) continue
-    start ??= first
-    if (first !== start + entries.length) {
-      discardedBytes += countBytes(bytes.subarray(HEAD_BYTES))
-      continue
-    }
-    const end = readFrames(bytes, first, entries)
-    discardedBytes += countBytes(bytes.subarray(end))
-  }
-  return { start, entries, discardedBytes }
-}
-
-/** Returns the position after the last good frame. */
-function readFrames(bytes: Buffer, first: number, entries: Buffer[]): number {
-  let at = HEAD_BYTES
-  for (let index = first; at + FRAME_HEAD_BYTES <= bytes.length; index++) {
-    const length = bytes.readUInt32BE(at)
-    const end = at + FRAME_HEAD_BYTES + length
-    if (length === 0 || end > bytes.length) break
-    const entry = bytes.subarray(at + FRAME_HEAD_BYTES, end)
-    if (checksum(index, entry) !== bytes.readUInt32BE(at + 4)) break
-    entries.push(entry)
-    at = end
-  }
-  return at
-}
-
-/** Returns the length without the zeros at the end. */
-function countBytes(bytes: Buffer): number {
-  let end = bytes.length
-  while (end > 0 && bytes[end - 1] === 0) end -= 1
-  return end
-}
-
-export function removeWal(folder: string): void {
-  for (const name of readdirSync(folder)) {
-    if (name.startsWith('wal-')) unlinkSync(join(folder, name))
+function zeroFill(fd: number, start: number, end: number): void {
+  for (let at = start; at < end; at += ZEROS.length) {
+    writeAll(fd, ZEROS.subarray(0, Math.min(ZEROS.length, end - at)), at)
   }
 }

@@ -1,4 +1,4 @@
-/** `latchkey admin token` */
+/** Implements `latchkey admin token`. */
 // SPDX-License-Identifier: Apache-2.0
 import { ROLES } from '../../core/role.ts'
 import { createToken } from '../../admin/operators/directory.ts'
@@ -10,7 +10,7 @@ export const adminToken: Command = {
     name: {
       type: 'string',
       value: 'NAME',
-      description: 'Holder of the token, recorded with every action.',
+      description: "Name of the token's holder, recorded with every action.",
     },
     role: {
       type: 'string',
@@ -42,9 +42,9 @@ export const adminToken: Command = {
     context.output.result(
       [
         ...(file === undefined
-          ? [`token  ${token}`, '       shown once; it is stored nowhere']
+          ? [`token  ${token}`, '       shown only now; Latchkey does not store it']
           : []),
-        'below admin.tokens in latchkey.yaml, then restart:',
+        'add this to admin.tokens in latchkey.yaml, then restart or reload:',
         `  - name: ${name}`,
         `    role: ${role}`,
         `    sha256: ${sha256}`,

@@ -1,6 +1,6 @@
-/** `latchkey admin tokens create | list | revoke` */
+/** Implements `latchkey admin tokens create | list | revoke`. */
 // SPDX-License-Identifier: Apache-2.0
-import { type Command, UsageError, YES_FLAG, stringFlag } from '../../terminal/command.ts'
+import { ADD_YES, type Command, UsageError, YES_FLAG, stringFlag } from '../../terminal/command.ts'
 import { PLACE_FLAGS } from '../../terminal/contexts.ts'
 import { writePrivateFile } from '../../terminal/files.ts'
 import { parseOperator } from '../../terminal/flags/scope.ts'
@@ -13,7 +13,8 @@ export const adminTokensCreate: Command = {
     expires: {
       type: 'string',
       value: 'WHEN',
-      description: 'Expiry: 90d, 12h, or a date such as 2027-01-31 (default: none).',
+      description:
+        'Time of expiry: a duration from now such as 90d or 12h, or a date such as 2027-01-31 (default: none).',
     },
     output: {
       type: 'string',
@@ -62,13 +63,14 @@ export const adminTokensList: Command = {
   async run(context) {
     const all = await withOperators(context, ({ tokens }) => tokens())
     const rows = all.map((one) => [
-      ...[one.id, one.operator, one.status, toDate(one.createdAt), one.createdBy],
+      ...[one.id, one.operator, one.status, toDate(one.createdAt)],
+      ...[one.isPersonal ? one.createdBy : `${one.createdBy} (listener)`],
       ...[toDate(one.expiresAt), String(one.uses), toDate(one.lastUsedAt)],
     ])
     const headings = ['ID', 'OPERATOR', 'STATUS', 'CREATED', 'BY', 'EXPIRES', 'USES', 'LAST USED']
     const text =
       rows.length === 0
-        ? 'no tokens in the store: latchkey admin tokens create'
+        ? 'no tokens in the store; latchkey admin tokens create adds one'
         : context.output.table(headings, rows)
     context.output.result(text, all)
   },
@@ -89,7 +91,7 @@ export const adminTokensRevoke: Command = {
     })
     if (isDone) context.output.result(`revoked ${id}`, { revoked: id, done: true })
     else {
-      const text = `would revoke ${id}: every admin listener would refuse it. Add --yes to do it.`
+      const text = `would revoke ${id}: every admin listener would refuse it. ${ADD_YES}`
       context.output.result(text, { wouldRevoke: id, done: false })
     }
   },

@@ -1,4 +1,4 @@
-/** `latchkey audit prune` */
+/** Implements `latchkey audit prune`. */
 // SPDX-License-Identifier: Apache-2.0
 import { basename } from 'node:path'
 import { pruneLogsOf } from '../../app/audit-prune.ts'
@@ -12,7 +12,6 @@ import {
 } from '../../terminal/command.ts'
 import { REASON_FLAGS, parseReason } from '../../terminal/flags/scope.ts'
 import { parsePast } from '../../terminal/flags/time.ts'
-import { toTable } from '../../terminal/output.ts'
 
 export const auditPrune: Command = {
   flags: {
@@ -44,7 +43,7 @@ export const auditPrune: Command = {
     context.output.result(
       logs.length === 0
         ? 'no bundle of entries is that old'
-        : toTable(['LOG', 'ENTRIES', 'PRUNED BEFORE', 'PRUNED NOW'], rows),
+        : context.output.table(['LOG', 'ENTRIES', 'PRUNED BEFORE', 'PRUNED NOW'], rows),
       { isDone: isConfirmed, logs },
     )
     for (const { folder, leftOver } of logs.filter((one) => one.leftOver > 0)) {

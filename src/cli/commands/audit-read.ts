@@ -1,9 +1,9 @@
-/** `latchkey audit search | tail | export` */
+/** Implements `latchkey audit search | tail | export`. */
 // SPDX-License-Identifier: Apache-2.0
 import { setTimeout as sleep } from 'node:timers/promises'
 import { FORMATS, type Format, headOf, toLine } from '../../audit/reader/formats.ts'
-import { openLog } from '../../audit/reader/log-reader.ts'
-import { type Filter, type FoundEntry, searchLog } from '../../audit/reader/search.ts'
+import type { AuditReader } from '../../audit/reader/audit-reader.ts'
+import type { Filter } from '../../audit/reader/search.ts'
 import { fieldOf } from '../../audit/record.ts'
 import { VERSION } from '../../openapi/document.gen.ts'
 import {
@@ -13,25 +13,34 @@ import {
   stringFlag,
   UsageError,
 } from '../../terminal/command.ts'
-import { toTable } from '../../terminal/output.ts'
 import { countFlag, parsePast } from '../../terminal/flags/time.ts'
-import { AUDIT_FLAGS, openLogs } from './audit.ts'
+import { type FoundEntry, readLog, withAuditReader } from '../audit-reader.ts'
+import { AUDIT_FLAGS, AUDIT_READ_FLAGS, openLogs } from './audit.ts'
 
 const text = (value: string, description: string): Flag => ({ type: 'string', value, description })
 
 const FILTER_FLAGS = {
-  since: text('WHEN', 'Start of the period: 2h or 30d ago, or a date (default: the first entry).'),
-  until: text('WHEN', 'End of the period, in the same forms (default: the last entry).'),
-  'request-id': text('ID', 'Only this kmsRequestId.'),
+  since: text(
+    'WHEN',
+    'Start of the period: a duration ago such as 2h or 30d, or a date (default: the first entry).',
+  ),
+  until: text('WHEN', 'End of the period, in the same formats (default: the last entry).'),
+  'request-id': text('ID', 'Only entries with this kmsRequestId.'),
   principal: text(
     'ARN',
-    'Only this principal; `*` stands for any characters. In logs with hashed principals: a full ARN, or its hash.',
+    'Only entries for this principal; `*` matches any characters. For logs with hashed principals, use a full ARN or its hash.',
   ),
-  'key-store': text('NAME', 'Only this key store.'),
-  key: text('KEY_ID', 'Only this key.'),
-  operation: text('NAME', 'Only GetKeyMetadata, Encrypt, Decrypt or GetHealthStatus.'),
-  outcome: text('NAME', 'Only allowed, refused or failed.'),
-  'access-class': text('NAME', 'Only this access class (docs/access-justifications.md).'),
+  'key-store': text('NAME', 'Only entries for this key store.'),
+  key: text('KEY_ID', 'Only entries for this key.'),
+  operation: text(
+    'NAME',
+    'Only entries for this operation: GetKeyMetadata, Encrypt, Decrypt or GetHealthStatus.',
+  ),
+  outcome: text('NAME', 'Only entries with this outcome: allowed, refused or failed.'),
+  'access-class': text(
+    'NAME',
+    'Only entries with this access class (docs/access-justifications.md).',
+  ),
 } as const
 
 function toFilter(context: Context): Filter {
@@ -51,21 +60,14 @@ function toFilter(context: Context): Filter {
   }
 }
 
-/** Number of entries read between two turns of the event loop. */
-const TURN = 5000
-
 /** Passes each matching entry to `take`, which ends the search by returning false. */
 async function search(context: Context, take: (found: FoundEntry) => boolean): Promise<void> {
-  const { folders, publicKey, hashPrincipal } = await openLogs(context)
-  const filter = { ...toFilter(context), hashPrincipal }
-  let read = 0
-  for (const folder of folders) {
-    for (const found of searchLog(await openLog(folder, publicKey), filter)) {
-      if (!take(found)) return
-      // Waits until standard output has drained.
-      if (++read % TURN === 0) await sleep(0)
+  const filter = toFilter(context)
+  await withAuditReader(context, async (reader) => {
+    for (const log of await reader.logs()) {
+      for await (const found of readLog(reader, log, filter)) if (!take(found)) return
     }
-  }
+  })
 }
 
 const HEADINGS = ['TIME', 'OUTCOME', 'OPERATION', 'KEY', 'PRINCIPAL', 'REQUEST']
@@ -85,7 +87,7 @@ export const auditSearch: Command = {
   flags: {
     limit: text('COUNT', 'Maximum number of entries to print (default: 1000).'),
     ...FILTER_FLAGS,
-    ...AUDIT_FLAGS,
+    ...AUDIT_READ_FLAGS,
   },
   examples: [
     'latchkey audit search --since 24h --outcome refused',
@@ -94,24 +96,28 @@ export const auditSearch: Command = {
   async run(context) {
     const most = countFlag(context, 'limit', LIMITS)
     const found: FoundEntry[] = []
-    // Reads one more than is printed, to know whether there are more.
+    // Reads one more entry than it prints, to detect whether there are more.
     await search(context, (one) => found.push(one) <= most)
     const isCut = found.length > most
     found.splice(most)
-    if (isCut) context.output.note(`there are more than ${String(most)} entries; see --limit`)
-    const entries = found.map(({ entry, index, log }) => ({
-      ...{ log: log.checkpoint.origin, index },
+    if (isCut)
+      context.output.note(`there are more than ${String(most)} entries; raise --limit to see more`)
+    const entries = found.map(({ entry, index, origin }) => ({
+      ...{ log: origin, index },
       ...entry,
     }))
-    context.output.result(toTable(HEADINGS, found.map(toRow)), entries)
+    context.output.result(context.output.table(HEADINGS, found.map(toRow)), entries)
   },
 }
 
+/** Number of entries between progress updates. */
+const SHOW_EVERY = 1000
+
 export const auditExport: Command = {
   flags: {
-    format: text('FORMAT', `One of ${FORMATS.join(', ')} (default: jsonl).`),
+    format: text('FORMAT', `Output format: ${FORMATS.join(', ')} (default: jsonl).`),
     ...FILTER_FLAGS,
-    ...AUDIT_FLAGS,
+    ...AUDIT_READ_FLAGS,
   },
   examples: [
     'latchkey audit export --format csv --since 30d > audit.csv',
@@ -129,9 +135,13 @@ export const auditExport: Command = {
     let count = 0
     const head = headOf(format)
     if (head !== undefined) context.output.line(head)
-    await search(context, ({ entry, log }) => {
+    await search(context, ({ entry, origin }) => {
       count += 1
-      context.output.line(toLine(format, entry, log.checkpoint.origin, VERSION))
+      // On a terminal, the printed entries already show the progress.
+      if (!context.output.isTerminal && count % SHOW_EVERY === 0) {
+        context.output.progress(`${String(count)} entries exported`)
+      }
+      context.output.line(toLine(format, entry, origin, VERSION))
       return true
     })
     if (context.output.json) context.output.result('', { format, count })
@@ -143,42 +153,77 @@ const FOLLOW_MS = 500
 
 export const auditTail: Command = {
   flags: {
-    count: text('COUNT', 'Number of entries (default: 20).'),
-    follow: { type: 'boolean', short: 'f', description: 'Print new entries until interrupted.' },
+    count: text('COUNT', 'Number of entries to print (default: 20).'),
+    follow: {
+      type: 'boolean',
+      short: 'f',
+      description: 'Print new entries as they are written, until Ctrl-C.',
+    },
     ...FILTER_FLAGS,
-    ...AUDIT_FLAGS,
+    ...AUDIT_READ_FLAGS,
   },
   examples: ['latchkey audit tail', 'latchkey audit tail --follow --outcome refused'],
   async run(context) {
     const most = countFlag(context, 'count', { otherwise: 20, least: 1, most: 10_000 })
     const isFollowing = context.flags['follow'] === true
-    const sizes = new Map<string, number>()
-    const last: FoundEntry[] = []
-    const byTime = (a: FoundEntry, b: FoundEntry) =>
-      (a.entry.time ?? '') < (b.entry.time ?? '') ? -1 : 1
-    const { publicKey, hashPrincipal } = await openLogs(context)
-    const filter = { ...toFilter(context), hashPrincipal }
-    for (let isFirst = true; isFirst || isFollowing; isFirst = false) {
-      if (!isFirst) await sleep(FOLLOW_MS)
-      // Lists the logs again, because a process that starts has its own log.
-      const { folders } = await openLogs(context, publicKey)
-      for (const folder of folders) {
-        const log = await openLog(folder, publicKey).catch(() => undefined)
-        if (log === undefined) continue
-        for (const one of searchLog(log, filter, sizes.get(folder) ?? 0)) last.push(one)
-        sizes.set(folder, log.checkpoint.size)
-        if (isFirst) last.splice(0, Math.max(0, last.sort(byTime).length - most))
+    const filter = toFilter(context)
+    await withAuditReader(context, async (reader) => {
+      const sizes = new Map<string, number>()
+      for (let isFirst = true; isFirst || isFollowing; isFirst = false) {
+        if (!isFirst) await sleep(FOLLOW_MS)
+        const shown: FoundEntry[] = []
+        for (const log of await reader.logs()) {
+          shown.push(
+            ...(await readNew(reader, log, { filter, sizes, most: isFirst ? most : undefined })),
+          )
+        }
+        shown.sort(byTime)
+        if (isFirst) shown.splice(0, Math.max(0, shown.length - most))
+        if (isFollowing)
+          for (const one of shown) context.output.line(context.output.fold(toRow(one).join('  ')))
+        else {
+          context.output.result(
+            context.output.table(HEADINGS, shown.map(toRow)),
+            shown.map(({ entry }) => entry),
+          )
+        }
       }
-      const shown = last.splice(0).sort(byTime)
-      if (isFollowing) for (const one of shown) context.output.line(toRow(one).join('  '))
-      else {
-        context.output.result(
-          toTable(HEADINGS, shown.map(toRow)),
-          shown.map(({ entry }) => entry),
-        )
-      }
-    }
+    })
   },
+}
+
+const byTime = (a: FoundEntry, b: FoundEntry) =>
+  (a.entry.time ?? '') < (b.entry.time ?? '') ? -1 : 1
+
+interface NewEntries {
+  readonly filter: Filter
+  /** Log sizes at the last read. */
+  readonly sizes: Map<string, number>
+  /** Number of entries to return if the log has not been read before (default: all). */
+  readonly most: number | undefined
+}
+
+/** Returns the entries added to a log since the last read. A log that cannot be opened has none. */
+async function readNew(
+  reader: AuditReader,
+  log: string,
+  { filter, sizes, most }: NewEntries,
+): Promise<readonly FoundEntry[]> {
+  const from = sizes.get(log)
+  const found: FoundEntry[] = []
+  const order = most === undefined ? { from } : { newest: true, limit: most }
+  const noteSize = ({ size }: { readonly size: number }) => {
+    if (!sizes.has(log) || most === undefined) sizes.set(log, size)
+  }
+  try {
+    for await (const one of readLog(reader, log, filter, order, noteSize)) {
+      found.push(one)
+      if (found.length === most) break
+    }
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== 'AUDIT_INVALID') throw error
+  }
+  return found
 }
 
 export const auditPrincipalHash: Command = {

@@ -1,13 +1,18 @@
-/** `latchkey audit reconcile` */
+/** Implements `latchkey audit reconcile`. */
 // SPDX-License-Identifier: Apache-2.0
 import { findCloudTrailFiles, type KmsEvent, readKmsEvents } from '../../audit/cloudtrail/events.ts'
 import { type Finding, type Reconciliation, reconcile } from '../../audit/cloudtrail/reconcile.ts'
+import {
+  createLastUsageCheck,
+  type LastUsageCheck,
+  loadLastUsages,
+} from '../../audit/cloudtrail/last-usage.ts'
 import { AuditError } from '../../audit/errors.ts'
 import { openLog, type OpenedLog } from '../../audit/reader/log-reader.ts'
 import { searchLog } from '../../audit/reader/search.ts'
 import type { AuditEntry } from '../../audit/record.ts'
 import { type Command, stringFlag, UsageError } from '../../terminal/command.ts'
-import { toTable } from '../../terminal/output.ts'
+import type { Output } from '../../terminal/output.ts'
 import { AUDIT_FLAGS, openLogs } from './audit.ts'
 
 export const auditReconcile: Command = {
@@ -15,7 +20,13 @@ export const auditReconcile: Command = {
     cloudtrail: {
       type: 'string',
       value: 'PATH',
-      description: 'File from CloudTrail, or folder of such files, .json or .json.gz (required).',
+      description: 'CloudTrail file (.json or .json.gz), or a folder of such files.',
+    },
+    'key-last-usage': {
+      type: 'string',
+      value: 'FILE',
+      description:
+        'File of kms:GetKeyLastUsage responses as the AWS CLI prints them, one for each KMS key. Can be combined with --cloudtrail.',
     },
     'kms-key': {
       type: 'string',
@@ -27,38 +38,82 @@ export const auditReconcile: Command = {
   },
   examples: [
     'latchkey audit reconcile --cloudtrail AWSLogs/123456789012/CloudTrail',
+    'latchkey audit reconcile --key-last-usage last-usage.json',
     'latchkey audit reconcile --cloudtrail events.json --folder copy --public-key 3Kz…= --json',
   ],
   async run(context) {
     const path = stringFlag(context, 'cloudtrail')
-    if (path === undefined) {
-      throw new UsageError('USAGE', 'expected --cloudtrail PATH')
+    const usageFile = stringFlag(context, 'key-last-usage')
+    if (path === undefined && usageFile === undefined) {
+      throw new UsageError('USAGE', 'expected --cloudtrail PATH or --key-last-usage FILE')
     }
+    const usages = usageFile === undefined ? undefined : await loadLastUsages(usageFile)
+    const check = usages && createLastUsageCheck(usages)
     const { folders, publicKey, hashPrincipal } = await openLogs(context)
     const logs: OpenedLog[] = []
     for (const folder of folders) logs.push(await openLog(folder, publicKey))
-    const files = await findCloudTrailFiles(path)
-    const result = await reconcile(entriesOf(logs), eventsOf(files), {
+    const files = path === undefined ? [] : await findCloudTrailFiles(path)
+    const count = createCounter(context.output)
+    const entries = counted(entriesOf(logs, check), count('entries'))
+    const compared = await reconcile(entries, eventsOf(files, count('events of CloudTrail')), {
       keyArns: stringFlag(context, 'kms-key')?.split(',') ?? [],
       hashPrincipal,
     })
-    context.output.result(toText(result), result)
-    if (result.from === undefined) {
+    const ofKeys = check?.findings() ?? []
+    const result = {
+      ...compared,
+      findings: [...compared.findings, ...ofKeys],
+      findingCount: compared.findingCount + ofKeys.length,
+      keys: usages?.keys.length ?? 0,
+    }
+    context.output.result(toText(result, context.output), result)
+    if (path !== undefined && result.from === undefined) {
       context.output.note('warning: the logs and CloudTrail have no period in common')
     }
     if (result.findingCount === 0) return
     throw new AuditError('AUDIT_DIFFERS', `${String(result.findingCount)} differences found`, {
-      hint: 'docs/audit.md says what each can mean',
+      hint: 'docs/audit.md explains what each difference can mean',
     })
   },
 }
 
-function* entriesOf(logs: readonly OpenedLog[]): Generator<AuditEntry> {
-  for (const log of logs) for (const { entry } of searchLog(log, {})) yield entry
+function* entriesOf(
+  logs: readonly OpenedLog[],
+  check: LastUsageCheck | undefined,
+): Generator<AuditEntry> {
+  for (const log of logs) {
+    for (const { entry } of searchLog(log, {})) {
+      check?.take(entry)
+      yield entry
+    }
+  }
 }
 
-async function* eventsOf(files: readonly string[]): AsyncGenerator<KmsEvent> {
-  for (const file of files) yield* readKmsEvents(file)
+async function* eventsOf(files: readonly string[], onOne: () => void): AsyncGenerator<KmsEvent> {
+  for (const file of files) {
+    for await (const event of readKmsEvents(file)) {
+      onOne()
+      yield event
+    }
+  }
+}
+
+function* counted<T>(all: Iterable<T>, onOne: () => void): Generator<T> {
+  for (const one of all) {
+    onOne()
+    yield one
+  }
+}
+
+/** Number of entries or events between progress updates. */
+const SHOW_EVERY = 1000
+
+const createCounter = (output: Output) => (what: string) => {
+  let read = 0
+  return () => {
+    read += 1
+    if (read % SHOW_EVERY === 0) output.progress(`${String(read)} ${what} read`)
+  }
 }
 
 const HEADINGS = ['FINDING', 'TIME', 'OPERATION', 'PRINCIPAL', 'REQUEST', 'OTHER']
@@ -68,19 +123,20 @@ function toRow(finding: Finding): readonly string[] {
   return [kind, time, operation, principal, kmsRequestId, other]
 }
 
-function toText(result: Reconciliation): string {
-  const { matched, requests, events, notCompared, from, to, findings, principals } = result
+function toText(result: Reconciliation & { readonly keys: number }, output: Output): string {
+  const { keys, matched, requests, events, notCompared, from, to, findings, principals } = result
   const period = from === undefined ? 'no period' : `${from} to ${String(to)}`
   return [
     `compared  ${period}`,
     `requests  ${String(requests)} in the logs, ${String(events)} in CloudTrail, ${String(matched)} in both`,
-    `outside   ${String(notCompared)} of a time that only one side covers`,
-    ...(findings.length === 0 ? [] : ['', toTable(HEADINGS, findings.map(toRow))]),
+    `outside   ${String(notCompared)} from times that only one side covers`,
+    ...(keys === 0 ? [] : [`last use  ${String(keys)} KMS keys`]),
+    ...(findings.length === 0 ? [] : ['', output.table(HEADINGS, findings.map(toRow))]),
     ...(principals.length === 0
       ? []
       : [
           '',
-          toTable(
+          output.table(
             ['PRINCIPAL', 'MATCHED', 'FINDINGS'],
             principals.map((one) => [one.principal, String(one.matched), String(one.findings)]),
           ),

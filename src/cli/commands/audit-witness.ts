@@ -1,4 +1,4 @@
-/** `latchkey audit witness` */
+/** Implements `latchkey audit witness`. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
@@ -87,7 +87,7 @@ async function loadTls(context: Context) {
   const certificate = stringFlag(context, 'tls-certificate')
   const key = stringFlag(context, 'tls-key')
   if ((certificate === undefined) !== (key === undefined)) {
-    throw new UsageError('USAGE', '--tls-certificate and --tls-key belong together')
+    throw new UsageError('USAGE', '--tls-certificate and --tls-key must be given together')
   }
   if (certificate === undefined || key === undefined) return undefined
   const [cert, privateKey] = await Promise.all([

@@ -1,17 +1,15 @@
-/** `latchkey audit verify | prove | check-proof` */
+/** Implements `latchkey audit verify`. */
 // SPDX-License-Identifier: Apache-2.0
-import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename } from 'node:path'
 import { type AuditLogs, findKnown, findMissing, openAuditLogs } from '../../app/audit-logs.ts'
 import { loadLogPolicy } from '../../app/control-log.ts'
 import { AuditError } from '../../audit/errors.ts'
-import { openLog } from '../../audit/reader/log-reader.ts'
-import { checkProof, proveEntry } from '../../audit/reader/prove.ts'
-import { searchLog } from '../../audit/reader/search.ts'
 import type { Problem } from '../../audit/reader/problem.ts'
+import { findUnknownLogs, type UnknownLog } from '../../audit/reader/unknown-logs.ts'
 import { type LogReport, verifyLog } from '../../audit/reader/verify-log.ts'
 import { CONTROL_LOG } from '../../audit/writer/log-folder.ts'
+import { systemClock } from '../../core/clock.ts'
 import {
   CONFIG_FLAG,
   type Command,
@@ -21,7 +19,7 @@ import {
   UsageError,
 } from '../../terminal/command.ts'
 import { CONTEXT_FLAG, findAdminTarget, findTargetAt } from '../../terminal/contexts.ts'
-import { toTable } from '../../terminal/output.ts'
+import type { Output } from '../../terminal/output.ts'
 import { type RefusedLog, withCopiedLogs } from '../audit-copies.ts'
 
 export const AUDIT_FLAGS = {
@@ -38,20 +36,17 @@ export const AUDIT_FLAGS = {
   ...CONFIG_FLAG,
 } as const
 
-/**
- * @param publicKey public key of the store, if it is already known
- * @throws AuditError, StorageError
- */
-export function openLogs(context: Context, publicKey?: string) {
+/** Flags of commands that read logs on this host, in a folder, or behind an admin listener. */
+export const AUDIT_READ_FLAGS = { ...CONTEXT_FLAG, ...AUDIT_FLAGS } as const
+
+/** @throws AuditError, StorageError */
+export function openLogs(context: Context) {
   return openAuditLogs({
     folder: stringFlag(context, 'folder'),
-    publicKey: publicKey ?? stringFlag(context, 'public-key'),
+    publicKey: stringFlag(context, 'public-key'),
     loadConfig: () => loadControlConfig(context),
   })
 }
-
-/** Number of entries between two progress messages. */
-const NOTE_EVERY = 1_000_000
 
 export const auditVerify: Command = {
   flags: {
@@ -59,13 +54,13 @@ export const auditVerify: Command = {
       type: 'string',
       value: 'FILE',
       description:
-        'Require a quorum of witnesses for the control log: a c2sp.org/tlog-policy file.',
+        'Witness policy, a c2sp.org/tlog-policy file. Requires that the control log is cosigned by a quorum of its witnesses.',
     },
     url: {
       type: 'string',
       value: 'URL',
       description:
-        'Copy the logs from this admin listener, with the token and certificates from the environment, or the token of latchkey login. --folder then keeps the copies for the next run.',
+        'Admin listener to copy the logs from. Certificates come from the environment, and the token from there or from latchkey login. The copies are kept in --folder for the next run.',
     },
     ...CONTEXT_FLAG,
     ...AUDIT_FLAGS,
@@ -84,7 +79,7 @@ export const auditVerify: Command = {
     const publicKey = stringFlag(context, 'public-key')
     if (publicKey === undefined) {
       throw new UsageError('USAGE', 'logs from a listener need --public-key', {
-        hint: 'a key from the same listener would prove nothing: take it from another source',
+        hint: 'get the key from another source: a key from the same listener would prove nothing',
       })
     }
     await withCopiedLogs(target, stringFlag(context, 'folder'), {
@@ -114,7 +109,7 @@ async function findTarget(context: Context) {
   return stringFlag(context, 'context') === undefined ? undefined : findAdminTarget(context)
 }
 
-/** @throws AuditError AUDIT_INVALID if there is a problem */
+/** @throws AuditError AUDIT_INVALID if there is a problem; AUDIT_UNKNOWN if a log is not recorded */
 async function verifyAll(
   context: Context,
   logs: AuditLogs,
@@ -124,21 +119,18 @@ async function verifyAll(
   const policy = policyFile === undefined ? undefined : await loadLogPolicy(policyFile)
   const reports: LogReport[] = []
   for (const folder of logs.folders) {
-    let noted = 0
     reports.push(
       await verifyLog(folder, {
         publicKey: logs.publicKey,
         policy,
         known: (origin, size) => findKnown(logs, origin, size),
         onProgress(entries) {
-          if (entries < noted + NOTE_EVERY) return
-          noted = entries
-          context.output.note(`${basename(folder)}: ${String(entries)} entries verified`)
+          context.output.progress(`${basename(folder)}: ${String(entries)} entries verified`)
         },
       }),
     )
   }
-  // A folder that holds a single log lacks the others on purpose.
+  // If the folder holds only a single log, the absence of all other logs is intended.
   const isDefault = stringFlag(context, 'folder') === undefined
   const isWhole = isDefault || logs.folders.some((one) => basename(one) === CONTROL_LOG)
   const { problems: missing, elsewhere } = isWhole
@@ -147,16 +139,52 @@ async function verifyAll(
   for (const [host, count] of elsewhere) {
     context.output.note(`${String(count)} logs of ${host} are not in this folder`)
   }
-  const found = [...reports.flatMap(({ problems }) => problems), ...missing, ...refused]
+  const now = systemClock.now()
+  const { unknown, newer } = await findUnknownLogs(reports, { ...logs, now })
+  for (const log of newer) {
+    context.output.note(`${log} is newer than the control log here, which does not record it yet`)
+  }
+  const unwitnessed = policy === undefined ? [] : findUnwitnessed(reports)
+  const absent = [...missing, ...unwitnessed]
+  const found = [...reports.flatMap(({ problems }) => problems), ...absent, ...refused]
   context.output.result(
-    [toText(reports, missing), ...refused.map((one) => `${one.log}: ${describe(one)}`)].join('\n'),
-    { valid: found.length === 0, reports, missing, refused },
+    [
+      toText({ reports, absent, unknown }, context.output),
+      ...refused.map((one) => context.output.fold(`${one.log}: ${describe(one)}`)),
+    ].join('\n'),
+    {
+      ...{ valid: found.length + unknown.length === 0, reports, missing: absent, refused },
+      ...{ unknown, newer },
+    },
   )
-  if (found.length === 0) return
-  throw new AuditError('AUDIT_INVALID', `${String(found.length)} problems found`)
+  if (found.length > 0) {
+    throw new AuditError('AUDIT_INVALID', `${String(found.length)} problems found`)
+  }
+  if (unknown.length === 0) return
+  const names = unknown.map(({ log }) => log).join(', ')
+  throw new AuditError('AUDIT_UNKNOWN', `not recorded in the control log: ${names}`, {
+    hint: 'docs/audit.md, "Unknown logs", lists the possible causes',
+  })
 }
 
-function toText(reports: readonly LogReport[], missing: readonly Problem[]): string {
+/** Witnesses cosign only the control log. Without it, their cosignatures prove nothing. */
+function findUnwitnessed(reports: readonly LogReport[]): readonly Problem[] {
+  if (reports.some(({ isControl }) => isControl)) return []
+  const message = 'the control log is not in this folder, and witnesses cosign no other log'
+  return [{ kind: 'witness', message }]
+}
+
+interface Findings {
+  readonly reports: readonly LogReport[]
+  readonly absent: readonly Problem[]
+  readonly unknown: readonly UnknownLog[]
+}
+
+function toText({ reports, absent, unknown }: Findings, output: Output): string {
+  const resultOf = ({ folder, problems }: LogReport) => {
+    if (problems.length > 0) return 'INVALID'
+    return unknown.some(({ log }) => log === basename(folder)) ? 'UNKNOWN' : 'valid'
+  }
   const rows = reports.map((report) => [
     basename(report.folder),
     String(report.size),
@@ -166,7 +194,7 @@ function toText(reports: readonly LogReport[], missing: readonly Problem[]): str
     report.firstTime ?? '',
     report.lastTime ?? '',
     stateOf(report),
-    report.problems.length === 0 ? 'valid' : 'INVALID',
+    resultOf(report),
   ])
   const headings = [
     'LOG',
@@ -182,7 +210,9 @@ function toText(reports: readonly LogReport[], missing: readonly Problem[]): str
   const problems = reports.flatMap(({ folder, problems }) =>
     problems.map((problem) => `${basename(folder)}: ${describe(problem)}`),
   )
-  return [toTable(headings, rows), ...problems, ...missing.map(describe)].join('\n')
+  const strangers = unknown.map((one) => `${one.log}: ${describe(one)}`)
+  const lines = [output.table(headings, rows), ...problems, ...strangers, ...absent.map(describe)]
+  return output.fold(lines.join('\n'))
 }
 
 /** The control log is never closed. */
@@ -194,71 +224,4 @@ function stateOf({ host, isOpen }: LogReport): string {
 function describe({ kind, message, path, index }: Problem): string {
   const at = index === undefined ? '' : ` at entry ${String(index)}`
   return `${kind}${at}${path === undefined ? '' : ` in ${path}`}: ${message}`
-}
-
-export const auditProve: Command = {
-  operands: ['REQUEST_ID'],
-  flags: {
-    index: {
-      type: 'string',
-      value: 'N',
-      description: 'Index of the entry, if several are about this request.',
-    },
-    ...AUDIT_FLAGS,
-  },
-  examples: [
-    'latchkey audit prove 9d7e7a1c-7b0e-4c0f-9a57-6f1c6f8a2f31 > decrypt.tlog-proof',
-    'latchkey audit check-proof decrypt.tlog-proof --public-key 3Kz…=',
-  ],
-  async run(context) {
-    const [kmsRequestId = ''] = context.operands
-    const wanted = stringFlag(context, 'index')
-    const { folders, publicKey } = await openLogs(context)
-    const found = []
-    for (const folder of folders) {
-      const log = await openLog(folder, publicKey)
-      for (const one of searchLog(log, { kmsRequestId })) {
-        if (wanted === undefined || String(one.index) === wanted) found.push(one)
-      }
-    }
-    const [first, ...others] = found
-    if (first === undefined) {
-      throw new AuditError(
-        'AUDIT_NOT_FOUND',
-        `no log has an entry of the request ${kmsRequestId}`,
-        {
-          hint: 'an entry is in a checkpoint within audit.checkpointInterval',
-        },
-      )
-    }
-    if (others.length > 0) {
-      const places = found.map(({ log, index }) => `${basename(log.folder)} ${String(index)}`)
-      throw new UsageError(
-        'USAGE',
-        `several entries are about this request: ${places.join(', ')}`,
-        {
-          hint: 'choose one with --index',
-        },
-      )
-    }
-    const proof = await proveEntry(first.log, first.index, first.bytes)
-    context.output.result(proof, { proof, index: first.index, entry: first.entry })
-  },
-}
-
-export const auditCheckProof: Command = {
-  operands: ['FILE'],
-  flags: { 'public-key': AUDIT_FLAGS['public-key'], ...CONFIG_FLAG },
-  examples: ['latchkey audit check-proof decrypt.tlog-proof --public-key 3Kz…='],
-  async run(context) {
-    const [file = ''] = context.operands
-    const text = await readFile(file, 'utf8')
-    const publicKey = stringFlag(context, 'public-key') ?? (await openLogs(context)).publicKey
-    const { entry, index, checkpoint } = checkProof(text, publicKey)
-    const { origin, size } = checkpoint
-    const place = `entry ${String(index)} of ${String(size)} in ${origin}`
-    context.output.result(`valid: ${place}\n${JSON.stringify(entry, undefined, 2)}`, {
-      ...{ valid: true, origin, index, size, entry },
-    })
-  },
 }

@@ -1,9 +1,9 @@
-/** `latchkey bench` */
+/** Implements `latchkey bench`. */
 // SPDX-License-Identifier: Apache-2.0
 import { type Command, type Context, UsageError, stringFlag } from '../../terminal/command.ts'
 import { REMOTE_FLAGS, type Remote, loadRemote, requireKeyId } from '../../terminal/flags/remote.ts'
 import { countFlag } from '../../terminal/flags/time.ts'
-import { toTable } from '../../terminal/output.ts'
+import type { Output } from '../../terminal/output.ts'
 import {
   CONNECTION_KINDS,
   type ConnectionKind,
@@ -22,7 +22,7 @@ import {
   runOpenLoop,
 } from '../../tools/bench/open-loop.ts'
 
-/** Default quota of KMS for a custom key store, in requests per second. */
+/** KMS's default quota for a custom key store, in requests per second. */
 const KMS_QUOTA = 1800
 /** A request that takes longer counts as an error; KMS waits 250 ms. */
 const TIMEOUT_MS = 5000
@@ -50,12 +50,12 @@ export const bench: Command = {
     connections: {
       type: 'string',
       value: 'N',
-      description: 'Number of requests that can be in flight (default: 32).',
+      description: 'Maximum number of requests in flight (default: 32).',
     },
     lanes: {
       type: 'string',
       value: 'KIND',
-      description: `Kind of connection: kept, new for each request, or http2 (default: kept).`,
+      description: `Kind of connection: kept (persistent), new (one for each request) or http2 (default: kept).`,
     },
     mix: {
       type: 'string',
@@ -78,12 +78,16 @@ export const bench: Command = {
     const run = (rate: number) => runAt(context, remote, source, { ...plan, rate })
     if (context.flags['find'] === true) {
       const search = await findHighestRate(SEARCH, run)
-      context.output.result(renderSearch(search), { mix: parsed, ...plan, ...search })
+      context.output.result(renderSearch(search, context.output), {
+        mix: parsed,
+        ...plan,
+        ...search,
+      })
       return
     }
     const results: LoadResult[] = []
     for (const rate of plan.rates) results.push(await run(rate))
-    context.output.result(renderResults(results), { mix: parsed, ...plan, results })
+    context.output.result(renderResults(results, context.output), { mix: parsed, ...plan, results })
   },
 }
 
@@ -127,7 +131,8 @@ async function runAt(
     timeoutMs: TIMEOUT_MS,
   })
   try {
-    // Sends one request on each connection, because Latchkey and other proxies soon close an unused one.
+    // Sends one request on each connection, because Latchkey and other proxies soon close unused
+    // connections.
     if (kind !== 'new') await Promise.all(connections.map((one) => one.send(source.next().request)))
     const result = await runOpenLoop({
       connections,
@@ -135,7 +140,7 @@ async function runAt(
       rate,
       durationMs,
       onProgress: ({ elapsedMs, answered, waiting, p50, p99 }) => {
-        context.output.note(
+        context.output.progress(
           `${String(rate)}/s for ${(elapsedMs / 1000).toFixed(0)} of ${String(durationMs / 1000)} s: ` +
             `${String(answered)} answered, ${String(waiting)} waiting, p50 ${p50.toFixed(2)} ms, p99 ${p99.toFixed(2)} ms`,
         )
@@ -155,32 +160,32 @@ function warnOfClient(context: Context, { rate, isClientLimited, clientLagMs }: 
   )
 }
 
-function renderResults(results: readonly LoadResult[]): string {
-  const ms = (value: number) => value.toFixed(2).padStart(8)
-  const headings = [
-    'rate/s',
-    '   200/s',
-    ...['p50', 'p90', 'p99', 'p99.9', 'max', 'lag p99'].map((name) => name.padStart(8)),
-    'errors',
-  ]
+function renderResults(results: readonly LoadResult[], output: Output): string {
+  const ms = (value: number) => value.toFixed(2)
+  const headings = ['rate/s', '200/s', 'p50', 'p90', 'p99', 'p99.9', 'max', 'lag p99', 'errors']
   const rows = results.map(({ rate, achieved, latencyMs: one, clientLagMs, errors, unsent }) => [
-    String(rate).padStart(6),
-    achieved.toFixed(1).padStart(8),
+    String(rate),
+    achieved.toFixed(1),
     ...[one.p50, one.p90, one.p99, one.p999, one.max, clientLagMs.p99].map(ms),
     [
       ...Object.entries(errors).map(([name, count]) => `${String(count)} x ${name}`),
-      ...(unsent === 0 ? [] : [`${String(unsent)} given up`]),
+      ...(unsent === 0 ? [] : [`${String(unsent)} not sent`]),
     ].join(', ') || '0',
   ])
-  return `${toTable(headings, rows)}\n\nmilliseconds from when a request was due to its answer; KMS gives up after 250`
+  const table = output.table(headings, rows, { right: [0, 1, 2, 3, 4, 5, 6, 7] })
+  return output.fold(
+    `${table}\n\nmilliseconds from the time a request was due until its response; KMS gives up after 250`,
+  )
 }
 
-function renderSearch(search: Search): string {
+function renderSearch(search: Search, output: Output): string {
   const sorted = [...search.results].sort((a, b) => a.rate - b.rate)
   const limit = { proxy: 'the proxy', client: 'this client', maximum: 'the highest rate tried' }
   return [
-    renderResults(sorted),
+    renderResults(sorted, output),
     '',
-    `highest rate with a p99 under 250 ms and no error: ${String(search.highest)}/s (limited by ${limit[search.limitedBy]})`,
+    output.fold(
+      `highest rate with a p99 under 250 ms and no error: ${String(search.highest)}/s (limited by ${limit[search.limitedBy]})`,
+    ),
   ].join('\n')
 }

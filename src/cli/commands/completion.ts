@@ -1,4 +1,7 @@
-/** `latchkey completion SHELL`: scripts made from the table of commands, for bash, zsh and fish. */
+/**
+ * Implements `latchkey completion SHELL`, which prints completion scripts for bash, zsh and fish,
+ * made from the table of commands.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { allFlagsOf, type Command, type NamedCommand, UsageError } from '../../terminal/command.ts'
 
@@ -56,14 +59,17 @@ export function toNodes(commands: readonly NamedCommand[]): readonly Node[] {
   }))
 }
 
-/** Lists the paths that a shell's `case` accepts. */
+/** Joins the paths into a pattern for a shell's `case`. */
 const paths = (nodes: readonly Node[]) =>
   nodes
     .filter(({ path }) => path !== '')
     .map(({ path }) => `'${path}'`)
     .join(' | ')
 
-/** Shell code, for bash and zsh, that finds the command typed so far and sets what can follow it. */
+/**
+ * Returns shell code, for bash and zsh, that finds the command typed so far and sets what can
+ * follow it.
+ */
 function findNode(
   nodes: readonly Node[],
   cases: readonly string[],
@@ -86,7 +92,7 @@ function toBash(nodes: readonly Node[]): string {
     ({ path, words, flags }) =>
       `    '${path}') words='${words.join(' ')}' flags='${flags.join(' ')}' ;;`,
   )
-  return `# Completion of latchkey for bash.
+  return `# Bash completion for latchkey.
 _latchkey() {
   local word=\${COMP_WORDS[COMP_CWORD]} node= next i words= flags=
 ${findNode(nodes, cases, { first: 1, end: 'COMP_CWORD', words: 'COMP_WORDS' })}
@@ -108,7 +114,7 @@ function toZsh(nodes: readonly Node[]): string {
       `    '${path}') names=(${words.join(' ')}) flags=(${flags.join(' ')}) ;;`,
   )
   return `#compdef latchkey
-# Completion of latchkey for zsh.
+# Zsh completion for latchkey.
 _latchkey() {
   local node= next i
   local -a names flags
@@ -134,7 +140,7 @@ function toFish(nodes: readonly Node[]): string {
       (flag) => `complete -c latchkey -n '__latchkey_below "${path}"' -l ${flag.slice(2)}`,
     ),
   ])
-  return `# Completion of latchkey for fish.
+  return `# Fish completion for latchkey.
 function __latchkey_at
     set -l given (commandline -opc)
     test "$given[2..-1]" = "$argv[1]"

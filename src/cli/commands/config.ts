@@ -1,4 +1,4 @@
-/** `latchkey config …` */
+/** Implements `latchkey config …`. */
 // SPDX-License-Identifier: Apache-2.0
 import { describeAsJsonSchema } from '../../config/describe.ts'
 import { ConfigError, type Fault } from '../../config/faults.ts'
@@ -15,12 +15,13 @@ export const configCheck: Command = {
     ...CONFIG_FLAG,
     offline: {
       type: 'boolean',
-      description: 'Check the file alone: no certificate, secret, folder or port.',
+      description:
+        'Check only the file itself, not the certificates, secrets, folders and ports that it names.',
     },
   },
   examples: [
     'latchkey config check --config latchkey.yaml',
-    'latchkey config check --offline --json   # away from the host',
+    'latchkey config check --offline --json   # on another host',
   ],
   async run(context) {
     const file = configPath(context)
@@ -47,7 +48,7 @@ async function checkFile(file: string, environment: NodeJS.ProcessEnv) {
   return { keyStores: (await checkConfigFile(file, environment)).keyStores, warnings }
 }
 
-/** @throws ConfigError with everything that would stop `serve` on this host */
+/** @throws ConfigError listing every error that would stop `serve` on this host */
 async function checkHost(context: Context) {
   const { keyStores, ...config } = await loadContextConfig(context)
   const { checkConfiguration } = await import('../../app/configuration-check.ts')

@@ -1,4 +1,4 @@
-/** `latchkey context add | use | list | remove` */
+/** Implements `latchkey context add | use | list | remove`. */
 // SPDX-License-Identifier: Apache-2.0
 import { type Command, UsageError, stringFlag } from '../../terminal/command.ts'
 import {
@@ -28,7 +28,7 @@ export const contextAdd: Command = {
     ca: {
       type: 'string',
       value: 'FILE',
-      description: 'PEM file of authorities to trust, for a private CA.',
+      description: 'PEM file of certificate authorities to trust, for a private CA.',
     },
     'client-certificate': {
       type: 'string',

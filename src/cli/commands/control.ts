@@ -1,4 +1,4 @@
-/** `latchkey control accept-epoch` */
+/** Implements `latchkey control accept-epoch`. */
 // SPDX-License-Identifier: Apache-2.0
 import { openKillSwitch } from '../../app/kill-switch.ts'
 import { CONFIG_FLAG, type Command, YES_FLAG, loadControlConfig } from '../../terminal/command.ts'
@@ -14,7 +14,7 @@ export const controlAcceptEpoch: Command = {
     const config = await loadControlConfig(context)
     if (context.flags['yes'] !== true) {
       context.output.result(
-        'would let servers continue from this store although they have seen a later one: kills, disabled keys and revocations made since the backup no longer apply. Compare first. Add --yes to do it.',
+        'would let servers continue from this store although they have seen a later one: kills, disabled keys and revocations made since the backup no longer apply. Compare the two stores first. Add --yes to do it.',
         { wouldAccept: true, done: false },
       )
       return

@@ -1,4 +1,4 @@
-/** `latchkey credentials create` */
+/** Implements `latchkey credentials create`. */
 // SPDX-License-Identifier: Apache-2.0
 import { type Command, KEY_STORE_FLAG, UsageError, stringFlag } from '../../terminal/command.ts'
 import { PLACE_FLAGS } from '../../terminal/contexts.ts'
@@ -16,7 +16,8 @@ export const credentialsCreate: Command = {
     expires: {
       type: 'string',
       value: 'WHEN',
-      description: 'Expiry: 90d, 12h, or a date such as 2027-01-31 (default: none).',
+      description:
+        'Time of expiry: a duration from now such as 90d or 12h, or a date such as 2027-01-31 (default: none).',
     },
     output: {
       type: 'string',
@@ -28,7 +29,7 @@ export const credentialsCreate: Command = {
       type: 'string',
       value: 'FILE',
       description:
-        'Import the pair from an existing console file with mode 0600; - for standard input.',
+        'Import the access key id and secret from an existing console file with mode 0600; - for standard input.',
     },
     ...KEY_STORE_FLAG,
     ...PLACE_FLAGS,

@@ -1,8 +1,9 @@
-/** `latchkey credentials list | expire | revoke` */
+/** Implements `latchkey credentials list | expire | revoke`. */
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyStoreAdministration } from '../../admin/administration.ts'
 import type { CredentialSummary } from '../../sigv4/credential-table.ts'
 import {
+  ADD_YES,
   UsageError,
   YES_FLAG,
   findKeyStore,
@@ -68,7 +69,7 @@ export const credentialsExpire: Command = {
       type: 'string',
       value: 'WHEN',
       description:
-        'Time from which it is refused: 90d, 12h, or a date such as 2027-01-31 (default: now).',
+        'Time of expiry: a duration from now such as 90d or 12h, or a date such as 2027-01-31 (default: now).',
     },
     ...PLACE_FLAGS,
   },
@@ -77,7 +78,10 @@ export const credentialsExpire: Command = {
     const at = parseWhen(stringFlag(context, 'at') ?? 'now')
     const [id = ''] = context.operands
     const changed = await withDesk(context, ({ credentials }) => credentials.expire(id, at))
-    context.output.result(`${id} is refused from ${toDate(changed.expiresAt)}`, changed)
+    context.output.result(
+      `${id} expires at ${toDate(changed.expiresAt)}; requests signed with it are refused from then on`,
+      changed,
+    )
   },
 }
 
@@ -94,7 +98,7 @@ export const credentialsRevoke: Command = {
     })
     if (revoked === undefined) {
       context.output.result(
-        `would revoke ${id}: KMS requests signed with it would fail at once. Add --yes to do it.`,
+        `would revoke ${id}: KMS requests signed with it would fail at once. ${ADD_YES}`,
         { wouldRevoke: id, done: false },
       )
     } else context.output.result(`revoked ${id}`, revoked)

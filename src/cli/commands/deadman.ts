@@ -1,8 +1,12 @@
-/** `latchkey deadman start | renew | close | end`: a key store that closes unless its owner renews it. */
+/**
+ * Implements `latchkey deadman start | renew | close | end`, for key stores that close unless their
+ * owner renews the dead man's switch.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { DeadManOrder, DeadManOutcome } from '../../killswitch/operator/dead-man-switch.ts'
 import type { Operator } from '../../killswitch/operator/service.ts'
 import {
+  ADD_YES,
   CONFIG_FLAG,
   type Command,
   type Context,
@@ -21,12 +25,24 @@ const TTL_FLAG = {
   for: {
     type: 'string',
     value: 'TIME',
-    description: 'Time until it closes without a renewal: 90s, 15m, 8h or 7d.',
+    description: 'How long the key store stays open without a renewal, such as 90s, 15m, 8h or 7d.',
+  },
+} as const
+
+/**
+ * --yes is required to reopen a key store or to extend its time. Other changes take effect without
+ * it.
+ */
+const REOPEN_FLAG = {
+  yes: {
+    type: 'boolean',
+    short: 'y',
+    description: 'Also open the key store if it is closed, or keep it open for a longer time.',
   },
 } as const
 
 export const deadmanStart: Command = {
-  flags: { ...TTL_FLAG, ...YES_FLAG, ...FLAGS },
+  flags: { ...TTL_FLAG, ...REOPEN_FLAG, ...FLAGS },
   examples: ['latchkey deadman start --key-store payroll --for 15m --reason "vendor on probation"'],
   run: (context) =>
     withSwitch(context, (control, order) => {
@@ -37,7 +53,7 @@ export const deadmanStart: Command = {
 }
 
 export const deadmanRenew: Command = {
-  flags: { ...TTL_FLAG, ...YES_FLAG, ...FLAGS },
+  flags: { ...TTL_FLAG, ...REOPEN_FLAG, ...FLAGS },
   examples: ['latchkey deadman renew --key-store payroll --reason "all is well"'],
   run: (context) =>
     withSwitch(context, (control, order) => {
@@ -58,10 +74,10 @@ export const deadmanEnd: Command = {
   run: (context) =>
     withSwitch(context, async (control, order) => {
       if (context.flags['yes'] !== true) {
-        context.output.result(
-          `would leave ${order.keyStore} open without renewals. Add --yes to do it.`,
-          { wouldEnd: order.keyStore, done: false },
-        )
+        context.output.result(`would leave ${order.keyStore} open without renewals. ${ADD_YES}`, {
+          wouldEnd: order.keyStore,
+          done: false,
+        })
         return undefined
       }
       return control.endDeadMan(order)
@@ -84,9 +100,9 @@ async function withSwitch(
 function toText(keyStore: string, outcome: DeadManOutcome): string {
   if (outcome.state === 'requested') {
     const { id, readyAt } = outcome.request
-    const who = outcome.needsApproval ? ', by a second person' : ''
-    return `requested as ${id}; nothing is open yet. At ${new Date(readyAt).toISOString()}${who}:
-  latchkey restore approve ${id}`
+    const who = outcome.needsApproval ? ', as a second person' : ''
+    return `requested as ${id}; nothing has changed yet. Run this at ${new Date(readyAt).toISOString()} or later${who}:
+  latchkey restore approve ${id} --yes`
   }
   const { deadManSwitch: written } = outcome
   if (written === undefined) return `${keyStore} is open without renewals`

@@ -1,10 +1,10 @@
-/** `latchkey doctor` */
+/** Implements `latchkey doctor`. */
 // SPDX-License-Identifier: Apache-2.0
 import { LatchkeyError } from '../../core/errors.ts'
 import { type Command, stringFlag, UsageError } from '../../terminal/command.ts'
 import { loadRemote, REMOTE_FLAGS } from '../../terminal/flags/remote.ts'
 import { countFlag } from '../../terminal/flags/time.ts'
-import { toTable } from '../../terminal/output.ts'
+import type { Output } from '../../terminal/output.ts'
 import { builtInAuthorities, loadAuthorities } from '../../tools/doctor/authorities.ts'
 import { type Examination, examine } from '../../tools/doctor/examine.ts'
 import {
@@ -27,7 +27,7 @@ export const doctor: Command = {
     requests: {
       type: 'string',
       value: 'N',
-      description: 'Number of timed requests of each operation (default: 200).',
+      description: 'Number of timed requests for each operation (default: 200).',
     },
     connections: {
       type: 'string',
@@ -37,14 +37,15 @@ export const doctor: Command = {
     idle: {
       type: 'string',
       value: 'SECONDS',
-      description: 'How long to leave a connection idle to test whether it is kept (default: 10).',
+      description:
+        'Seconds to leave a connection idle, to test whether the proxy keeps it open (default: 10).',
     },
     ignore: {
       type: 'string',
       value: 'CHECKS',
       description: 'Checks to skip, by name, such as port,tls-authority.',
     },
-    strict: { type: 'boolean', description: 'Fail on warnings as well.' },
+    strict: { type: 'boolean', description: 'Exit with code 1 even if there are only warnings.' },
   },
   examples: [
     'latchkey doctor --endpoint https://xks.example.com --credential kms-console.json --key-id payroll-2026',
@@ -64,7 +65,8 @@ export const doctor: Command = {
     })
     const findings = ignore(examination.findings, stringFlag(context, 'ignore')?.split(',') ?? [])
     const counts = countVerdicts(findings)
-    context.output.result(renderExamination({ ...examination, findings }), {
+    const shown = renderExamination({ ...examination, findings }, context.output)
+    context.output.result(shown, {
       endpoint: `https://${remote.hostHeader}${remote.uriPath}`,
       counts,
       findings,
@@ -72,13 +74,16 @@ export const doctor: Command = {
     })
     const isStrict = context.flags['strict'] === true
     if (counts.fail > 0 || (isStrict && counts.warn > 0)) {
-      const what = `${String(counts.fail)} of the checks failed, ${String(counts.warn)} warn`
+      const what = `${String(counts.fail)} checks failed, and ${String(counts.warn)} gave a warning`
       throw new LatchkeyError('DOCTOR_FAILED', what)
     }
   },
 }
 
-/** Skips checks whose failure is known and accepted, such as a private authority in a trial. */
+/**
+ * Skips checks whose failure is known and accepted, such as the check of the certificate authority
+ * in a trial.
+ */
 function ignore(findings: readonly Finding[], checks: readonly string[]): readonly Finding[] {
   const unknown = checks.filter((check) => !findings.some((finding) => finding.check === check))
   if (unknown.length > 0) {
@@ -115,18 +120,19 @@ function countVerdicts(findings: readonly Finding[]): Readonly<Record<Verdict, n
   >
 }
 
-function renderExamination({ findings, timings }: Examination): string {
+function renderExamination({ findings, timings }: Examination, output: Output): string {
   const areas = AREAS.flatMap((area) => {
     const own = findings.filter((finding) => finding.area === area)
     return own.length === 0 ? [] : [`${TITLES[area]}\n${own.map(renderFinding).join('\n')}`]
   })
   const { ok, warn, fail, skip } = countVerdicts(findings)
   const times = Object.entries(timings)
-  return [
+  const parts = [
     ...areas,
-    ...(times.length === 0 ? [] : [renderTimings(times)]),
+    ...(times.length === 0 ? [] : [renderTimings(times, output)]),
     `${String(fail)} fail, ${String(warn)} warn, ${String(ok)} ok${skip === 0 ? '' : `, ${String(skip)} skipped`}`,
-  ].join('\n\n')
+  ]
+  return output.fold(parts.join('\n\n'))
 }
 
 /** Shows the name of each check, which --ignore accepts. */
@@ -137,17 +143,13 @@ function renderFinding({ verdict, check, detail, hint }: Finding): string {
 
 function renderTimings(
   times: readonly (readonly [string, Examination['timings'][string]])[],
+  output: Output,
 ): string {
-  const cell = (ms: number) => ms.toFixed(2).padStart(8)
   const rows = times.map(([name, one]) => [
     `  ${name}`,
-    ...[one.p50, one.p90, one.p99, one.p999, one.max].map(cell),
+    ...[one.p50, one.p90, one.p99, one.p999, one.max].map((ms) => ms.toFixed(2)),
     String(one.count),
   ])
-  const headings = [
-    '  ms',
-    ...['p50', 'p90', 'p99', 'p99.9', 'max'].map((name) => name.padStart(8)),
-    'n',
-  ]
-  return toTable(headings, rows)
+  const headings = ['  ms', 'p50', 'p90', 'p99', 'p99.9', 'max', 'n']
+  return output.table(headings, rows, { right: [1, 2, 3, 4, 5] })
 }

@@ -1,9 +1,8 @@
-/** `latchkey drill` */
+/** Implements `latchkey drill`. */
 // SPDX-License-Identifier: Apache-2.0
 import { CONFIG_FLAG, type Command, KEY_STORE_FLAG, findKeyStore } from '../../terminal/command.ts'
 import { REASON_FLAGS, parseOperator } from '../../terminal/flags/scope.ts'
 import { CONTEXT_FLAG } from '../../terminal/contexts.ts'
-import { toTable } from '../../terminal/output.ts'
 import { withOperator } from '../operator.ts'
 
 export const drill: Command = {
@@ -21,7 +20,7 @@ export const drill: Command = {
           `revoked after ${String(done.revokedAfterMs)} ms, restored after ${String(done.restoredAfterMs)} ms`,
           rows.length === 0
             ? 'no instance is running, so this measured only the store'
-            : toTable(['INSTANCE', 'HOST', 'PID', 'WORKER', 'HOW', 'AFTER'], rows),
+            : context.output.table(['INSTANCE', 'HOST', 'PID', 'WORKER', 'HOW', 'AFTER'], rows),
         ].join('\n'),
         done,
       )

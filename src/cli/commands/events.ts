@@ -1,4 +1,4 @@
-/** `latchkey events` */
+/** Implements `latchkey events`. */
 // SPDX-License-Identifier: Apache-2.0
 import { pause } from '../../core/deadline.ts'
 import type { ControlStatus } from '../../killswitch/operator/status.ts'
@@ -17,9 +17,9 @@ export const events: Command = {
     limit: {
       type: 'string',
       value: 'NUMBER',
-      description: 'How many of the latest events to show (default: 20).',
+      description: 'Number of most recent events to show (default: 20).',
     },
-    follow: { type: 'boolean', description: 'Show new events as they come, until Ctrl-C.' },
+    follow: { type: 'boolean', description: 'Show new events as they are recorded, until Ctrl-C.' },
     ...PLACE_FLAGS,
   },
   examples: ['latchkey events --limit 100', 'latchkey events --follow'],
@@ -30,19 +30,20 @@ export const events: Command = {
     await withOperator(context, async (control) => {
       const found = [...(await control.status(limit)).events].reverse()
       if (context.flags['follow'] !== true) {
-        output.result(found.map(toLine).join('\n') || 'no events', found)
+        output.result(output.fold(found.map(toLine).join('\n') || 'no events'), found)
         return
       }
       // Prints each event as a separate result: a line of text, or a document.
-      for (const event of found) output.result(toLine(event), event)
+      for (const event of found) output.result(output.fold(toLine(event)), event)
       let last = found.at(-1)?.seq ?? 0
       for (;;) {
         await pause(FOLLOW_MS)
         const newest = (await control.status(1)).events[0]?.seq ?? last
         if (newest === last) continue
         const more = [...(await control.status(newest - last)).events].reverse()
-        for (const event of more.filter(({ seq }) => seq > last))
-          output.result(toLine(event), event)
+        for (const event of more.filter(({ seq }) => seq > last)) {
+          output.result(output.fold(toLine(event)), event)
+        }
         last = Math.max(last, newest)
       }
     })

@@ -1,4 +1,4 @@
-/** `latchkey exposure` */
+/** Implements `latchkey exposure`. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Exposure } from '../../usage/exposure.ts'
 import { parseExternalKeyId } from '../../core/ids.ts'
@@ -31,13 +31,13 @@ export const exposure: Command = {
     switch: {
       type: 'string',
       value: 'ID',
-      description: 'Report only what this kill switch stops.',
+      description: 'Report only data keys within the scope of this kill switch.',
     },
     since: {
       type: 'string',
       value: 'WHEN',
       description:
-        'Start of the period: 2h or 30d ago, or a date (default: everything kept, see activity.retention).',
+        'Start of the period: a duration ago such as 2h or 30d, or a date (default: everything recorded; see activity.retention).',
     },
     ...PROBES_FLAG,
     ...CONTEXT_FLAG,
@@ -77,7 +77,7 @@ function parseAbout(context: Context, config: Place): Scope | { readonly id: str
   const keyStore = findKeyStore(context, config).name
   if (key === undefined) return { kind: 'key-store', keyStore }
   if (parseExternalKeyId(key) === undefined) {
-    throw new UsageError('INPUT_INVALID', `not a key id: ${key}`)
+    throw new UsageError('INPUT_INVALID', `expected a key id, found ${key}`)
   }
   return { kind: 'key', keyStore, keyId: key }
 }
@@ -116,7 +116,8 @@ function toText(report: ExposureReport, output: Output): string {
   )
   const parts = found.length === 0 ? [head, none] : [head, table, who, ...facts]
   const left = probesLeftOut === 0 ? [] : [describeProbes(probesLeftOut)]
-  return [...parts, ...left, ...longKills.map((one) => describeLongKill(one, now))].join('\n\n')
+  const warnings = longKills.map((one) => describeLongKill(one, now))
+  return output.fold([...parts, ...left, ...warnings].join('\n\n'))
 }
 
 function worksOn({ endsAt, service }: Exposure, now: number): string {

@@ -1,4 +1,4 @@
-/** `latchkey init` */
+/** Implements `latchkey init`. */
 // SPDX-License-Identifier: Apache-2.0
 import { access, mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -7,13 +7,14 @@ import type { Config, MasterKeyConfig } from '../../config/config.ts'
 import { loadConfig } from '../../config/load.ts'
 import {
   type Command,
+  configPath,
   type Context,
   stringFlag,
   SYSTEM_CONFIG,
   UsageError,
 } from '../../terminal/command.ts'
 import { writeNewFile } from '../../terminal/files.ts'
-import { giveState, prepareSystem } from '../../tools/install/system.ts'
+import { checkServiceUser, giveState, hasUnit, prepareSystem } from '../../tools/install/system.ts'
 import { renderFirstConfig } from '../../tools/demo/config-template.ts'
 
 export const init: Command = {
@@ -21,7 +22,8 @@ export const init: Command = {
     dir: {
       type: 'string',
       value: 'DIR',
-      description: 'Folder for the files (default: the current one).',
+      description:
+        'Folder for the files (default: the folder of the configuration file that other commands use, else the current folder).',
     },
     system: {
       type: 'boolean',
@@ -37,7 +39,7 @@ export const init: Command = {
     'owner-password-file': {
       type: 'string',
       value: 'FILE',
-      description: 'File with the password of that role (default: none).',
+      description: 'File with the password of the --owner role (default: none).',
     },
     'if-absent': {
       type: 'boolean',
@@ -60,7 +62,10 @@ export const init: Command = {
         '--dir cannot be combined with --system, which has its own folders',
       )
     }
-    const file = system ? SYSTEM_CONFIG : join(dir ?? '.', 'latchkey.yaml')
+    const found =
+      dir === undefined ? configPath({ output, ...context }) : join(dir, 'latchkey.yaml')
+    const file = system ? SYSTEM_CONFIG : found
+    if (!system) checkServiceUser(file, { uid: process.getuid?.(), hasUnit: hasUnit() })
     if (system) await prepareSystem()
     else if (!(await exists(file))) {
       await mkdir(dirname(file), { recursive: true, mode: 0o700 })
@@ -108,7 +113,7 @@ function parseOwner(context: Context, { store }: Config): Owner | undefined {
   if (user === undefined || store.postgres === undefined || store.postgres.user === user) {
     throw new UsageError(
       'USAGE',
-      '--owner: expected store.postgres in the configuration, and another role than its user',
+      '--owner: expected store.postgres in the configuration, and a role other than its user',
     )
   }
   return { user, ...(passwordFile === undefined ? {} : { passwordFile }) }

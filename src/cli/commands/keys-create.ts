@@ -1,8 +1,9 @@
-/** `latchkey keys create` and `keys import` */
+/** Implements `latchkey keys create` and `keys import`. */
 // SPDX-License-Identifier: Apache-2.0
 import { toCheckValue } from '../../core/check-value.ts'
+import { toRemark } from '../../core/remark.ts'
 import { Secret } from '../../core/secret.ts'
-import type { KeySummary, NewKey } from '../../keys/administration.ts'
+import type { Ceremony, KeySummary, NewKey } from '../../keys/administration.ts'
 import {
   BACKEND_FLAG,
   type Command,
@@ -11,10 +12,12 @@ import {
   UsageError,
   keyIdOperand,
   stringFlag,
+  stringsFlag,
 } from '../../terminal/command.ts'
 import { PLACE_FLAGS } from '../../terminal/contexts.ts'
-import { readPrivateFile } from '../../terminal/files.ts'
+import { hashFile, readPrivateFile } from '../../terminal/files.ts'
 import { withAdministration } from '../with-administration.ts'
+import { DATE_FLAGS, parseDates } from './keys-dates.ts'
 import { describeKey } from './keys.ts'
 
 const USAGE_FLAG = {
@@ -22,19 +25,20 @@ const USAGE_FLAG = {
     type: 'string',
     value: 'USAGE',
     description:
-      'Allowed operations: encrypt,decrypt or encrypt or decrypt or none (default: encrypt,decrypt, which KMS requires).',
+      'Operations that the key may be used for: encrypt,decrypt; encrypt; decrypt; or none (default: encrypt,decrypt, which KMS requires).',
   },
 } as const
 
 export const keysCreate: Command = {
   operands: ['KEY_ID'],
-  flags: { ...KEY_STORE_FLAG, ...BACKEND_FLAG, ...USAGE_FLAG, ...PLACE_FLAGS },
+  flags: { ...KEY_STORE_FLAG, ...BACKEND_FLAG, ...USAGE_FLAG, ...DATE_FLAGS, ...PLACE_FLAGS },
   examples: [
     'latchkey keys create payroll-2026',
     'latchkey keys create archive --key-store demo --usage decrypt',
     'latchkey keys create payroll-2026 --backend hsm',
+    'latchkey keys create payroll-2027 --activate-at 2027-01-01 --deactivate-at 2028-01-01',
   ],
-  run: (context) => create(context, undefined),
+  run: (context) => create(context, {}),
 }
 
 export const keysImport: Command = {
@@ -44,7 +48,7 @@ export const keysImport: Command = {
       type: 'string',
       value: 'FILE',
       description:
-        'File with mode 0600 that holds 32 bytes, or their hexadecimal or Base64 text; - for standard input.',
+        'File with mode 0600 that contains the key: 32 bytes, raw or in hexadecimal or Base64; - for standard input.',
     },
     'check-value': {
       type: 'string',
@@ -52,14 +56,29 @@ export const keysImport: Command = {
       description:
         'Import only if the key has this check value: the first three bytes of the AES encryption of zeros, as HSMs and key ceremonies print it.',
     },
+    ceremony: {
+      type: 'string',
+      value: 'FILE',
+      description:
+        'Record of the key ceremony, such as the signed minutes. Its SHA-256 and size are recorded with the import; the file itself is not.',
+    },
+    witness: {
+      type: 'string',
+      isRepeatable: true,
+      value: 'NAME',
+      description:
+        'Name of a person who was present, recorded with the import. Repeat the flag for each person. Requires --ceremony.',
+    },
     ...KEY_STORE_FLAG,
     ...BACKEND_FLAG,
     ...USAGE_FLAG,
+    ...DATE_FLAGS,
     ...PLACE_FLAGS,
   },
   examples: [
     'latchkey keys import payroll-2019 --from-file ./payroll-2019.key',
     'latchkey keys import payroll-2019 --from-file ./payroll-2019.key --check-value 3f9a01',
+    'latchkey keys import payroll-2019 --from-file ./payroll-2019.key --check-value 3f9a01 --ceremony ./minutes.pdf --witness "Ada Park" --witness "Jo Weiss"',
     'openssl rand 32 | latchkey keys import fresh --from-file -',
   ],
   async run(context) {
@@ -67,11 +86,12 @@ export const keysImport: Command = {
     if (path === undefined) throw new UsageError('USAGE', '--from-file is missing')
     const material = parseMaterial(await readPrivateFile(path))
     checkValue(material, stringFlag(context, 'check-value'))
-    await create(context, material)
+    const ceremony = await readCeremony(context)
+    await create(context, { material, ...(ceremony && { ceremony }) })
   },
 }
 
-/** @throws UsageError if the key does not have the check value that was agreed on */
+/** @throws UsageError if the key does not match the expected check value */
 function checkValue(material: Secret<Buffer>, expected: string | undefined): void {
   if (expected === undefined) return
   if (!/^[0-9a-f]{6}$/i.test(expected)) {
@@ -85,10 +105,38 @@ function checkValue(material: Secret<Buffer>, expected: string | undefined): voi
   )
 }
 
-async function create(context: Context, material: Secret<Buffer> | undefined): Promise<void> {
+/** Maximum number of witnesses for one event. */
+const MAX_WITNESSES = 20
+const MAX_NAME_LENGTH = 200
+
+/** @throws UsageError or a system error */
+async function readCeremony(context: Context): Promise<Ceremony | undefined> {
+  const path = stringFlag(context, 'ceremony')
+  const witnesses = stringsFlag(context, 'witness').map(toRemark)
+  if (path === undefined) {
+    if (witnesses.length === 0) return undefined
+    throw new UsageError('USAGE', '--witness requires --ceremony')
+  }
+  const isName = (name: string) => name !== '' && name.length <= MAX_NAME_LENGTH
+  if (witnesses.length > MAX_WITNESSES || !witnesses.every(isName)) {
+    throw new UsageError(
+      'INPUT_INVALID',
+      `--witness: expected at most ${String(MAX_WITNESSES)} names of 1 to ${String(MAX_NAME_LENGTH)} characters`,
+    )
+  }
+  const { sha256, bytes } = await hashFile(path)
+  if (bytes === 0) throw new UsageError('INPUT_INVALID', `--ceremony: ${path} is empty`)
+  return { sha256, bytes, witnesses }
+}
+
+async function create(
+  context: Context,
+  origin: Pick<NewKey, 'material' | 'ceremony'>,
+): Promise<void> {
   const keyId = keyIdOperand(context)
   const usage = parseUsage(stringFlag(context, 'usage') ?? 'encrypt,decrypt')
-  const key: NewKey = { keyId, ...usage, ...(material === undefined ? {} : { material }) }
+  const dates = parseDates(context)
+  const key: NewKey = { keyId, ...usage, ...(dates && { dates }), ...origin }
   const created: KeySummary = await withAdministration(context, ({ keys }, keyStore) =>
     keys(keyStore).createKey(key),
   )

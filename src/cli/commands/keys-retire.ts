@@ -1,56 +1,40 @@
-/** `latchkey keys versions | retire | approve-retirement | cancel-retirement | shred` */
+/**
+ * Implements `latchkey keys versions | retirements | retire | approve-retirement |
+ * cancel-retirement`.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { parseDuration } from '../../core/duration.ts'
 import type { ExternalKeyId } from '../../core/ids.ts'
-import {
-  type RetirementDeps,
-  type VersionReport,
-  QUIET_LIMITS,
-  WAIT_LIMITS,
-  approveRetirement,
-  cancelRetirement,
-  reportVersions,
-  requestRetirement,
-} from '../../retirement/retirement.ts'
-import { findCertificate } from '../../retirement/certificate.ts'
-import { shredVersion } from '../../retirement/destruction.ts'
+import { type VersionReport, QUIET_LIMITS, WAIT_LIMITS } from '../../retirement/retirement.ts'
 import type { Retirement, VersionName } from '../../retirement/retirement-table.ts'
+import type { Retirements } from '../../retirement/service.ts'
 import {
-  CONFIG_FLAG,
+  ADD_YES,
   type Command,
   type Context,
   KEY_STORE_FLAG,
   UsageError,
   YES_FLAG,
-  findKeyStore,
   keyIdOperand,
-  loadContextConfig,
   stringFlag,
 } from '../../terminal/command.ts'
+import { PLACE_FLAGS } from '../../terminal/contexts.ts'
 import { REASON_FLAGS, parseActor, parseReason } from '../../terminal/flags/scope.ts'
-import { toTable } from '../../terminal/output.ts'
+import { withRetirements } from '../with-retirements.ts'
 
-const FLAGS = { ...KEY_STORE_FLAG, ...CONFIG_FLAG }
+const FLAGS = { ...KEY_STORE_FLAG, ...PLACE_FLAGS }
 const { operator } = REASON_FLAGS
 const DAY_MS = 86_400_000
 
 type Name = VersionName & { readonly keyId: ExternalKeyId }
 
-/** These commands work on the control store of this host: destruction needs its master key. */
-async function run<T>(
-  context: Context,
-  work: (deps: RetirementDeps, keyStore: string) => Promise<T>,
-): Promise<T> {
-  const config = await loadContextConfig(context)
-  const { name } = findKeyStore(context, config)
-  const { withRetirement } = await import('../../app/retirement.ts')
-  return withRetirement(config, name, (deps) => work(deps, name))
-}
-
 function parseVersion(context: Context): number {
   const version = Number(context.operands[1])
   if (Number.isInteger(version) && version >= 1) return version
-  throw new UsageError('INPUT_INVALID', 'expected a version: a whole number from 1')
+  throw new UsageError(
+    'INPUT_INVALID',
+    `expected a version number (a whole number from 1), found ${String(context.operands[1])}`,
+  )
 }
 
 export const keysVersions: Command = {
@@ -59,7 +43,9 @@ export const keysVersions: Command = {
   examples: ['latchkey keys versions payroll-2026'],
   async run(context) {
     const keyId = keyIdOperand(context)
-    const found = await run(context, (deps, keyStore) => reportVersions(deps, keyStore, keyId))
+    const found = await withRetirements(context, (retirements, keyStore) =>
+      retirements.report(keyStore, keyId),
+    )
     const headings = [
       'VERSION',
       'STATE',
@@ -78,10 +64,13 @@ export const keysVersions: Command = {
     const doubts = new Set(found.flatMap(({ quiet }) => quiet.doubt ?? []))
     context.output.result(
       [
-        toTable(headings, found.map(toRow)),
+        context.output.table(headings, found.map(toRow)),
         ...(callers.length === 0
           ? []
-          : ['', toTable(['VERSION', 'KIND', 'CALLER', 'USES', 'FIRST', 'LAST'], callers)]),
+          : [
+              '',
+              context.output.table(['VERSION', 'KIND', 'CALLER', 'USES', 'FIRST', 'LAST'], callers),
+            ]),
         ...[...doubts].map((doubt) => `unknown: ${doubt}`),
         ...found.flatMap(({ retirement }) =>
           retirement === undefined ? [] : ['', describeRetirement(retirement)],
@@ -108,14 +97,27 @@ function toRow({ version, state, uses, quiet }: VersionReport): readonly string[
 const toTime = (at: number) => new Date(at).toISOString()
 const toDays = (ms: number) => `${String(Math.round(ms / DAY_MS))} d`
 
-function describeRetirement(one: Retirement): string {
+export function describeRetirement(one: Retirement): string {
   const { version, requestedBy, requestedAt, approval, waitForMs, destroyingSince, reason } = one
   const asked = `version ${String(version)}: retirement requested by ${requestedBy.operator} at ${toTime(requestedAt)} (${reason})`
   if (destroyingSince !== undefined) {
     return `${asked}; its destruction began at ${toTime(destroyingSince)}, and latchkey keys shred completes it or prints its certificate`
   }
   if (approval === undefined) return `${asked}; waits for a second person`
-  return `${asked}; approved by ${approval.operator}; refuses Decrypt since ${toTime(approval.at)}; can be destroyed from ${toTime(approval.at + waitForMs)} at the earliest`
+  return `${asked}; approved by ${approval.operator}; has refused Decrypt since ${toTime(approval.at)}; cannot be destroyed before ${toTime(approval.at + waitForMs)}`
+}
+
+export const keysRetirements: Command = {
+  flags: FLAGS,
+  examples: ['latchkey keys retirements', 'latchkey keys retirements --key-store demo --json'],
+  async run(context) {
+    const found = await withRetirements(context, (retirements, keyStore) =>
+      retirements.list(keyStore),
+    )
+    const lines = found.map((one) => `${one.keyId} ${describeRetirement(one)}`)
+    const text = found.length === 0 ? 'no key version is being retired' : lines.join('\n')
+    context.output.result(context.output.fold(text), found)
+  },
 }
 
 export const keysRetire: Command = {
@@ -144,21 +146,21 @@ export const keysRetire: Command = {
     const { reason, ...requestedBy } = parseReason(context)
     const quietForMs = parsePeriod(context, 'quiet-for', QUIET_LIMITS)
     const waitForMs = parsePeriod(context, 'wait', WAIT_LIMITS)
-    const made = await run(context, (deps, keyStore) =>
-      requestRetirement(deps, {
+    const made = await withRetirements(context, (retirements, keyStore) =>
+      retirements.request({
         ...nameOf(context, keyStore),
         ...{ reason, requestedBy, quietForMs, waitForMs },
       }),
     )
-    const next = `latchkey keys approve-retirement ${made.keyId} ${String(made.version)}`
+    const next = `latchkey keys approve-retirement ${made.keyId} ${String(made.version)} --yes`
     context.output.result(
-      `requested; nothing was decrypted for ${toDays(quietForMs)}\na second person approves it: ${next}`,
+      `requested; the version has decrypted nothing for ${toDays(quietForMs)}\na second person can approve the retirement: ${next}`,
       made,
     )
   },
 }
 
-function nameOf(context: Context, keyStore: string): Name {
+export function nameOf(context: Context, keyStore: string): Name {
   return { keyStore, keyId: keyIdOperand(context), version: parseVersion(context) }
 }
 
@@ -176,15 +178,41 @@ function parsePeriod(
 
 export const keysApproveRetirement: Command = {
   operands: ['KEY_ID', 'VERSION'],
-  flags: { operator, ...FLAGS },
-  examples: ['latchkey keys approve-retirement payroll-2026 1 --operator bob'],
+  flags: { operator, ...YES_FLAG, ...FLAGS },
+  examples: [
+    'latchkey keys approve-retirement payroll-2026 1',
+    'latchkey keys approve-retirement payroll-2026 1 --operator bob --yes',
+  ],
   async run(context) {
     const by = parseActor(context)
-    const approved = await run(context, (deps, keyStore) =>
-      approveRetirement(deps, nameOf(context, keyStore), by),
+    const isSure = context.flags['yes'] === true
+    const found = await withRetirements(context, async (retirements, keyStore) => {
+      const name = nameOf(context, keyStore)
+      return isSure ? retirements.approve(name, by) : findRetirement(retirements, name)
+    })
+    if (isSure && found !== undefined) {
+      context.output.result(describeRetirement(found), found)
+      return
+    }
+    context.output.result(
+      `would make the version refuse Decrypt. ${ADD_YES}\n${describePending(found)}`,
+      { done: false, retirement: found },
     )
-    context.output.result(describeRetirement(approved), approved)
   },
+}
+
+export async function findRetirement(
+  retirements: Retirements,
+  name: Name,
+): Promise<Retirement | undefined> {
+  const reports = await retirements.report(name.keyStore, name.keyId)
+  return reports.find(({ version }) => version === name.version)?.retirement
+}
+
+export function describePending(retirement: Retirement | undefined): string {
+  return retirement === undefined
+    ? 'the version is not being retired'
+    : describeRetirement(retirement)
 }
 
 export const keysCancelRetirement: Command = {
@@ -193,43 +221,10 @@ export const keysCancelRetirement: Command = {
   examples: ['latchkey keys cancel-retirement payroll-2026 1 --reason "an old backup needs it"'],
   async run(context) {
     const by = parseReason(context)
-    const cancelled = await run(context, (deps, keyStore) =>
-      cancelRetirement(deps, nameOf(context, keyStore), by),
+    const cancelled = await withRetirements(context, (retirements, keyStore) =>
+      retirements.cancel(nameOf(context, keyStore), by),
     )
     const { keyId, version } = cancelled
     context.output.result(`cancelled: version ${String(version)} of ${keyId} decrypts`, cancelled)
-  },
-}
-
-export const keysShred: Command = {
-  operands: ['KEY_ID', 'VERSION'],
-  flags: { operator, ...YES_FLAG, ...FLAGS },
-  examples: [
-    'latchkey keys shred payroll-2026 1',
-    'latchkey keys shred payroll-2026 1 --yes > destruction.json',
-  ],
-  async run(context) {
-    const by = parseActor(context)
-    const isSure = context.flags['yes'] === true
-    const done = await run(context, async (deps, keyStore) => {
-      const name = nameOf(context, keyStore)
-      if (isSure) return shredVersion(deps, name, by)
-      // If the version is already destroyed, its certificate is printed again.
-      const certificate = await findCertificate(deps.store, name)
-      if (certificate !== undefined) return certificate
-      const [one] = (await reportVersions(deps, keyStore, name.keyId)).filter(
-        ({ version }) => version === name.version,
-      )
-      return one?.retirement
-    })
-    if (done !== undefined && 'statement' in done) {
-      context.output.result(JSON.stringify(done, undefined, 2), done)
-      return
-    }
-    const state = done === undefined ? 'it is not being retired' : describeRetirement(done)
-    context.output.result(
-      `would destroy the version: what it encrypted could never be decrypted again. Add --yes to do it.\n${state}`,
-      { done: false, retirement: done },
-    )
   },
 }

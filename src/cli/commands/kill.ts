@@ -1,4 +1,4 @@
-/** `latchkey kill` */
+/** Implements `latchkey kill`. */
 // SPDX-License-Identifier: Apache-2.0
 import { AdminRefusal } from '../../admin/client/http.ts'
 import { ConfigError } from '../../config/faults.ts'
@@ -28,7 +28,7 @@ import {
   SCOPE_FLAGS,
 } from '../../terminal/flags/scope.ts'
 import { durationFlag, parseFuture } from '../../terminal/flags/time.ts'
-import { toTable } from '../../terminal/output.ts'
+import type { Output } from '../../terminal/output.ts'
 import { type Place, findPlace, openForKill } from '../operator.ts'
 import { checkNoRehearsal, REHEARSAL_FLAGS, rehearseKill } from './rehearse.ts'
 
@@ -41,7 +41,7 @@ export const kill: Command = {
       type: 'string',
       value: 'WHEN',
       description:
-        'Lift the switch automatically after 12h or 90d, or at a date such as 2027-01-31.',
+        'Lift the switch automatically after a duration such as 12h or 90d, or on a date such as 2027-01-31.',
     },
     wait: { type: 'boolean', description: 'Wait until every instance refuses (the default).' },
     'no-wait': {
@@ -52,7 +52,7 @@ export const kill: Command = {
       type: 'string',
       value: 'TIME',
       description:
-        'How long to retry the write and to wait for the instances (default: 30s plus the lease).',
+        'How long to retry writing the switch and to wait for the instances (default: 30s plus the lease).',
     },
     ...REHEARSAL_FLAGS,
     ...CONTEXT_FLAG,
@@ -109,10 +109,10 @@ export const kill: Command = {
           if (noWait === true) return
           context.output.note(`written: ${where()}; waiting for the instances`)
         },
-        // Reported before any further query to the store, which may no longer answer.
+        // Prints the revocation before any further query to the store, which may no longer respond.
         onRevoked: (revocation) => {
           const after = `revoked ${where()} after ${toMs(revocation.elapsedMs)}`
-          context.output.line(`${after}\n${toRows(revocation)}`)
+          context.output.line(`${after}\n${toRows(revocation, context.output)}`)
         },
       })
       const done = await stopping.catch((error: unknown) => {
@@ -125,14 +125,16 @@ export const kill: Command = {
   },
 }
 
-/** The longest lease that a configuration allows: a listener does not report its own. */
+/**
+ * Longest lease that a configuration allows. Used for a listener, which does not report its lease.
+ */
 const LONGEST_LEASE_MS = 60_000
 
 function toControl(place: Place): { readonly leaseMs: number; readonly sentinelFile?: string } {
   return place.kind === 'store' ? place.config.control : { leaseMs: LONGEST_LEASE_MS }
 }
 
-/** Prints the note once: the operator needs it immediately, but not for each attempt. */
+/** Prints the note once: the operator needs it immediately, but not after every attempt. */
 function createRetryNote({ output }: Context): (error: LatchkeyError) => void {
   let isSaid = false
   return ({ code, message, hint = '' }) => {
@@ -168,12 +170,12 @@ function describe({ switch: made, isNew, epoch }: StopOutcome['kill']): string {
   if (made === undefined) {
     return `${at}; the store was changed outside of Latchkey, so everything is refused`
   }
-  return `switch ${made.id}${isNew ? '' : ', in force before'}, ${at}`
+  return `switch ${made.id}${isNew ? '' : ', already in force'}, ${at}`
 }
 
-function toRows({ instances }: Revocation): string {
+function toRows({ instances }: Revocation, output: Output): string {
   if (instances.length === 0) return 'no instance is running'
-  return toTable(
+  return output.table(
     ['INSTANCE', 'HOST', 'PID', 'WORKER', 'HOW', 'AFTER'],
     instances.map(({ id, host, pid, worker, how, afterMs }) => [
       ...[id.slice(0, 8), host, String(pid), String(worker), how, toMs(afterMs)],
@@ -188,9 +190,9 @@ function toMs(ms: number): string {
 /** @param sentinelFile undefined if it is not configured */
 function withWayToStop(error: unknown, sentinelFile: string | undefined): unknown {
   if (!(error instanceof Error) || error instanceof UsageError) return error
-  // The switch is written, and the error of the wait says what delays it.
+  // The switch is written, and this error says what delays its confirmation.
   if (error instanceof ControlError) return error
-  // The listener itself answered, and so did its store.
+  // The listener itself responded, and so did its store.
   if (error instanceof AdminRefusal && !/^(STORE_|UNAVAILABLE$)/.test(error.code)) return error
   if (error instanceof TypeError || error instanceof RangeError) return error
   const touch = sentinelFile === undefined ? '' : `touch ${sentinelFile} there or `

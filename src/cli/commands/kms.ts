@@ -1,4 +1,4 @@
-/** `latchkey kms` */
+/** Implements `latchkey kms`. */
 // SPDX-License-Identifier: Apache-2.0
 import { partitionOf } from '../../core/partitions.ts'
 import { Secret } from '../../core/secret.ts'
@@ -9,7 +9,7 @@ import { durationFlag } from '../../terminal/flags/time.ts'
 import { type KmsService, loadCallers, startKmsService } from '../../tools/kms/service.ts'
 import { findTarget } from '../../tools/simulate/target.ts'
 
-/** AWS's own example, which works nowhere else. */
+/** Example credential from AWS's documentation, valid only in the emulator. */
 const EXAMPLE = {
   accessKeyId: 'AKIAIOSFODNN7EXAMPLE',
   secretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY',
@@ -22,70 +22,74 @@ export const kms: Command = {
     host: {
       type: 'string',
       value: 'ADDRESS',
-      description: 'Address to listen on, in plain HTTP (default: 127.0.0.1).',
+      description: 'Address to listen on for plain HTTP (default: 127.0.0.1).',
     },
     state: {
       type: 'string',
       value: 'FILE',
       description:
-        'File that keeps key stores, keys and aliases across restarts, mode 0600 (default: memory only).',
+        'File, mode 0600, that keeps key stores, keys and aliases across restarts (default: keep them only in memory).',
     },
     demo: {
       type: 'string',
       value: 'DIR',
       description:
-        'Register the proxy in this quickstart folder, and create the KMS key alias/latchkey-demo.',
+        'Register the proxy of the quickstart demo in this folder, and create the KMS key alias/latchkey-demo.',
     },
     endpoint: {
       type: 'string',
       short: 'e',
       value: 'URL',
       description:
-        'Where every proxy is reached, https://host:port (default: its own host name, port 443).',
+        "Address to use for every proxy, https://host:port (default: each proxy's own host name, port 443).",
     },
     ca: {
       type: 'string',
       value: 'FILE',
       description: 'PEM file of certificate authorities to trust, for a private CA.',
     },
-    region: { type: 'string', value: 'REGION', description: 'Region (default: us-east-1).' },
+    region: {
+      type: 'string',
+      value: 'REGION',
+      description: 'AWS region to emulate (default: us-east-1).',
+    },
     account: {
       type: 'string',
       value: 'ID',
-      description: 'Account of the KMS keys, 12 digits (default: 111122223333).',
+      description: 'AWS account that owns the KMS keys, 12 digits (default: 111122223333).',
     },
     principal: {
       type: 'string',
       value: 'ARN',
-      description: "Principal of the caller (default: the account's Application role).",
+      description: "ARN of the calling principal (default: the account's Application role).",
     },
     'via-service': {
       type: 'string',
       value: 'NAME',
-      description: 'Service through which the caller calls, such as s3 (default: none).',
+      description: 'AWS service that calls KMS for the caller, such as s3 (default: none).',
     },
     callers: {
       type: 'string',
       value: 'FILE',
       description:
-        'JSON list of callers with accessKeyId, secretAccessKey, principal and viaService, mode 0600 (default: one, with the example credential of AWS).',
+        "JSON file, mode 0600, that lists callers with accessKeyId, secretAccessKey, principal and viaService (default: one caller, with AWS's example credential).",
     },
     throttle: {
       type: 'string',
       value: 'N',
       description:
-        'Cryptographic operations per second beyond which calls are throttled (default: unlimited).',
+        'Maximum number of cryptographic operations per second; further calls are throttled (default: unlimited).',
     },
     timeout: {
       type: 'string',
       value: 'TIME',
-      description: 'How long to wait for a response of a proxy (default: 250ms, as KMS does).',
+      description: 'How long to wait for a response from a proxy (default: 250ms, as in KMS).',
     },
     cloudtrail: {
       type: 'string',
       value: 'FILE',
       description:
-        'File to append a CloudTrail record of each call to, one per line (default: none).',
+        'Append a CloudTrail record of each call to this file, one per line (default: none).',
     },
   },
   examples: [
@@ -192,12 +196,12 @@ function toText(
   about: { readonly region: string; readonly accountId: string; readonly isExample: boolean },
 ): string {
   return [
-    `latchkey kms plays KMS of account ${about.accountId} in ${about.region} at ${url}`,
+    `latchkey kms emulates KMS of account ${about.accountId} in ${about.region} at ${url}`,
     '',
     'In the terminal of your application:',
     '',
     `export AWS_ENDPOINT_URL_KMS=${url}`,
-    // The AWS CLI and boto3 read only the second name.
+    // The AWS CLI and boto3 read only AWS_DEFAULT_REGION.
     `export AWS_REGION=${about.region} AWS_DEFAULT_REGION=${about.region}`,
     ...(about.isExample
       ? [
@@ -207,7 +211,7 @@ function toText(
       : []),
     ...(demoKey === undefined ? [] : ['', `KMS key  ${demoKey.alias}  ${demoKey.arn}`]),
     '',
-    'Ctrl-C stops it.',
+    'Press Ctrl-C to stop.',
   ].join('\n')
 }
 

@@ -1,4 +1,4 @@
-/** `latchkey login` */
+/** Implements `latchkey login`. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { type Command, UsageError, stringFlag } from '../../terminal/command.ts'
@@ -9,7 +9,8 @@ export const login: Command = {
     'issuer-ca': {
       type: 'string',
       value: 'FILE',
-      description: 'PEM file of authorities to trust for the identity provider, for a private CA.',
+      description:
+        'PEM file of certificate authorities to trust for the identity provider, if it uses a private CA.',
     },
     ...CONTEXT_FLAG,
   },

@@ -1,8 +1,9 @@
-/** `latchkey operators add | group | list | remove` */
+/** Implements `latchkey operators add | group | list | remove`. */
 // SPDX-License-Identifier: Apache-2.0
 import { ROLES, type AdminRole } from '../../core/role.ts'
 import type { OperatorOrder } from '../../admin/operators/directory.ts'
 import {
+  ADD_YES,
   type Command,
   type Context,
   UsageError,
@@ -35,20 +36,24 @@ export const operatorsAdd: Command = {
       value: 'NAMES',
       description: 'Groups whose roles the operator also has, separated by commas.',
     },
+    ...YES_FLAG,
     ...PLACE_FLAGS,
   },
   examples: [
     'latchkey operators add alice --role operator',
-    'latchkey operators add bob --groups night-shift',
-    'latchkey operators add carol --role custodian --key-stores payroll',
+    'latchkey operators add bob --groups night-shift --yes',
+    'latchkey operators add carol --role custodian --key-stores payroll --yes',
   ],
   run: (context) => put(context, 'person', toList(context, 'groups') ?? []),
 }
 
 export const operatorsGroup: Command = {
   operands: ['NAME'],
-  flags: { ...ROLE_FLAGS, ...PLACE_FLAGS },
-  examples: ['latchkey operators group night-shift --role operator --key-stores payroll,archive'],
+  flags: { ...ROLE_FLAGS, ...YES_FLAG, ...PLACE_FLAGS },
+  examples: [
+    'latchkey operators group night-shift --role operator --key-stores payroll,archive',
+    'latchkey operators group night-shift --role operator --yes',
+  ],
   run: (context) => put(context, 'group', []),
 }
 
@@ -61,12 +66,23 @@ async function put(
   const role = parseRole(context)
   const keyStores = toList(context, 'key-stores')
   if (keyStores !== undefined && role === undefined) {
-    throw new UsageError('USAGE', '--key-stores needs --role')
+    throw new UsageError('USAGE', '--key-stores requires --role')
   }
   const order = {
     ...{ name, kind, groups },
     ...(role === undefined ? {} : { role }),
     ...(keyStores === undefined ? {} : { keyStores }),
+  }
+  if (context.flags['yes'] !== true) {
+    const all = await withOperators(context, ({ operators }) => operators())
+    const existing = all.find((one) => one.name === name)
+    const what =
+      existing === undefined
+        ? `add ${name}: ${describe(order)}`
+        : `change ${name} from ${describe(existing)} to ${describe(order)}`
+    const text = context.output.fold(`would ${what}. ${ADD_YES}`)
+    context.output.result(text, { wouldPut: order, ...(existing && { existing }), done: false })
+    return
   }
   const done = await withOperators(context, ({ put }) => put(order, parseOperator(context)))
   context.output.result(`${name}: ${describe(done)}`, done)
@@ -84,7 +100,7 @@ export const operatorsList: Command = {
     const headings = ['NAME', 'KIND', 'ROLE', 'KEY STORES', 'GROUPS', 'SINCE', 'BY']
     const text =
       rows.length === 0
-        ? 'no operators in the store: latchkey operators add'
+        ? 'no operators in the store; latchkey operators add adds one'
         : context.output.table(headings, rows)
     context.output.result(text, all)
   },
@@ -105,19 +121,20 @@ export const operatorsRemove: Command = {
     })
     if (isDone) context.output.result(`removed ${name}`, { removed: name, done: true })
     else {
-      const text = `would remove ${name} and revoke its tokens. Add --yes to do it.`
+      const text = `would remove ${name} and revoke its tokens. ${ADD_YES}`
       context.output.result(text, { wouldRemove: name, done: false })
     }
   },
 }
 
-function describe({ kind, role, keyStores, groups }: OperatorOrder): string {
+function describe({ kind, role, keyStores, groups }: Omit<OperatorOrder, 'name'>): string {
   const own =
     role === undefined
       ? []
       : [keyStores === undefined ? role : `${role} of ${keyStores.join(', ')}`]
   const inherited = groups.map((group) => `member of ${group}`)
-  return [...(kind === 'group' ? ['group'] : []), ...own, ...inherited].join(', ')
+  const parts = [...(kind === 'group' ? ['group'] : []), ...own, ...inherited]
+  return parts.length === 0 ? 'no role' : parts.join(', ')
 }
 
 function toList(context: Context, name: string): readonly string[] | undefined {

@@ -1,4 +1,4 @@
-/** `latchkey pkcs11 certify` */
+/** Implements `latchkey pkcs11 certify`. */
 // SPDX-License-Identifier: Apache-2.0
 import { LatchkeyError } from '../../core/errors.ts'
 import { VERSION } from '../../openapi/document.gen.ts'
@@ -25,7 +25,7 @@ export const pkcs11Certify: Command = {
     duration: {
       type: 'string',
       value: 'SECONDS',
-      description: 'Duration of each measurement (default: 5).',
+      description: 'Duration of each measurement, in seconds (default: 5).',
     },
     sessions: {
       type: 'string',
@@ -35,7 +35,7 @@ export const pkcs11Certify: Command = {
     'remove-leftovers': {
       type: 'boolean',
       description:
-        'Destroy the keys of earlier runs that were killed. Their labels begin with latchkey-certify-.',
+        'Destroy the keys that killed runs left behind. Their labels begin with latchkey-certify-.',
     },
     ...CONFIG_FLAG,
   },
@@ -86,7 +86,10 @@ function chooseToken<Token extends { readonly label?: string | undefined }>(
   throw new UsageError('USAGE', `the backend has no token ${String(label)}; configured: ${known}`)
 }
 
-/** Aborts at the first SIGINT or SIGTERM, so that the keys on the token are destroyed before the process ends. */
+/**
+ * Aborts on the first SIGINT or SIGTERM, so that the keys on the token are destroyed before the
+ * process ends.
+ */
 async function untilSignal<T>(
   note: (text: string) => void,
   work: (signal: AbortSignal) => Promise<T>,

@@ -1,4 +1,4 @@
-/** `latchkey pkcs11 probe` */
+/** Implements `latchkey pkcs11 probe`. */
 // SPDX-License-Identifier: Apache-2.0
 import { type ProbeReport, probeBackend } from '../../app/administration.ts'
 import {
@@ -33,7 +33,7 @@ function render(module: string, { library, slots, tokens }: ProbeReport): string
           `  token       ${JSON.stringify(token.label)}, serial ${token.serial}`,
           `  product     ${token.manufacturer}, ${token.model}, firmware ${token.firmware}`,
           `  sessions    ${token.maxSessions === undefined ? 'no reported limit' : `at most ${String(token.maxSessions)}`}`,
-          `  mechanisms  ${(mechanisms ?? []).join(', ') || 'none of the required ones'}`,
+          `  mechanisms  ${(mechanisms ?? []).join(', ') || 'none of the required mechanisms'}`,
         ]),
   ])
   return [...head, ...rows, ...tokens.flatMap(renderToken)].join('\n')
@@ -45,7 +45,7 @@ function renderToken(token: ProbeReport['tokens'][number]): readonly string[] {
   return [
     '',
     `logged in to ${JSON.stringify(facts.label)}`,
-    `  iv          ${iv ?? 'no mode works'}`,
+    `  iv          ${iv ?? 'no IV mode works'}`,
     ...modes.map((mode) => `    ${mode.iv.padEnd(16)}  ${mode.outcome}`),
     `  AES-256 keys: ${String(keys.length)}`,
     ...keys.map((key) => {

@@ -41,7 +41,7 @@ export const policyList: Command = {
         names.length === 0
           ? 'no policies: every caller with a credential of a key store may use all of its keys'
           : `revision ${String(revision)}\n${context.output.table(['NAME', 'STATE', 'IN SHADOW', 'POLICIES'], rows)}`
-      context.output.result(text, { revision, documents })
+      context.output.result(context.output.fold(text), { revision, documents })
     }),
 }
 
@@ -66,7 +66,9 @@ export const policyGet: Command = {
       const [name = ''] = context.operands
       const given = stringFlag(context, 'revision')
       if (given !== undefined && !/^\d{1,9}$/.test(given)) {
-        throw new UsageError('INPUT_INVALID', 'a revision is a number: latchkey policy history')
+        throw new UsageError('INPUT_INVALID', `expected a revision number, found ${given}`, {
+          hint: 'latchkey policy history lists the revisions',
+        })
       }
       const { enforced, shadow } = await policies.state()
       const current = context.flags['shadow'] === true ? (shadow ?? enforced) : enforced
@@ -74,10 +76,10 @@ export const policyGet: Command = {
       const text = documents.get(name)
       if (text === undefined) {
         throw new PolicyError('POLICY_NOT_FOUND', `there is no document ${name}`, {
-          hint: 'latchkey policy list shows what there is',
+          hint: 'latchkey policy list shows the documents',
         })
       }
-      context.output.result(text, { name, text, sha256: hash(text) })
+      context.output.document(text, { name, text, sha256: hash(text) })
     }),
 }
 

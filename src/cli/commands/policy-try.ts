@@ -88,7 +88,7 @@ export const policyExplain: Command = {
     log: {
       type: 'string',
       value: 'FILE',
-      description: 'Request log in which to find REQUEST, which is then a kmsRequestId.',
+      description: 'Request log to search; REQUEST is then a kmsRequestId.',
     },
     all: { type: 'boolean', description: 'Show every policy, not only those that almost applied.' },
     ...CANDIDATE_FLAGS,

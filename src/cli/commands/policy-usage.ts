@@ -1,6 +1,6 @@
 /**
  * Implements `latchkey policy simulate | suggest | import`, which test policies against recorded
- * usage, derive them from it, or translate those of AWS's sample proxy.
+ * usage, derive policies from it, or translate the policies of AWS's sample proxy.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
@@ -16,7 +16,7 @@ import {
 } from '../../terminal/command.ts'
 import { PLACE_FLAGS } from '../../terminal/contexts.ts'
 import { parsePast } from '../../terminal/flags/time.ts'
-import { toTable } from '../../terminal/output.ts'
+import type { Output } from '../../terminal/output.ts'
 import { withPolicies } from '../with-administration.ts'
 import { CANDIDATE_FLAGS, candidateOf } from '../with-policies.ts'
 
@@ -44,11 +44,14 @@ export const policySimulate: Command = {
       const { usage, period } = await policies.usage(sinceOf(context))
       const found = simulate(set, usage)
       const from = new Date(period.since).toISOString()
-      context.output.result(`since ${from}: ${toText(found)}`, { ...period, ...found })
+      context.output.result(`since ${from}: ${toText(found, context.output)}`, {
+        ...period,
+        ...found,
+      })
     }),
 }
 
-function toText(found: Simulation): string {
+function toText(found: Simulation, output: Output): string {
   const { requests, wouldBeRefused, wouldBeAllowed, uncertain, notToldApart, unrecorded } = found
   const rows = found.refusals.map((one) => [
     ...[one.principal, one.service, one.key, one.kmsOperation, String(one.requests)],
@@ -66,7 +69,7 @@ function toText(found: Simulation): string {
     'POLICIES',
   ]
   return [
-    `of ${String(requests)} requests, ${String(wouldBeRefused)} that were answered would be refused`,
+    `of ${String(requests)} requests, ${String(wouldBeRefused)} that succeeded would be refused`,
     ...(wouldBeAllowed === 0
       ? []
       : [`${String(wouldBeAllowed)} that policies refused would be allowed`]),
@@ -76,7 +79,7 @@ function toText(found: Simulation): string {
     ...(notToldApart === 0
       ? []
       : [`${String(notToldApart)} more were counted without their callers (activity.maxSubjects)`]),
-    ...(rows.length === 0 ? [] : ['', toTable(heading, rows)]),
+    ...(rows.length === 0 ? [] : ['', output.table(heading, rows)]),
   ].join('\n')
 }
 
@@ -87,7 +90,7 @@ export const policySuggest: Command = {
     withPolicies(context, async (policies) => {
       const { usage } = await policies.usage(sinceOf(context))
       const text = suggestPolicies(usage)
-      if (text === '') throw new UsageError('INPUT_INVALID', 'no answered request is recorded')
+      if (text === '') throw new UsageError('INPUT_INVALID', 'no successful request is recorded')
       await checkDocuments(new Map([['suggested', text]]))
       const unknown = usage.some(({ subject }) => subject.isOverflow)
       if (unknown)
@@ -95,7 +98,7 @@ export const policySuggest: Command = {
           'some requests were counted without their callers (activity.maxSubjects)',
         )
       context.output.note(
-        'review the policies before you put them: they allow everything that was requested, whether or not it should be allowed',
+        'review the policies before you put them in force: they allow everything that was requested, whether or not it should be allowed',
       )
       context.output.result(text, { cedar: text })
     }),
@@ -117,7 +120,7 @@ export const policyImport: Command = {
     for (const { line, message } of found.findings)
       context.output.note(`${line === 0 ? file : `${file}:${String(line)}`}: ${message}`)
     if (found.cedar === '')
-      throw new UsageError('INPUT_INVALID', `nothing in ${file} was understood`)
+      throw new UsageError('INPUT_INVALID', `no rule in ${file} could be translated`)
     await checkDocuments(new Map([['imported', found.cedar]]))
     context.output.result(found.cedar, found)
   },

@@ -42,7 +42,8 @@ const WAIT_FLAGS = {
 const SHADOW_FLAG = {
   shadow: {
     type: 'boolean',
-    description: 'Put it in shadow mode: log and count what it would refuse, and refuse nothing.',
+    description:
+      'Put the policies in shadow mode: log and count what they would refuse, without refusing any request.',
   },
 } as const satisfies Record<string, Flag>
 
@@ -106,7 +107,9 @@ export const policyRollback: Command = {
   async run(context) {
     const [text = ''] = context.operands
     if (!/^\d{1,9}$/.test(text)) {
-      throw new UsageError('INPUT_INVALID', 'a revision is a number: latchkey policy history')
+      throw new UsageError('INPUT_INVALID', `expected a revision number, found ${text}`, {
+        hint: 'latchkey policy history lists the revisions',
+      })
     }
     await change(context, { kind: 'rollback', revision: Number(text) })
   },
@@ -116,7 +119,7 @@ function modeOf({ flags }: Context) {
   return flags['shadow'] === true ? 'shadow' : 'enforce'
 }
 
-/** Recorded usage that is compared with a change before it is written. */
+/** Period of recorded usage against which a change is checked before it is written. */
 const LOOK_BACK_MS = 7 * 86_400_000
 
 async function change(context: Context, order: PolicyChange): Promise<void> {
@@ -181,9 +184,9 @@ function describe(order: PolicyChange, { entries }: PlannedChange): string {
     case 'delete':
       return `${names.join(', ')}${order.mode === 'shadow' ? ' in shadow' : ''}`
     case 'promote':
-      return `put in force what is in shadow: ${names.join(', ')}`
+      return `put the policies in shadow mode into force: ${names.join(', ')}`
     case 'discard':
-      return `discard what is in shadow: ${entries.map(({ name }) => name).join(', ')}`
+      return `discard the policies in shadow mode: ${entries.map(({ name }) => name).join(', ')}`
     case 'rollback':
       return `go back to revision ${String(order.revision)}: ${names.join(', ')}`
   }
@@ -192,11 +195,11 @@ function describe(order: PolicyChange, { entries }: PlannedChange): string {
 function toOutlook(found: Simulation, isShadow: boolean): string {
   const { requests, wouldBeRefused, uncertain } = found
   if (requests === 0)
-    return 'no requests were recorded in the last seven days, so whom it would refuse is unknown'
+    return 'no requests were recorded in the last seven days, so the effect of the change is unknown'
   const unsure = uncertain === 0 ? '' : `; ${String(uncertain)} depend on data that is not recorded`
   return (
-    `of ${String(requests)} requests of the last seven days, ${isShadow ? 'the policies in shadow' : 'it'} ` +
-    `would refuse ${String(wouldBeRefused)} that were answered${unsure}: latchkey policy simulate lists them`
+    `of ${String(requests)} requests in the last seven days, ${isShadow ? 'the policies in shadow mode' : 'the change'} ` +
+    `would refuse ${String(wouldBeRefused)} that succeeded${unsure}: latchkey policy simulate lists them`
   )
 }
 

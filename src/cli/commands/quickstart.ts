@@ -1,4 +1,4 @@
-/** `latchkey quickstart` */
+/** Implements `latchkey quickstart`. */
 // SPDX-License-Identifier: Apache-2.0
 import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -21,9 +21,9 @@ export const quickstart: Command = {
       type: 'string',
       value: 'PORT',
       description:
-        'Port to listen on, with the console on the next one; 0 selects free ports (default: the port of the demo, 8443 if new).',
+        "Port to listen on; the console uses the next one. 0 selects free ports (default: the demo's port, or 8443 for a new demo).",
     },
-    once: { type: 'boolean', description: 'Stop after the round trip.' },
+    once: { type: 'boolean', description: 'Exit after the round trip.' },
   },
   examples: ['latchkey quickstart', 'latchkey quickstart --dir /tmp/demo --port 9443 --once'],
   async run(context) {
@@ -62,7 +62,7 @@ function parsePort(text: string | undefined): number | undefined {
   return port
 }
 
-/** @param port undefined for the ports of the configuration */
+/** @param port undefined to keep the configured ports */
 function withPort(config: Config, port: number | undefined): Config {
   if (port === undefined) return config
   const { listener, admin } = config
@@ -115,7 +115,7 @@ function render({ demo, port, consoleUrl, steps }: Started): string {
     '',
     `${ownCommand()} simulate --demo ${quote(dirname(demo.configFile))} --endpoint ${endpoint}`,
     '',
-    'Ctrl-C stops it. A second run reuses everything.',
+    'Press Ctrl-C to stop. A second run reuses everything.',
   ].join('\n')
 }
 

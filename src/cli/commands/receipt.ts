@@ -1,4 +1,4 @@
-/** `latchkey receipt list | show | verify | key` */
+/** Implements `latchkey receipt list | show | verify | key`. */
 // SPDX-License-Identifier: Apache-2.0
 import { hash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -8,7 +8,6 @@ import { type Json, toCanonicalJson, verifySigned } from '../../core/signature.t
 import { checkEvidence } from '../../core/tlog/evidence.ts'
 import { CONFIG_FLAG, type Command, UsageError, stringFlag } from '../../terminal/command.ts'
 import { CONTEXT_FLAG } from '../../terminal/contexts.ts'
-import { toTable } from '../../terminal/output.ts'
 import { withOperator } from '../operator.ts'
 
 export const receiptList: Command = {
@@ -24,7 +23,7 @@ export const receiptList: Command = {
       statement.operator,
     ])
     context.output.result(
-      toTable(['RECEIPT', 'REVOKED', 'AFTER', 'SCOPE', 'OPERATOR'], rows),
+      context.output.table(['RECEIPT', 'REVOKED', 'AFTER', 'SCOPE', 'OPERATOR'], rows),
       receipts,
     )
   },
@@ -70,7 +69,7 @@ export const receiptVerify: Command = {
       (await withOperator(context, (control) => control.publicKey()))
     if (!verifySigned(signed, publicKey)) {
       throw new UsageError('INPUT_INVALID', 'the signature does not match this receipt and key', {
-        ...(signed.publicKey === publicKey ? {} : { hint: 'the receipt names another key' }),
+        ...(signed.publicKey === publicKey ? {} : { hint: 'the receipt names a different key' }),
       })
     }
     const place = checkPlace(signed, publicKey)
@@ -84,8 +83,8 @@ export const receiptVerify: Command = {
 }
 
 /**
- * Returns the position of the receipt in the control log; undefined if it has no proof.
- * @throws UsageError if the proof does not hold, or is about something else
+ * Returns the position of the receipt in the control log; undefined if the receipt has no proof.
+ * @throws UsageError if the proof is invalid, or proves a different entry
  */
 function checkPlace({ proof, ...signed }: SignedReceipt, publicKey: string): string | undefined {
   if (proof === undefined) return undefined
@@ -99,7 +98,10 @@ function checkPlace({ proof, ...signed }: SignedReceipt, publicKey: string): str
       ? hash('sha256', text, 'hex') === detailSha256
       : toCanonicalJson(detail) === text
   if (!isSame || certificate.kind !== 'control log') {
-    throw new UsageError('INPUT_INVALID', 'the proof is about another entry than this receipt')
+    throw new UsageError(
+      'INPUT_INVALID',
+      'the proof is for a different entry, not for this receipt',
+    )
   }
   return `entry ${String(index)} of ${String(checkpoint.size)} in ${checkpoint.origin}`
 }

@@ -1,4 +1,4 @@
-/** `latchkey register` */
+/** Implements `latchkey register`. */
 // SPDX-License-Identifier: Apache-2.0
 import { type Administration, openAdministration } from '../../app/administration.ts'
 import type { KeyStoreConfig } from '../../config/config.ts'
@@ -40,7 +40,7 @@ export const register: Command = {
       type: 'string',
       short: 'e',
       value: 'URL',
-      description: 'https://HOST that KMS will call on port 443, without port or path.',
+      description: 'Proxy URL that KMS calls on port 443: https://HOST, without a port or path.',
     },
     'key-id': {
       type: 'string',
@@ -57,7 +57,8 @@ export const register: Command = {
     'vpc-endpoint-service-owner': {
       type: 'string',
       value: 'ACCOUNT',
-      description: 'Account id of its owner, twelve digits, if it is another account.',
+      description:
+        'Account id (12 digits) of the owner of the VPC endpoint service, if it differs from the account of the KMS key store.',
     },
     credential: {
       type: 'string',
@@ -82,7 +83,7 @@ export const register: Command = {
     'connect-to': {
       type: 'string',
       value: 'HOST:PORT',
-      description: 'Address for the checks to connect to, before DNS points to the proxy.',
+      description: 'Address that the checks connect to, for use before DNS points to the proxy.',
     },
     ca: {
       type: 'string',
@@ -203,7 +204,7 @@ async function registerForReal(
   const { output } = context
   const kms = await openKms(plan.region)
   try {
-    output.line(`Checks, before KMS in ${kms.region} makes its own`)
+    output.line(`Checks of the proxy, before KMS in ${kms.region} runs its own`)
     const settings = await settingsFindings(plan, keyStore, administration, kms.region)
     reportFindings(output, settings)
     const job = { context, plan, kms, administration, keyStore }
@@ -232,7 +233,7 @@ async function registerForReal(
   }
 }
 
-/** Prints a line for each new state, and an occasional one while the state stays. */
+/** Prints a line for each new state, and periodically while the state is unchanged. */
 function createStateTeller({ output }: Context): (state: string, elapsedMs: number) => void {
   const every = 30_000
   let last = ''

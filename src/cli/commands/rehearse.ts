@@ -1,4 +1,7 @@
-/** `latchkey kill --rehearse`: reports from recorded usage what a kill would have refused. */
+/**
+ * Implements `latchkey kill --rehearse`: reports from recorded usage what a kill would have
+ * refused.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Refused, Rehearsal } from '../../usage/rehearsal.ts'
 import { systemClock } from '../../core/clock.ts'
@@ -9,19 +12,20 @@ import type { Operator } from '../../killswitch/operator/service.ts'
 import { stringFlag, UsageError, type Context, type Flag } from '../../terminal/command.ts'
 import { PROBES_FLAG, describeProbes } from '../../terminal/flags/probes.ts'
 import { withOperator } from '../operator.ts'
-import { toTable } from '../../terminal/output.ts'
+import type { Output } from '../../terminal/output.ts'
 import { parsePast, parseWhen } from '../../terminal/flags/time.ts'
 
 export const REHEARSAL_FLAGS = {
   rehearse: {
     type: 'boolean',
-    description: 'Refuse no request; report what would have been refused in the last hour.',
+    description:
+      'Dry run: report which requests of the last hour would have been refused, without refusing any.',
   },
   since: {
     type: 'string',
     value: 'WHEN',
     description:
-      'With --rehearse: start of the window, 2h or 30d ago, or a date. --until is then its end.',
+      'With --rehearse: start of the window, as a duration ago such as 2h or 30d, or a date. --until then sets its end.',
   },
   watch: {
     type: 'boolean',
@@ -65,14 +69,14 @@ export async function rehearseKill(context: Context, order: RehearsalOrder): Pro
       if (window.since >= window.until)
         throw new UsageError('USAGE', '--since must be before --until')
       const found = await killSwitch.rehearse(order, window)
-      context.output.result(toText(order, found), { ...toJson(order), ...found })
+      context.output.result(toText(order, found, context.output), { ...toJson(order), ...found })
     },
     'all',
   )
 }
 
 /**
- * Refuses flags of a rehearsal without --rehearse, so that a mistyped rehearsal does not kill.
+ * Refuses rehearsal flags without --rehearse. Otherwise, a mistyped rehearsal would run as a kill.
  * @throws UsageError
  */
 export function checkNoRehearsal(context: Context): void {
@@ -139,7 +143,11 @@ function toJson({ scope, direction }: RehearsalOrder) {
   return { state: 'rehearsed', scope, direction } as const
 }
 
-function toText({ scope, direction }: RehearsalOrder, found: RehearsalReport): string {
+function toText(
+  { scope, direction }: RehearsalOrder,
+  found: RehearsalReport,
+  output: Output,
+): string {
   const { period, requests, wouldBeRefused, refusedAnyway, notToldApart, probesLeftOut } = found
   const whole = period.spanMs === HOUR_MS ? 'hours' : 'minutes'
   return [
@@ -151,20 +159,20 @@ function toText({ scope, direction }: RehearsalOrder, found: RehearsalReport): s
       ? ''
       : `${String(notToldApart)} more came from callers that were not recorded by name (activity.maxSubjects); the kill may cover some of them`,
     probesLeftOut === 0 ? '' : describeProbes(probesLeftOut),
-    section('PRINCIPAL', found.principals),
-    section('SERVICE', found.services),
-    section('ACCOUNT', found.accounts),
-    section('KEY', found.keys),
-    section('KMS OPERATION', found.kmsOperations),
+    section(output, 'PRINCIPAL', found.principals),
+    section(output, 'SERVICE', found.services),
+    section(output, 'ACCOUNT', found.accounts),
+    section(output, 'KEY', found.keys),
+    section(output, 'KMS OPERATION', found.kmsOperations),
   ]
     .filter((part) => part !== '')
     .join('\n')
 }
 
-function section(heading: string, rows: readonly Refused[]): string {
+function section(output: Output, heading: string, rows: readonly Refused[]): string {
   if (rows.length === 0) return ''
   const cells = rows.map(({ name, requests, lastAt }) => [name, String(requests), toDate(lastAt)])
-  return `\n${toTable([heading, 'REQUESTS', 'LAST'], cells)}`
+  return `\n${output.table([heading, 'REQUESTS', 'LAST'], cells)}`
 }
 
 function toDate(time: number): string {

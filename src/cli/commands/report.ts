@@ -1,4 +1,4 @@
-/** `latchkey report` */
+/** Implements `latchkey report`. */
 // SPDX-License-Identifier: Apache-2.0
 import { open, stat } from 'node:fs/promises'
 import { openKeyBackend } from '../../app/key-backends.ts'
@@ -27,28 +27,30 @@ export const report: Command = {
     ...REMOTE_FLAGS,
     endpoint: {
       ...REMOTE_FLAGS.endpoint,
-      description: 'Proxy to measure (default: a demo of Latchkey, started for the report).',
+      description: 'Proxy to measure (default: a Latchkey demo that is started for the report).',
     },
     ...CONFIG_FLAG,
     config: {
       ...CONFIG_FLAG.config,
-      description: 'With --endpoint: configuration whose key backend to measure by itself as well.',
+      description:
+        'With --endpoint: configuration file whose key backend is also measured by itself.',
     },
     ...KEY_STORE_FLAG,
     log: {
       type: 'string',
       value: 'FILE',
-      description: 'With --endpoint: request log of that Latchkey, for its times by stage.',
+      description:
+        "With --endpoint: that Latchkey server's request log, which has the time spent in each stage.",
     },
     out: {
       type: 'string',
       value: 'FILE',
-      description: 'HTML page to write, with the JSON beside it (default: report.html).',
+      description: 'HTML page to write; the JSON file is written beside it (default: report.html).',
     },
     calls: {
       type: 'string',
       value: 'N',
-      description: 'Number of calls of each operation, each way (default: 2000).',
+      description: 'Number of calls to each operation in each measurement (default: 2000).',
     },
     connections: {
       type: 'string',

@@ -1,14 +1,14 @@
-/** `latchkey restore`, `restore approve`, `restore withdraw` */
+/** Implements `latchkey restore`, `restore approve`, `restore withdraw`. */
 // SPDX-License-Identifier: Apache-2.0
 import { describeScope } from '../../core/scope.ts'
 import { type Switch } from '../../killswitch/model.ts'
 import type { RestoreOrder, RestoreOutcome } from '../../killswitch/operator/restore.ts'
 import type { Operator } from '../../killswitch/operator/service.ts'
 import {
+  ADD_YES,
   CONFIG_FLAG,
   type Command,
   type Context,
-  DRY_RUN_FLAG,
   UsageError,
   YES_FLAG,
   stringFlag,
@@ -47,10 +47,8 @@ export const restore: Command = {
       const order: RestoreOrder = { target: parseTarget(context, place), ...parseReason(context) }
       if (context.flags['yes'] !== true) {
         const found = await control.previewRestore(order.target)
-        context.output.result(`would lift:\n${toLines(found)}\nAdd --yes to do it.`, {
-          wouldRestore: found,
-          done: false,
-        })
+        const text = context.output.fold(`would lift:\n${toLines(found)}\n${ADD_YES}`)
+        context.output.result(text, { wouldRestore: found, done: false })
         return
       }
       report(context.output, await control.restore(order))
@@ -60,15 +58,15 @@ export const restore: Command = {
 
 export const restoreApprove: Command = {
   operands: ['REQUEST'],
-  flags: { operator, ...DRY_RUN_FLAG, ...CONTEXT_FLAG, ...CONFIG_FLAG },
+  flags: { operator, ...YES_FLAG, ...CONTEXT_FLAG, ...CONFIG_FLAG },
   examples: [
-    'latchkey restore approve 5ac0ffee --dry-run',
-    'latchkey restore approve 5ac0ffee --operator bob',
+    'latchkey restore approve 5ac0ffee',
+    'latchkey restore approve 5ac0ffee --operator bob --yes',
   ],
   async run(context) {
     await withOperator(context, async (control) => {
       const [id = ''] = context.operands
-      if (context.flags['dry-run'] === true) {
+      if (context.flags['yes'] !== true) {
         await showRequest(context, control, id)
         return
       }
@@ -83,15 +81,13 @@ async function showRequest(context: Context, control: Operator, id: string): Pro
   const request = requests.find((one) => one.id === id)
   if (request === undefined) {
     throw new UsageError('INPUT_INVALID', `there is no pending request ${id}`, {
-      hint: 'latchkey status lists them',
+      hint: 'latchkey status lists the pending requests',
     })
   }
   const { operator, reason, expiresAt } = request
   const until = new Date(expiresAt).toISOString()
-  context.output.result(
-    `would approve ${id}, requested by ${operator}: ${reason}\nThe request expires at ${until}.`,
-    { wouldApprove: request, done: false },
-  )
+  const text = `would approve ${id}, requested by ${operator}: ${reason}\nThe request expires at ${until}. ${ADD_YES}`
+  context.output.result(context.output.fold(text), { wouldApprove: request, done: false })
 }
 
 export const restoreWithdraw: Command = {
@@ -124,9 +120,9 @@ function report(output: Output, outcome: RestoreOutcome): void {
     return
   }
   const { id, readyAt, expiresAt } = outcome.request
-  const who = outcome.needsApproval ? ', by a second person' : ''
+  const who = outcome.needsApproval ? ', as a second person' : ''
   output.result(
-    `requested as ${id}; nothing is lifted yet. At ${new Date(readyAt).toISOString()}${who}:\n  latchkey restore approve ${id}\nThe request expires at ${new Date(expiresAt).toISOString()}.`,
+    `requested as ${id}; nothing has been lifted yet. Run this at ${new Date(readyAt).toISOString()} or later${who}:\n  latchkey restore approve ${id} --yes\nThe request expires at ${new Date(expiresAt).toISOString()}.`,
     outcome,
   )
 }

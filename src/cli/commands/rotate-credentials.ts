@@ -1,4 +1,4 @@
-/** `latchkey rotate-credentials` */
+/** Implements `latchkey rotate-credentials`. */
 // SPDX-License-Identifier: Apache-2.0
 import { openAdministration } from '../../app/administration.ts'
 import { systemClock } from '../../core/clock.ts'
@@ -10,7 +10,7 @@ import { RegistrationError } from '../../tools/register/explanations.ts'
 import { openKms } from '../../tools/register/kms-api.ts'
 import { rotateCredential } from '../../tools/register/rotation.ts'
 
-/** Several times the interval at which KMS checks health, which is a few minutes. */
+/** Several times KMS's health check interval, which is a few minutes. */
 const QUIET_MS = 15 * 60_000
 const TIMEOUT_MS = 2 * 3_600_000
 const PAUSE_MS = 10_000
@@ -26,11 +26,12 @@ export const rotateCredentials: Command = {
     timeout: {
       type: 'string',
       value: 'TIME',
-      description: 'How long to wait for that (default: 2h). The same command continues later.',
+      description:
+        'How long to wait until the old credential is unused (default: 2h). If that is not enough, run the same command again to continue.',
     },
     restart: {
       type: 'boolean',
-      description: 'Forget a rotation in progress; its credentials stay unchanged.',
+      description: 'Abandon a rotation in progress; its credentials stay unchanged.',
     },
     ...YES_FLAG,
     ...KMS_FLAGS,
@@ -51,9 +52,13 @@ export const rotateCredentials: Command = {
     try {
       const store = await kms.findStore(name)
       if (store === undefined) {
-        throw new RegistrationError('STORE_UNKNOWN', `KMS in ${kms.region} has no ${name}`, {
-          hint: 'latchkey register creates one; --name and --region select it',
-        })
+        throw new RegistrationError(
+          'STORE_UNKNOWN',
+          `KMS in ${kms.region} has no key store ${name}`,
+          {
+            hint: 'latchkey register creates one; --name and --region select it',
+          },
+        )
       }
       const customKeyStoreId = store.CustomKeyStoreId ?? ''
       const { rotations } = administration
@@ -90,7 +95,7 @@ export const rotateCredentials: Command = {
   },
 }
 
-/** Prints every finished step, and occasionally what it is waiting for. */
+/** Prints every finished step, and periodically the reason for waiting. */
 function createTeller(line: (text: string) => void) {
   let toldAt = -Infinity
   return (step: string, detail: string, isDone: boolean) => {
@@ -105,7 +110,7 @@ function describePlan(name: string, current: string, isBegun: boolean): string {
   return [
     `KMS signs for ${name} with ${current}.`,
     isBegun
-      ? 'A rotation is in progress, and would be continued with:'
+      ? 'A rotation is in progress and would be continued. Its steps, each taken only after the previous one is confirmed:'
       : 'The rotation would take these steps, each only after the previous one is confirmed:',
     '  1. create a new credential next to the old one',
     '  2. give it to KMS with UpdateCustomKeyStore; the key store stays connected',

@@ -1,4 +1,4 @@
-/** `latchkey serve` */
+/** Implements `latchkey serve`. */
 // SPDX-License-Identifier: Apache-2.0
 import { startService, type RunningService } from '../../app/cluster.ts'
 import { createConfigReload } from '../../app/reload.ts'

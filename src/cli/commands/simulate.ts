@@ -1,4 +1,4 @@
-/** `latchkey simulate` */
+/** Implements `latchkey simulate`. */
 // SPDX-License-Identifier: Apache-2.0
 import { openKillSwitch } from '../../app/kill-switch.ts'
 import { systemClock } from '../../core/clock.ts'
@@ -32,7 +32,7 @@ const REASON = {
 }
 /** Lifetime of the vendor's cached data keys: long enough to show the delay after a kill. AWS's services keep them longer. */
 const CACHE_MS = 2000
-/** The switch lifts itself after this time, in case the process is killed between kill and restore. */
+/** The switch expires after this time, in case the process is killed between kill and restore. */
 const LIFTED_AFTER_MS = 600_000
 
 export const simulate: Command = {
@@ -40,19 +40,21 @@ export const simulate: Command = {
     demo: {
       type: 'string',
       value: 'DIR',
-      description: 'Quickstart folder (default: ./demo without a configuration).',
+      description:
+        'Folder of a quickstart demo (default: ./demo if there is no configuration file).',
     },
     'key-id': {
       type: 'string',
       short: 'k',
       value: 'KEY_ID',
-      description: 'External key to use. With --config, only this key is killed.',
+      description: 'External key to use. With --config, the simulation kills only this key.',
     },
     endpoint: {
       type: 'string',
       short: 'e',
       value: 'URL',
-      description: 'https://host:port (default: localhost and the configured port).',
+      description:
+        'Proxy to call, https://host:port (default: localhost with the configured port).',
     },
     ca: {
       type: 'string',
@@ -62,17 +64,18 @@ export const simulate: Command = {
     region: {
       type: 'string',
       value: 'REGION',
-      description: 'Region of KMS (default: the first that the key store accepts, or us-east-1).',
+      description:
+        'AWS region to simulate (default: the first one that the key store accepts, or us-east-1).',
     },
     timeout: {
       type: 'string',
       value: 'TIME',
-      description: 'How long the emulated KMS waits for a response (default: 250ms, as KMS does).',
+      description: 'How long the emulated KMS waits for a response (default: 250ms, as in KMS).',
     },
     serve: {
       type: 'boolean',
       description:
-        'Then keep KMS and three applications running until Ctrl-C, and print the address of the console.',
+        "After the steps, keep the emulated KMS and three applications running until Ctrl-C, and print the console's address.",
     },
     ...KEY_STORE_FLAG,
     ...CONFIG_FLAG,
@@ -171,17 +174,17 @@ function describeConsole({ config: { admin }, tokenFile }: Target): readonly str
     `Still running: ${APPLICATION_NAMES.join(', ')}. Stop them in the console, and watch them here:`,
     '',
     ...(admin === undefined
-      ? ['There is no console: the configuration has no section admin.']
+      ? ['There is no console: the configuration has no admin section.']
       : [
           `console  ${admin.port === 0 ? 'the address that the server prints' : `${scheme}://localhost:${port}/console`}`,
         ]),
     ...(admin === undefined || tokenFile === undefined ? [] : [`token    ${tokenFile}`]),
     '',
-    'Ctrl-C stops it.',
+    'Press Ctrl-C to stop.',
   ]
 }
 
-/** Restores what the scenario killed, even if a step throws. */
+/** Runs the scenario, and restores what it killed even if a step throws. */
 async function tell(
   kms: KmsStandIn,
   target: Target,
@@ -197,7 +200,7 @@ async function tell(
         'RESTORE_WAITS',
         `the restore of ${switchId} waits for an approval`,
         {
-          hint: `latchkey restore approve ${outcome.request.id}`,
+          hint: `latchkey restore approve ${outcome.request.id} --yes`,
         },
       )
     }
@@ -212,7 +215,7 @@ async function tell(
     if (written.isNew) switchId = written.switch?.id
     const { instances, elapsedMs } = await control.wait(written)
     const count = instances.length
-    return `revoked in ${elapsedMs.toFixed(0)} ms: ${String(count)} instance${count === 1 ? '' : 's'} can no longer answer`
+    return `revoked in ${elapsedMs.toFixed(0)} ms: ${String(count)} instance${count === 1 ? '' : 's'} can no longer serve requests`
   }
   const interruption = watchInterrupts()
   try {

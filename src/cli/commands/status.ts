@@ -1,4 +1,4 @@
-/** `latchkey status` */
+/** Implements `latchkey status`. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
@@ -23,7 +23,7 @@ export const status: Command = {
     events: { type: 'boolean', description: 'Show all events, not only the last ten.' },
     watch: {
       type: 'boolean',
-      description: 'Show the status again every two seconds, until Ctrl-C.',
+      description: 'Refresh the status every two seconds, until Ctrl-C.',
     },
     ...CONTEXT_FLAG,
     ...CONFIG_FLAG,
@@ -51,7 +51,8 @@ async function showStatus(context: Context, control: Operator): Promise<void> {
   const now = systemClock.now()
   const longKills = findLongKills(found.switches, now)
   const warnings = longKills.map((one) => describeLongKill(one, now))
-  context.output.result([toText(found, now, context.output), ...warnings].join('\n\n'), {
+  const text = [toText(found, now, context.output), ...warnings].join('\n\n')
+  context.output.result(context.output.fold(text), {
     ...found,
     longKills,
     storeWarnings,
@@ -87,7 +88,7 @@ function toText(found: ControlStatus, now: number, output: Output): string {
       ]),
     ),
     section(
-      ['INSTANCE', 'HOST', 'PID', 'WORKER', 'STATE', 'EPOCH', 'ACKNOWLEDGED', 'LEASE', 'SEEN'],
+      ['INSTANCE', 'HOST', 'PID', 'WORKER', 'STATE', 'EPOCH', 'ACKED', 'LEASE', 'SEEN'],
       instances.map((one) => [
         ...[one.id.slice(0, 8), one.host, String(one.pid), String(one.worker)],
         describeGate(one, switches.length),
@@ -108,12 +109,15 @@ function toText(found: ControlStatus, now: number, output: Output): string {
 }
 
 function describeBackup({ lastBackup, epoch }: ControlStatus): string {
-  if (lastBackup === undefined) return 'last backup: none by latchkey store backup'
+  if (lastBackup === undefined) return 'last backup: none made by latchkey store backup'
   const since = epoch - lastBackup.epoch
   return `last backup: ${toDate(lastBackup.createdAt)}, ${count(since, 'epoch')} ago`
 }
 
-/** Answers a person's first questions in one line: does a switch stop anything, and do the instances serve? */
+/**
+ * Answers an operator's first questions in one line: whether a switch stops anything, and whether
+ * the instances serve.
+ */
 function describeState({ switches, instances }: ControlStatus, now: number): string {
   const open = instances.filter((one) => one.state === 'open' && toState(one).startsWith('open'))
   const all = instances.filter(({ isDismissed }) => !isDismissed).length
@@ -126,7 +130,7 @@ function describeState({ switches, instances }: ControlStatus, now: number): str
   const [first] = switches
   if (first === undefined) return `no switch is in force, ${serving}`
   const latest = switches.reduce((a, b) => (a.createdAt >= b.createdAt ? a : b))
-  const which = switches.length === 1 ? '' : 'the latest '
+  const which = switches.length === 1 ? '' : 'the most recent '
   const what = latest.direction === 'both' ? '' : `, ${latest.direction}`
   return (
     `${count(switches.length, 'switch', 'switches')} in force: ${which}${describeScope(latest.scope)}${what}, ` +
@@ -146,8 +150,8 @@ function toDetail({ kind, detail }: ControlStatus['events'][number]): string {
 }
 
 /**
- * An instance whose row is older than its lease refuses everything, whatever state it reported
- * last.
+ * An instance whose row is older than its lease refuses every request, regardless of the state that
+ * it reported last.
  */
 function toState(one: InstanceStatus): string {
   const { state, reason, silentMs, leaseMs, isGenuine, isDismissed } = one

@@ -1,4 +1,4 @@
-/** `latchkey store rekey | escrow`: who can open the control store. */
+/** Implements `latchkey store rekey | escrow`, which determine who can open the control store. */
 // SPDX-License-Identifier: Apache-2.0
 import { createPublicKey } from 'node:crypto'
 import { access, readFile } from 'node:fs/promises'
@@ -10,6 +10,7 @@ import type { Escrow } from '../../store/custody.ts'
 import type { MasterKeySource } from '../../store/master-key.ts'
 import type { RekeyStage } from '../../store/rekey.ts'
 import {
+  ADD_YES,
   BACKEND_FLAG,
   type Command,
   CONFIG_FLAG,
@@ -18,6 +19,7 @@ import {
   loadControlConfig,
   stringFlag,
   UsageError,
+  YES_FLAG,
 } from '../../terminal/command.ts'
 import { readPrivateFile, writeNewFile } from '../../terminal/files.ts'
 import { readRecoveryKey } from './store-recovery-key.ts'
@@ -32,42 +34,44 @@ export const storeRekey: Command = {
     'new-passphrase': {
       type: 'string',
       value: 'FILE',
-      description: 'File with a new passphrase as its first line; - reads standard input.',
+      description: 'File with a new passphrase on its first line; - for standard input.',
     },
     'new-token-key': {
       type: 'string',
       value: 'LABEL',
       description:
-        'Label of a key on a token as the new master key, such as "latchkey master key". It is created if it does not exist.',
+        'Label of the token key to use as the new master key, such as "latchkey master key". It is created if it does not exist.',
     },
     ...BACKEND_FLAG,
     'new-store-key': {
       type: 'boolean',
       description:
-        "Replace the store's own key and seal everything again, while servers run. The master key stays the same.",
+        "Replace the store's own key and reseal everything, while servers run. The master key stays the same.",
     },
     escrow: {
       type: 'string',
       value: 'FILE',
-      description: 'Escrow that opens the store when the master key is lost.',
+      description: 'Escrow file to open the store with if the master key is lost.',
     },
     'recovery-key': {
       type: 'string',
       value: 'FILE',
-      description: 'PEM file with the private key of the escrow.',
+      description: 'PEM file of the recovery private key that opens the escrow.',
     },
     'recovery-parts': {
       type: 'string',
       value: 'FILES',
-      description: 'Files with parts of that key, separated by commas, instead of --recovery-key.',
+      description:
+        'Files with parts of the recovery private key, separated by commas, to use instead of --recovery-key.',
     },
+    ...YES_FLAG,
     ...CONFIG_FLAG,
   },
   examples: [
     'latchkey store rekey --new-master-key /etc/latchkey/master-2.key',
-    'latchkey store rekey --new-token-key "latchkey master key" --backend hsm',
-    'latchkey store rekey --new-store-key',
-    'latchkey store rekey --escrow escrow.json --recovery-key recovery.pem --new-master-key master-2.key',
+    'latchkey store rekey --new-token-key "latchkey master key" --backend hsm --yes',
+    'latchkey store rekey --new-store-key --yes',
+    'latchkey store rekey --escrow escrow.json --recovery-key recovery.pem --new-master-key master-2.key --yes',
   ],
   async run(context) {
     if (context.flags['new-store-key'] === true) {
@@ -76,6 +80,11 @@ export const storeRekey: Command = {
     }
     const label = stringFlag(context, 'new-token-key')
     const config = await (label === undefined ? loadControlConfig : loadContextConfig)(context)
+    checkNewSource(context)
+    if (context.flags['yes'] !== true) {
+      show(context, 'give the store the new master key: after that, the old one no longer opens it')
+      return
+    }
     const next = await readNewSource(context, config)
     const { rewrapStore } = await import('../../store/custody.ts')
     const masterKey = await readEscrow(context)
@@ -83,7 +92,7 @@ export const storeRekey: Command = {
       masterKey === undefined ? await toStoreOptions(config) : toEscrowed(config, masterKey)
     await rewrapStore({ ...options, connections: 'one' }, next)
     context.output.result(
-      'the store has the new master key: set store.masterKey to it before the next start. Running servers continue. Backups made before still need the old one.',
+      'the store has the new master key: set store.masterKey to it before the next start. Running servers continue. Earlier backups still need the old master key.',
       { done: true, kind: next.kind },
     )
   },
@@ -95,7 +104,8 @@ export const storeEscrow: Command = {
     to: {
       type: 'string',
       value: 'PEM',
-      description: 'RSA public key of the recovery key pair, of at least 3,072 bits (required).',
+      description:
+        "PEM file of the recovery key pair's RSA public key, at least 3,072 bits (required).",
     },
     ...CONFIG_FLAG,
   },
@@ -110,19 +120,17 @@ export const storeEscrow: Command = {
     const recoveryKey = await parseKey(to, createPublicKey)
     const escrow = await escrowStoreKey({ ...options, connections: 'one' }, recoveryKey)
     await writeNewFile(path, `${JSON.stringify(escrow)}\n`, 0o600)
-    const text = `the key of store ${escrow.storeId} is in ${path}, for the recovery key ${escrow.recoveryKey}`
+    const text = `the key of store ${escrow.storeId} is in ${path}, encrypted with the recovery key ${escrow.recoveryKey}`
     context.output.result(text, { file: path, ...escrow })
   },
 }
 
-/** Long enough for each server to poll, and to read its master key from a token. */
+/** Timeout that allows each server to poll and to read its master key from a token. */
 const PATIENCE_MS = 60_000
-/** Number of rows between two progress messages. */
-const REMARK_EVERY = 10_000
 
 const STAGES: Readonly<Record<RekeyStage, string>> = {
   announced: 'waiting until every instance has the new store key',
-  switched: 'the new store key seals; sealing everything else again',
+  switched: 'new data is sealed with the new store key; resealing everything else',
   rewrapped: 'everything is sealed with the new store key; waiting for every instance to use it',
   finished: 'the old store key is dropped',
 }
@@ -138,50 +146,63 @@ async function replaceKey(context: Context): Promise<void> {
   ]
   const other = others.find((name) => context.flags[name] !== undefined)
   if (other !== undefined) {
-    throw new UsageError('USAGE', `--new-store-key: expected without --${other}`)
+    throw new UsageError('USAGE', `--new-store-key cannot be combined with --${other}`)
   }
-  const options = await toStoreOptions(await loadControlConfig(context), { connections: 'one' })
+  const config = await loadControlConfig(context)
+  if (context.flags['yes'] !== true) {
+    show(
+      context,
+      "replace the store's key and reseal everything: earlier escrows no longer open the store",
+    )
+    return
+  }
+  const options = await toStoreOptions(config, { connections: 'one' })
   const { replaceStoreKey } = await import('../../killswitch/operator/rekey.ts')
-  let remarkAt = REMARK_EVERY
   const rows = await replaceStoreKey(options, {
     patienceMs: PATIENCE_MS,
     onStage: (stage) => {
       context.output.note(STAGES[stage])
     },
     onProgress: (done) => {
-      if (done < remarkAt) return
-      remarkAt += REMARK_EVERY
-      context.output.note(`${String(done)} rows`)
+      context.output.progress(`${String(done)} rows`)
     },
   })
   context.output.result(
-    `the store has a new key, and ${String(rows)} rows were sealed again. Make a new escrow if you have one: earlier escrows no longer open the store. Earlier backups still open.`,
+    `the store has a new key, and ${String(rows)} rows were resealed. If you have an escrow, create a new one: earlier escrows no longer open the store. Earlier backups still open.`,
     { done: true, rows },
   )
+}
+
+function show({ output }: Context, what: string): void {
+  output.result(output.fold(`would ${what}. ${ADD_YES}`), { would: what, done: false })
 }
 
 /** Key ids cannot start with these characters, so this key is never served. */
 const LABEL_START = 'latchkey '
 
-async function readNewSource(context: Context, config: Config): Promise<MasterKeySource> {
-  const path = stringFlag(context, 'new-master-key')
-  const passphraseFile = stringFlag(context, 'new-passphrase')
-  const label = stringFlag(context, 'new-token-key')
-  if ([path, passphraseFile, label].filter((one) => one !== undefined).length !== 1) {
+const SOURCES = ['new-master-key', 'new-passphrase', 'new-token-key'] as const
+
+/** @throws UsageError */
+function checkNewSource(context: Context): void {
+  if (SOURCES.filter((name) => context.flags[name] !== undefined).length !== 1) {
     throw new UsageError(
       'USAGE',
       'expected one of --new-master-key, --new-passphrase and --new-token-key',
     )
   }
-  if (label !== undefined) {
-    if (!label.startsWith(LABEL_START)) {
-      throw new UsageError(
-        'INPUT_INVALID',
-        `--new-token-key: expected a label that begins with "${LABEL_START}"`,
-      )
-    }
-    return toTokenSource(findBackend(context, config), label)
+  if (stringFlag(context, 'new-token-key')?.startsWith(LABEL_START) === false) {
+    throw new UsageError(
+      'INPUT_INVALID',
+      `--new-token-key: expected a label that begins with "${LABEL_START}"`,
+    )
   }
+}
+
+async function readNewSource(context: Context, config: Config): Promise<MasterKeySource> {
+  const path = stringFlag(context, 'new-master-key')
+  const passphraseFile = stringFlag(context, 'new-passphrase')
+  const label = stringFlag(context, 'new-token-key')
+  if (label !== undefined) return toTokenSource(findBackend(context, config), label)
   if (path !== undefined) {
     const exists = await access(path).then(
       () => true,
@@ -197,7 +218,10 @@ async function readNewSource(context: Context, config: Config): Promise<MasterKe
   return { kind: 'passphrase', passphrase: new Secret(line) }
 }
 
-/** Finds the backend that --backend names, or the only one. @throws UsageError */
+/**
+ * Finds the backend that --backend names or, without the flag, the only configured backend.
+ * @throws UsageError
+ */
 function findBackend(context: Context, { backends }: Config): Config['backends'][number] {
   const name = stringFlag(context, 'backend')
   const [found, ...others] = backends.filter((one) => name === undefined || one.name === name)
@@ -212,7 +236,7 @@ async function readEscrow(context: Context): Promise<MasterKeySource | undefined
   if ((path === undefined) !== (key === undefined)) {
     throw new UsageError(
       'USAGE',
-      '--escrow needs --recovery-key or --recovery-parts, and they need it',
+      '--escrow requires --recovery-key or --recovery-parts, and each of these requires --escrow',
     )
   }
   if (path === undefined || key === undefined) return undefined
@@ -230,7 +254,7 @@ function parseEscrow(path: string, text: string): Escrow {
   } catch {
     // The error is reported below.
   }
-  throw new UsageError('INPUT_INVALID', `${path} is not an escrow of a store`)
+  throw new UsageError('INPUT_INVALID', `${path} is not an escrow file`)
 }
 
 async function parseKey(path: string, parse: typeof createPublicKey) {
@@ -238,7 +262,7 @@ async function parseKey(path: string, parse: typeof createPublicKey) {
   try {
     return parse(pem)
   } catch (cause) {
-    throw new UsageError('INPUT_INVALID', `${path} is not a public key in PEM`, { cause })
+    throw new UsageError('INPUT_INVALID', `${path}: expected a public key in PEM`, { cause })
   }
 }
 

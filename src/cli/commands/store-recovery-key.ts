@@ -1,4 +1,7 @@
-/** `latchkey store recovery-key`, and the recovery key of an escrow from a file or from its parts. */
+/**
+ * Implements `latchkey store recovery-key`, and reads the recovery key of an escrow from a file or
+ * from its parts.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { type Command, type Context, stringFlag, UsageError } from '../../terminal/command.ts'
@@ -34,7 +37,7 @@ export const storeRecoveryKey: Command = {
     for (const one of files) await writeNewFile(one.path, `${JSON.stringify(one.part)}\n`, 0o600)
     const [first, last] = [files.at(0)?.path ?? '', files.at(-1)?.path ?? '']
     context.output.result(
-      `the public key is in ${path}. Give each person one of ${first} to ${last}, and delete all of them here: any ${String(needed)} of the ${String(parts)} are the private key.`,
+      `the public key is in ${path}. Give each person one of ${first} to ${last}, and delete all of them here: any ${String(needed)} of the ${String(parts)} parts restore the private key.`,
       { publicKey: path, parts: files.map((one) => one.path), needed },
     )
   },
@@ -53,7 +56,7 @@ export async function readRecoveryKey(context: Context): Promise<KeyObject | und
   try {
     return createPrivateKey(pem)
   } catch (cause) {
-    throw new UsageError('INPUT_INVALID', `${file} is not a private key in PEM`, { cause })
+    throw new UsageError('INPUT_INVALID', `${file}: expected a private key in PEM`, { cause })
   }
 }
 

@@ -1,4 +1,4 @@
-/** `latchkey store backup | verify | recover | copy`. */
+/** Implements `latchkey store backup | verify | recover | copy`. */
 // SPDX-License-Identifier: Apache-2.0
 import { toStoreOptions } from '../../app/store.ts'
 import type { Config } from '../../config/config.ts'
@@ -16,15 +16,9 @@ import {
 } from '../../terminal/command.ts'
 import { parseReason, REASON_FLAGS } from '../../terminal/flags/scope.ts'
 
-/** Number of rows between two progress messages. */
-const REMARK_EVERY = 50_000
-
 function createProgress({ output }: Context): (rows: number) => void {
-  let next = REMARK_EVERY
   return (rows) => {
-    if (rows < next) return
-    next += REMARK_EVERY
-    output.note(`${String(rows)} rows`)
+    output.progress(`${String(rows)} rows`)
   }
 }
 
@@ -71,7 +65,7 @@ export const storeRecover: Command = {
     const place = await toPlace(config)
     const plan = await planRecovery(place, path, onProgress)
     if (context.flags['yes'] !== true) {
-      const text = `${toText(plan)}\nwould load it and let servers continue from it. Stop every process that uses the store, then add --yes.`
+      const text = `${toText(plan)}\nwould load the backup and let servers continue from it. Stop every process that uses the store, then add --yes.`
       context.output.result(text, { ...plan, done: false })
       return
     }
@@ -133,7 +127,7 @@ function describe({ storeId, epoch, createdAt, rows }: Manifest): string {
 
 function toText({ manifest, seenEpoch, losses, unreadable, isOccupied }: RecoveryPlan): string {
   const lines = [`good backup: ${describe(manifest)}`]
-  if (seenEpoch === undefined) lines.push('this host has no high-water mark of that store')
+  if (seenEpoch === undefined) lines.push("this host has no high-water mark of the backup's store")
   else if (seenEpoch > manifest.epoch) {
     const missing = String(seenEpoch - manifest.epoch)
     lines.push(
@@ -148,12 +142,17 @@ function toText({ manifest, seenEpoch, losses, unreadable, isOccupied }: Recover
   const named = (what: string, names: readonly string[]) =>
     names.length === 0 ? [] : [`${what}: ${names.join(', ')}`]
   const found = [
-    ...named('kills that end', losses.kills),
-    ...named("dead man's switches that end", losses.deadManSwitches),
-    ...named('revoked credentials that are valid again', losses.revocations),
-    ...named('disabled keys that are enabled again', losses.disabledKeys),
-    ...named('key versions that are lost, with all that they encrypted', losses.versions),
-    ...named('destroyed key versions that are back', losses.destroyedVersions),
+    ...named('kills that would be lifted', losses.kills),
+    ...named("dead man's switches that would be removed", losses.deadManSwitches),
+    ...named('revoked credentials that would be valid again', losses.revocations),
+    ...named('disabled keys that would be enabled again', losses.disabledKeys),
+    ...named('keys whose dates would change', losses.changedDates),
+    ...named('retired key versions that would decrypt again', losses.retirements),
+    ...named(
+      'key versions that would be lost, with everything that they encrypted',
+      losses.versions,
+    ),
+    ...named('destroyed key versions that exist again', losses.destroyedVersions),
     ...losses.events.map(
       ({ at, kind, operator }) =>
         `lost event: ${new Date(at).toISOString()} ${kind} by ${operator}`,

@@ -1,4 +1,4 @@
-/** `latchkey tripwire simulate | suggest` */
+/** Implements `latchkey tripwire simulate | suggest`. */
 // SPDX-License-Identifier: Apache-2.0
 import { openLog } from '../../audit/reader/log-reader.ts'
 import { searchLog } from '../../audit/reader/search.ts'
@@ -23,7 +23,7 @@ import {
   stringFlag,
 } from '../../terminal/command.ts'
 import { parsePast } from '../../terminal/flags/time.ts'
-import { toTable } from '../../terminal/output.ts'
+import type { Output } from '../../terminal/output.ts'
 import { AUDIT_FLAGS, openLogs } from './audit.ts'
 
 const SINCE_FLAG = {
@@ -61,7 +61,7 @@ export const tripwireSimulate: Command = {
         ? simulateRequests(await openPast(context, since), options)
         : simulateUsage(await loadSpans(context, since), options)
     const from = new Date(since).toISOString()
-    context.output.result(`since ${from}: ${toText(found)}`, { since, ...found })
+    context.output.result(`since ${from}: ${toText(found, context.output)}`, { since, ...found })
   },
 }
 
@@ -71,7 +71,7 @@ export const tripwireSuggest: Command = {
   async run(context) {
     const rules = suggestRules(await loadSpans(context, sinceOf(context)))
     if (rules.length === 0) {
-      throw new UsageError('INPUT_INVALID', 'no answered Decrypt is recorded')
+      throw new UsageError('INPUT_INVALID', 'no successful Decrypt is recorded')
     }
     context.output.note(
       'limits are three times what was recorded; review them, and try them out with mode rehearse',
@@ -90,7 +90,7 @@ async function loadSpans(context: Context, since: number) {
   return loadHourlyUsage(config, since)
 }
 
-/** Opens every log, and returns the requests of all logs in the order of time. */
+/** Opens every log, and returns the requests of all logs in chronological order. */
 async function openPast(context: Context, since: number): Promise<Iterable<PastRequest>> {
   const { folders, publicKey } = await openLogs(context)
   const logs = []
@@ -104,7 +104,7 @@ async function openPast(context: Context, since: number): Promise<Iterable<PastR
   return mergeByTime(logs.map((log) => ofLog(searchLog(log, { since }))))
 }
 
-function toText({ requests, notToldApart, trips }: TripwireSimulation): string {
+function toText({ requests, notToldApart, trips }: TripwireSimulation, output: Output): string {
   const rows = trips.map((one) => [
     ...[one.rule, one.action, describeSubject(one.subject)],
     ...[String(one.certain), String(one.possible), String(Math.round(one.highest))],
@@ -118,6 +118,6 @@ function toText({ requests, notToldApart, trips }: TripwireSimulation): string {
     ...(notToldApart === 0
       ? []
       : [`${String(notToldApart)} more were counted without their callers (activity.maxSubjects)`]),
-    ...(rows.length === 0 ? [] : ['', toTable(heading, rows)]),
+    ...(rows.length === 0 ? [] : ['', output.table(heading, rows)]),
   ].join('\n')
 }

@@ -1,4 +1,4 @@
-/** `latchkey unregister` */
+/** Implements `latchkey unregister`. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
@@ -19,7 +19,7 @@ export const unregister: Command = {
       type: 'string',
       value: 'DAYS',
       description:
-        'Schedule the deletion of its KMS keys in 7 to 30 days. Data that they encrypted is then lost.',
+        "Schedule the deletion of the key store's KMS keys in 7 to 30 days. Data that they encrypted is then lost.",
     },
     ...YES_FLAG,
     ...KMS_FLAGS,
@@ -87,7 +87,7 @@ async function disconnect(kms: KmsApi, id: string): Promise<void> {
     if (state === 'DISCONNECTED') return
     if (state !== 'DISCONNECTING') await kms.disconnectStore(id)
     else if (systemClock.monotonic() > until) {
-      throw new RegistrationError('CONNECT_TIMEOUT', `KMS still says ${state}`, {
+      throw new RegistrationError('CONNECT_TIMEOUT', `KMS still reports the state ${state}`, {
         hint: 'run the same command again later',
       })
     } else await pause(PAUSE_MS)
@@ -115,7 +115,7 @@ function unknownKeys(name: string, count: number): RegistrationError {
   return new RegistrationError(
     'STORE_HAS_KEYS',
     `${String(count)} KMS keys cannot be read, and could belong to ${name}`,
-    { hint: 'run it as a principal with kms:DescribeKey on all keys' },
+    { hint: 'run the command as a principal with kms:DescribeKey on all keys' },
   )
 }
 
@@ -137,7 +137,7 @@ function describePlan(
       ? []
       : [
           days === undefined
-            ? 'The command would refuse; pass --schedule-key-deletion DAYS to delete them too.'
+            ? 'The command would not delete the key store; pass --schedule-key-deletion DAYS to delete its KMS keys too.'
             : `The command would schedule their deletion in ${String(days)} days. Data that they encrypted is then lost.`,
         ]),
     ...(keys.length === 0 ? ['The command would disconnect and delete the key store.'] : []),

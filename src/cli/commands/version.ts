@@ -1,4 +1,4 @@
-/** `latchkey version` */
+/** Implements `latchkey version`. */
 // SPDX-License-Identifier: Apache-2.0
 import { VERSION as latchkey } from '../../openapi/document.gen.ts'
 import type { Command } from '../../terminal/command.ts'

@@ -1,4 +1,4 @@
-/** `latchkey webhooks test` */
+/** Implements `latchkey webhooks test`. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
 import { LatchkeyError } from '../../core/errors.ts'
@@ -10,7 +10,6 @@ import {
   UsageError,
 } from '../../terminal/command.ts'
 import { parseOperator, REASON_FLAGS } from '../../terminal/flags/scope.ts'
-import { toTable } from '../../terminal/output.ts'
 
 export const webhooksTest: Command = {
   flags: {
@@ -42,7 +41,10 @@ export const webhooksTest: Command = {
     const rows = tests.map((one) => [
       ...[one.name, one.kind, one.delivered ? 'delivered' : (one.reason ?? '')],
     ])
-    context.output.result(toTable(['WEBHOOK', 'KIND', 'RESULT'], rows), { ...about, tests })
+    context.output.result(context.output.table(['WEBHOOK', 'KIND', 'RESULT'], rows), {
+      ...about,
+      tests,
+    })
     const failed = tests.filter(({ delivered }) => !delivered).length
     if (failed > 0)
       throw new LatchkeyError(

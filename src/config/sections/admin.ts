@@ -1,4 +1,6 @@
-/** `admin`: the listener for operators, with kill switch, status and metrics. */
+/**
+ * Defines the section `admin`: the listener for operators, with kill switch, status and metrics.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { ROLES } from '../../core/role.ts'
 import { converted, list, object, optional } from '../setting.ts'
@@ -15,31 +17,31 @@ import {
 
 const role = choice(
   ROLES,
-  "viewer reads; auditor also reads the files of the audit logs; operator also stops access, renews dead man's switches and runs drills; custodian reads and manages keys, credentials and policies; admin does all of this and restores.",
+  "Role to grant. viewer: read status and metrics. auditor: as viewer, and read the files of the audit logs. operator: as viewer, and stop access, renew dead man's switches and run drills. custodian: as viewer, and manage keys, credentials and policies. admin: all of these, restore access and manage operators.",
 )
 
 const keyStores = optional(
   texts(
-    'Key stores that the role is limited to. Default: all, including calls that concern no key store in particular.',
+    'Key stores to which the role is limited. Default: all key stores, and calls that concern no particular key store.',
     'payroll',
   ),
 )
 
 const person = optional(
   text(
-    'Person who holds it. Set it for a person with several entries: they count as one person when a restore needs two. May be the name of a user of the operating system. Default: the name itself.',
+    'Person who holds the certificate or token. If a person has several entries, set the same value in each, so that they count as one person when a restore needs two. The value may be the name of an operating system user. Default: the name of the entry.',
     {
       pattern: '^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$',
       patternErrorMessage:
-        '1 to 64 letters, digits, periods, underscores, dashes and @, a letter or digit first',
+        '1 to 64 letters, digits, periods, underscores, dashes and @, starting with a letter or digit',
     },
   ),
 )
 
 const subjects = list(
-  'Subject common names, which must match exactly, and their roles.',
+  'Accepted subject common names and their roles. The names must match exactly.',
   object('One person or machine.', {
-    commonName: text('Subject common name of the certificate.', {
+    commonName: text('Subject common name in the certificate.', {
       pattern: '^[\\x21-\\x7e]([\\x20-\\x7e]{0,126}[\\x21-\\x7e])?$',
       patternErrorMessage: '1 to 128 printable ASCII characters',
     }),
@@ -51,12 +53,12 @@ const subjects = list(
 )
 
 const tokens = list(
-  'Bearer tokens that the listener accepts, and their roles. The file holds only hashes; `latchkey admin token` creates a token and its hash. Tokens in the control store need no entry: `latchkey admin tokens create`.',
+  'Bearer tokens that the listener accepts, and their roles. The file contains only the hash of each token; `latchkey admin token` creates a token and its hash. Tokens in the control store, which `latchkey admin tokens create` creates, need no entry here.',
   object('One token.', {
-    name: text('Name of the holder, recorded with every action.', {
+    name: text('Name of the token holder. It is recorded with every action.', {
       pattern: '^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$',
       patternErrorMessage:
-        '1 to 64 letters, digits, periods, underscores, dashes and @, a letter or digit first',
+        '1 to 64 letters, digits, periods, underscores, dashes and @, starting with a letter or digit',
     }),
     role,
     keyStores,
@@ -70,36 +72,44 @@ const tokens = list(
 )
 
 const oidc = object(
-  'Identity provider (OpenID Connect) whose tokens the listener accepts. `latchkey login` gets one with the device flow.',
+  'OpenID Connect identity provider whose tokens the listener accepts. `latchkey login` obtains a token through the device flow.',
   {
     issuer: webAddress(
-      'Address of the issuer, exactly as in its tokens. HTTPS, except on loopback.',
+      'URL of the issuer, exactly as it appears in tokens. It must be an https URL, except on loopback.',
       {
         pattern: '^(https://|http://(localhost|127\\.0\\.0\\.1)[:/]).+$',
         patternErrorMessage: 'an https:// address',
       },
     ),
-    audience: text('Audience that a token must have, such as the client id.'),
+    audience: text('Audience that a token must be issued for, such as the client id.'),
     clientId: optional(
-      text('Client id that `latchkey login` uses: a public client. Default: the audience.'),
+      text(
+        'Client id that `latchkey login` uses. It must belong to a public client. Default: the value of `audience`.',
+      ),
     ),
-    scope: text('Scopes that `latchkey login` asks for.', { default: 'openid' }),
-    ca: optional(file('PEM bundle of the authorities to trust for the issuer.')),
+    scope: text('Scopes that `latchkey login` requests.', { default: 'openid' }),
+    ca: optional(
+      file(
+        "PEM bundle of the authorities that the issuer's certificate must chain to. Default: the public authorities.",
+      ),
+    ),
     nameClaim: text(
-      'Claim that names the person, who is recorded as the operator. Must be one that people cannot change themselves.',
+      'Claim that contains the name of the person, which is recorded as the operator. Choose a claim that people cannot change themselves.',
       { default: 'sub' },
     ),
-    rolesClaim: text('Claim whose values give roles.', { default: 'groups' }),
+    rolesClaim: text("Claim that lists the person's groups. `roles` maps them to roles.", {
+      default: 'groups',
+    }),
     roles: list(
-      'Values of that claim, and their roles. An operator of the store with the same name adds roles.',
-      object('One value.', {
-        value: text('Value that the claim must match exactly.'),
+      'Values of `rolesClaim`, and the role that each value grants. If the store has an operator of the same name, the person also has the roles of that operator.',
+      object('One value of `rolesClaim`, and the role that it grants.', {
+        value: text('Value to look for in `rolesClaim`. It must match exactly.'),
         role,
         keyStores,
       }),
     ),
     clockSkew: duration(
-      'How much the clocks of the issuer and of this host may differ.',
+      "Maximum difference between the issuer's clock and this host's clock.",
       '30s',
       [0, 300_000],
     ),
@@ -108,26 +118,31 @@ const oidc = object(
 
 export const admin = converted(
   object(
-    'The admin listener: kill switch, status and metrics for operators. Omit it to disable it; the command line works without it.',
+    'The admin listener, which gives operators the kill switch, status and metrics over HTTP. Omit this section to disable the listener; the command line works without it.',
     {
-      host: text('Address to bind. An address other than loopback requires admin.tls.', {
+      host: text('Address to bind. Any address other than loopback requires `admin.tls`.', {
         default: '127.0.0.1',
       }),
       port: port('Port to bind; 0 selects a free port.'),
       tls: optional(
-        serverCertificate('Certificate of the admin listener. Optional on loopback only.'),
+        serverCertificate(
+          'Certificate of the admin listener. It is required unless the address is loopback.',
+        ),
       ),
       names: optional(
         texts(
-          'Further host names that requests may use, such as the name of a proxy in front. Addresses, localhost and the names of its certificate need no entry; a request for any other name is refused.',
+          "Additional host names that requests may use, such as the name of a reverse proxy. IP addresses, localhost and the names in the listener's certificate need no entry. Requests for any other name are refused.",
           'latchkey.example.com',
         ),
       ),
       clientCertificates: optional(
-        object('Client certificates (mTLS) that may call, and their roles. Requires admin.tls.', {
-          ca: file('PEM bundle of the authorities that the certificate must chain to.'),
-          subjects,
-        }),
+        object(
+          'Client certificates (mTLS) that the listener accepts, and their roles. Requires `admin.tls`.',
+          {
+            ca: file('PEM bundle of the authorities that client certificates must chain to.'),
+            subjects,
+          },
+        ),
       ),
       tokens: optional(tokens),
       oidc: optional(oidc),

@@ -1,4 +1,4 @@
-/** `backends`: key managers besides the embedded software keys. */
+/** Defines the section `backends`: key managers besides the embedded software keys. */
 // SPDX-License-Identifier: Apache-2.0
 import { converted, list, object, optional, plain } from '../setting.ts'
 import { choice, duration, flag, integer, path, secret, text } from '../settings.ts'
@@ -6,22 +6,25 @@ import { choice, duration, flag, integer, path, secret, text } from '../settings
 /** Name of the embedded keys, which need no entry in `backends`. */
 export const SOFTWARE = 'software'
 
-const token = object('One token, selected by its label, its serial number or its slot.', {
-  label: optional(text('Label of the token; it must be unique.')),
+const token = object('One token, selected by its label, serial number or slot.', {
+  label: optional(text('Label of the token. No other token may have the same label.')),
   serial: optional(text('Serial number of the token.')),
   slot: optional(
-    integer('Number of the slot. Some modules renumber slots.', {
-      minimum: 0,
-      maximum: 4_294_967_295,
-    }),
+    integer(
+      'Slot number of the token. Some modules renumber their slots, so prefer the label or serial number.',
+      {
+        minimum: 0,
+        maximum: 4_294_967_295,
+      },
+    ),
   ),
-  pin: secret('Where to read the user PIN from.'),
+  pin: secret('Source of the user PIN.'),
 })
 
-/** Converts to the complete environment of the processes that load the module. */
+/** Converts the list to the complete environment of the processes that load the module. */
 const environment = converted(
   list(
-    "Environment variables for the module, in addition to Latchkey's own environment without the variables that hold PINs and passphrases.",
+    "Additional environment variables for the module. The module also gets Latchkey's own environment, except for the variables that contain PINs and passphrases.",
     plain<string>({
       type: 'string',
       pattern: '^[A-Za-z_][A-Za-z0-9_]*=',
@@ -38,7 +41,7 @@ const environment = converted(
   },
 )
 
-const modulePath = path("Path of the vendor's PKCS#11 module, a shared library.")
+const modulePath = path("Path of the vendor's PKCS#11 module (a shared library).")
 const module = {
   ...modulePath,
   // The dynamic linker resolves a bare name.
@@ -47,59 +50,72 @@ const module = {
 }
 
 export const backends = list(
-  'Key managers besides the embedded software keys, which always exist under the name software.',
+  'Key managers other than the embedded software keys. The software keys are always available under the name `software`.',
   object('One key manager.', {
-    name: text('Name by which key stores refer to it.', {
+    name: text('Name by which key stores refer to this key manager.', {
       pattern: '^[a-z0-9][a-z0-9-]{0,63}$',
-      patternErrorMessage: '1 to 64 lower-case letters, digits and dashes, no dash first',
+      patternErrorMessage:
+        '1 to 64 lower-case letters, digits and dashes, not starting with a dash',
     }),
-    kind: choice(['pkcs11'], 'pkcs11: HSMs and other key managers with a PKCS#11 module.'),
+    kind: choice(
+      ['pkcs11'],
+      'Type of key manager. pkcs11: an HSM or another key manager that has a PKCS#11 module.',
+    ),
     module,
-    parameters: optional(text('Text for C_Initialize. Only NSS needs it, to find its database.')),
+    parameters: optional(
+      text('Parameter string for C_Initialize. Only NSS requires one, to find its database.'),
+    ),
     environment,
     tokens: list(
-      'One token, or up to ten with the same keys. Load is spread over the tokens that work.',
+      'One token, or up to ten tokens that hold the same keys. Latchkey distributes operations over the available tokens.',
       token,
       { minItems: 1, maxItems: 10 },
     ),
     sessions: object(
-      'Worker processes that load the module, per token and per server process. Each has one session.',
+      'Number of worker processes that load the module, for each token and each server process. Each worker process has one session.',
       {
-        min: integer('Number that always run.', { minimum: 1, maximum: 64, default: 1 }),
-        max: integer('Maximum; more are started when operations have to wait.', {
+        min: integer('Minimum number of worker processes. This many always run.', {
           minimum: 1,
           maximum: 64,
-          default: 4,
+          default: 1,
         }),
+        max: integer(
+          'Maximum number of worker processes. When operations have to wait, Latchkey starts more, up to this number.',
+          {
+            minimum: 1,
+            maximum: 64,
+            default: 4,
+          },
+        ),
       },
     ),
     maxQueued: integer(
-      'Operations that may wait for each token. Further ones are answered with ThrottlingException.',
+      'Maximum number of operations that may wait for each token. Further requests get ThrottlingException.',
       { minimum: 1, maximum: 100_000, default: 256 },
     ),
-    deadlines: object('Time limits for the module.', {
+    deadlines: object('Time limits for calls to the module.', {
       operation: duration(
-        'Limit for one operation including its wait; then it is answered with DependencyTimeoutException.',
+        'Time limit for one operation, including its time in the queue. A request that exceeds it gets DependencyTimeoutException.',
         '150ms',
         [1, 60_000],
       ),
       start: duration(
-        'Limit for loading the module, logging in and the self-test.',
+        'Time limit for loading the module, logging in and the self-test.',
         '20s',
         [100, 600_000],
       ),
       stuck: duration(
-        'How long an operation may overrun its deadline before its process is killed and replaced.',
+        'How long an operation may overrun its deadline before Latchkey kills and replaces the worker process.',
         '1s',
         [10, 600_000],
       ),
     }),
     hedge: optional(
       object(
-        'Try a slow operation on another token as well. For two tokens or more with the same keys.',
+        'Hedging: send a slow operation to a second token as well. Requires at least two tokens that hold the same keys.',
         {
           after: duration(
-            'Time after which the operation is sent to the next token too; the first answer counts.',
+            'Time after which a pending operation is also sent to the next token. Latchkey uses the first response.',
             '30ms',
             [1, 60_000],
           ),
@@ -107,37 +123,37 @@ export const backends = list(
       ),
     ),
     heartbeat: duration(
-      'Interval at which an idle session is used, so that no network device drops it.',
+      'Interval at which Latchkey uses each idle session, so that no network device drops its connection.',
       '20s',
       [100, 3_600_000],
     ),
     iv: choice(
       ['host', 'hsm-written', 'hsm-appended-12', 'hsm-appended-16', 'cloudhsm-gcm'],
-      'How initialization vectors are generated. docs/hsm/ says which HSM needs which value; `latchkey pkcs11 probe` finds out.',
+      'How initialization vectors are generated. docs/hsm/ lists the value for each HSM; `latchkey pkcs11 probe` detects it.',
       'host',
     ),
-    keys: object('How keys are found on the tokens.', {
+    keys: object('How Latchkey finds keys on the tokens.', {
       by: choice(
         ['label', 'id'],
-        'label: CKA_LABEL is `keyStores[].keyPrefix` followed by the key id. id: the key id is CKA_ID in hexadecimal.',
+        'Attribute that identifies a key. label: CKA_LABEL is `keyStores[].keyPrefix` followed by the key id. id: CKA_ID, in hexadecimal, is the key id.',
         'label',
       ),
       refresh: duration(
-        'Interval at which cached key attributes are read again in the background.',
+        'Interval at which Latchkey refreshes cached key attributes in the background.',
         '60s',
         [100, 86_400_000],
       ),
     }),
     healthKey: text(
-      'Label of the key for health checks, created at the first use if it does not exist.',
+      'Label of the key that health checks use. If the key does not exist, the first health check creates it.',
       { default: 'latchkey health' },
     ),
     verifyEveryEncrypt: flag(
-      'Decrypt and compare the result of every Encrypt, even when KMS does not ask for a CDIV.',
+      'Decrypt the result of every Encrypt and compare it with the plaintext, even if KMS does not ask for a CDIV.',
       true,
     ),
     functionFailedIsBusy: flag(
-      'Answer CKR_FUNCTION_FAILED on Encrypt with ThrottlingException. For AWS CloudHSM.',
+      'Report CKR_FUNCTION_FAILED on Encrypt as ThrottlingException. Set it for AWS CloudHSM, which returns this code when it is busy.',
       false,
     ),
   }),

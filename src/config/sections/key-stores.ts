@@ -1,34 +1,40 @@
-/** `keyStores`: the external key stores that KMS knows. */
+/** Defines the section `keyStores`: the external key stores that KMS knows. */
 // SPDX-License-Identifier: Apache-2.0
 import { parseKeyStoreName } from '../../core/ids.ts'
 import { converted, list, object, optional, plain } from '../setting.ts'
 import { duration, integer, regionNames, text } from '../settings.ts'
 
 const name = converted(
-  text("Latchkey's name for the key store: up to 64 lower-case letters, digits and dashes.", {
+  text('Name of the key store in Latchkey: up to 64 lower-case letters, digits and dashes.', {
     pattern: '^[a-z0-9][a-z0-9-]{0,63}$',
-    patternErrorMessage: '1 to 64 lower-case letters, digits and dashes, no dash first',
+    patternErrorMessage: '1 to 64 lower-case letters, digits and dashes, not starting with a dash',
   }),
   (value) => {
     const parsed = parseKeyStoreName(value)
-    if (parsed === undefined) throw new TypeError('the schema accepts a wrong key store name')
+    if (parsed === undefined) throw new TypeError('the schema accepted an invalid key store name')
     return parsed
   },
 )
 
 const quota = converted(
   object(
-    'Request quota. Requests beyond it are answered with ThrottlingException; health checks do not count. Omit it for no limit.',
+    'Request quota. Requests that exceed it get ThrottlingException. Health checks do not count. Omit this section for no limit.',
     {
-      requestsPerSecond: integer('Sustained rate. The default of KMS is 1,800.', {
-        minimum: 1,
-        maximum: 1_000_000,
-      }),
-      burst: optional(
-        integer('Number of requests that may arrive at once. Default: requestsPerSecond.', {
+      requestsPerSecond: integer(
+        'Sustained rate. The default quota of KMS is 1,800 requests per second.',
+        {
           minimum: 1,
           maximum: 1_000_000,
-        }),
+        },
+      ),
+      burst: optional(
+        integer(
+          'Number of requests that may arrive at once. Default: the value of `requestsPerSecond`.',
+          {
+            minimum: 1,
+            maximum: 1_000_000,
+          },
+        ),
       ),
     },
   ),
@@ -40,7 +46,7 @@ export const keyStores = list(
   object('One external key store.', {
     name,
     prefix: text(
-      'Path before /kms/xks/v1, with a leading slash. XksProxyUriPath, including this prefix, has at most 128 characters.',
+      'Part of XksProxyUriPath that precedes /kms/xks/v1, with a leading slash. The complete XksProxyUriPath may have at most 128 characters.',
       {
         pattern: '^(/[A-Za-z0-9_-]+)*$',
         patternErrorMessage:
@@ -50,13 +56,13 @@ export const keyStores = list(
       },
     ),
     backend: text(
-      'Key manager that holds the keys: `software`, or the name of one of the `backends`.',
+      'Key manager that holds the keys: `software`, or the name of an entry in `backends`.',
       {
         default: 'software',
       },
     ),
     keyPrefix: text(
-      'Prefix of the key id in the label of its key on a token. With different prefixes, several key stores can share a token.',
+      'Text that precedes the key id in the labels of keys on a token. Key stores with different prefixes can share a token.',
       {
         pattern: '^[A-Za-z0-9._:/-]{0,64}$',
         patternErrorMessage: 'up to 64 letters, digits and . _ : / -',
@@ -65,7 +71,7 @@ export const keyStores = list(
       },
     ),
     accept: list(
-      "Also decrypt ciphertexts that another proxy created with the same keys. `aws-sample` is AWS's sample proxy, and requires a backend of kind pkcs11.",
+      "Other proxies whose ciphertexts Latchkey also decrypts, if they were created with the same keys. `aws-sample` is AWS's sample proxy; it requires a backend of kind pkcs11.",
       plain<'aws-sample'>({ type: 'string', enum: ['aws-sample'] }),
       { default: [], examples: [['aws-sample']] },
     ),
@@ -73,7 +79,7 @@ export const keyStores = list(
     quota: optional(quota),
     rotateEvery: optional(
       duration(
-        'Age at which the current version of a software key is replaced by a new one; older ones still decrypt. Default: only `latchkey keys rotate` rotates keys.',
+        'Age at which Latchkey replaces the current version of a software key with a new version. Older versions still decrypt. Default: never; only `latchkey keys rotate` rotates keys.',
         '2160h',
         [3_600_000, 315_360_000_000],
       ),

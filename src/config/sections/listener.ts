@@ -1,4 +1,4 @@
-/** `listener`: the port that KMS connects to. */
+/** Defines the section `listener`: the port that KMS connects to. */
 // SPDX-License-Identifier: Apache-2.0
 import { kmsNames } from '../../core/partitions.ts'
 import { converted, object, optional } from '../setting.ts'
@@ -21,38 +21,38 @@ const HEADER_NAME = {
 }
 
 const forwardedBy = object(
-  'TLS terminators (Envoy, nginx, HAProxy) that terminate mTLS in front of Latchkey and pass the result on in a header. The header is accepted from these only. Omit it if there are none.',
+  'Proxies (Envoy, nginx, HAProxy) that terminate mTLS in front of Latchkey and forward the client certificate in a header. Latchkey accepts the header from these proxies only. Omit this section if there are none.',
   {
     peers: texts(
-      'Addresses and networks of the terminators: the source of their TCP connections, not an address from a PROXY header. Each of their requests must have the header. A request from another address that has the header is refused.',
+      'Addresses and networks from which the proxies open TCP connections; addresses in a PROXY protocol header do not count. Every request from these addresses must have the header, and a request from any other address must not.',
       '10.0.1.7',
     ),
     certificate: optional(
       object(
-        'Client certificate of the terminators, without which their connections are refused. Optional if all peers are loopback addresses; every process on the host is then trusted.',
+        'Client certificate that the proxies must present; connections without it are refused. Optional if all peers are loopback addresses, but without it Latchkey trusts every process on the host.',
         {
           ca: file(
-            'PEM bundle of the authorities that it must chain to. Use your own authority, not a public one.',
+            "PEM bundle of the authorities that a proxy's certificate must chain to. Use your own authority, not a public one.",
           ),
           subjects: texts(
-            'Accepted common names, which must match exactly.',
+            "Subject common names accepted in a proxy's certificate. They must match exactly.",
             'terminator.example.com',
           ),
         },
       ),
     ),
-    header: text('Name of the header with the certificate.', {
+    header: text('Name of the header that carries the client certificate.', {
       ...HEADER_NAME,
       default: 'x-forwarded-client-cert',
     }),
     format: choice(
       ['xfcc', 'subject-dn'],
-      "Format of the header. xfcc is Envoy's format, with Subject; subject-dn is only the subject in RFC 2253 format, which nginx and HAProxy can send.",
+      "Format of the header. xfcc: Envoy's format, which must include Subject. subject-dn: the subject alone, in RFC 2253 format, as nginx and HAProxy can send it.",
       'xfcc',
     ),
     verifyHeader: optional(
       text(
-        'For subject-dn: name of the header with the result of the verification, which is SUCCESS from nginx or 0 from HAProxy.',
+        'With subject-dn: name of the header that carries the verification result. Success is SUCCESS from nginx and 0 from HAProxy.',
         HEADER_NAME,
       ),
     ),
@@ -61,24 +61,24 @@ const forwardedBy = object(
 
 const clientCertificate = converted(
   object(
-    'mTLS: clients without such a certificate are disconnected before HTTP. Omit it to disable mTLS.',
+    'Client certificate that KMS must present (mTLS). A client without an accepted certificate is disconnected before it can send a request. Omit this section to disable mTLS.',
     {
       ca: file(
-        'PEM bundle of the authorities that the certificate must chain to: Amazon Trust Services.',
+        'PEM bundle of the authorities that the client certificate must chain to. For KMS, these are the Amazon Trust Services roots.',
       ),
       mode: choice(
         ['enforce', 'observe'],
-        'enforce: a client without such a certificate is refused. observe: every client is served on its signature, and latchkey_client_certificates_total counts what enforcing would refuse.',
+        'enforce: clients without an accepted certificate are refused. observe: clients are accepted whatever their certificate, because their signatures are still verified, and latchkey_client_certificates_total counts the clients that enforce would refuse.',
         'enforce',
       ),
       regions: optional(
         regionNames(
-          'AWS regions from which KMS may connect. Its common name is cks.kms.<region>.amazonaws.com; in a partition with a domain of its own, such as amazonaws.eu, that is accepted too.',
+          'AWS regions from which KMS may connect. The certificate of KMS has the common name cks.kms.<region>.amazonaws.com. If the AWS partition has its own domain, such as amazonaws.eu, the name in that domain is also accepted.',
         ),
       ),
       subjects: optional(
         texts(
-          'Further accepted subject common names, which must match exactly. Either regions or subjects is required.',
+          'Additional subject common names to accept. They must match exactly. At least one of regions and subjects is required.',
           'cks.kms.eu-west-1.amazonaws.com',
         ),
       ),
@@ -91,42 +91,48 @@ const clientCertificate = converted(
   }),
 )
 
-export const listener = object('The HTTPS port that KMS connects to.', {
+export const listener = object('The HTTPS listener that KMS connects to.', {
   host: text('Address to bind.', { default: '0.0.0.0' }),
-  port: port('Port to bind; 0 selects a free port. KMS itself always calls port 443.', 8443),
+  port: port('Port to bind; 0 selects a free port. KMS itself always connects to port 443.', 8443),
   tls: serverCertificate(
     'The server certificate. A renewed certificate is loaded within seconds, without a restart.',
   ),
   clientCertificate: optional(clientCertificate),
   proxyProtocol: optional(
     object(
-      "PROXY protocol version 2, for a load balancer that forwards TCP: the log then has the caller's address. Omit it if there is none.",
+      "PROXY protocol version 2, for a load balancer that forwards TCP connections. With it, the log has the caller's address instead of the load balancer's. Omit this section if there is no such load balancer.",
       {
         peers: texts(
-          'Addresses and networks of the load balancer. Each of its connections must begin with the header; the header is accepted from these only.',
+          'Addresses and networks of the load balancer. Every connection from them must begin with the PROXY header, and Latchkey accepts the header from them only.',
           '10.0.0.0/16',
         ),
       },
     ),
   ),
-  http2: flag('Offer HTTP/2 by ALPN, in addition to HTTP/1.1.', true),
+  http2: flag('Offer HTTP/2 through ALPN, in addition to HTTP/1.1.', true),
   ping: optional(
-    object('A plain HTTP port that answers GET /ping for load balancers. Omit it to disable it.', {
-      host: text('Address to bind.', { default: '0.0.0.0' }),
-      port: port('Port to bind.'),
-    }),
+    object(
+      'Plain HTTP port that responds to GET /ping for load balancers. Omit this section to disable the port.',
+      {
+        host: text('Address to bind.', { default: '0.0.0.0' }),
+        port: port('Port to bind.'),
+      },
+    ),
   ),
-  timeouts: object('Time limits of a connection.', {
-    headers: duration('Limit from the start of a request to the end of its headers.', '5s'),
-    request: duration('Limit from the start of a request to the end of its body.', '10s'),
+  timeouts: object('Time limits for connections and requests.', {
+    headers: duration('Maximum time from the start of a request to the end of its headers.', '5s'),
+    request: duration('Maximum time from the start of a request to the end of its body.', '10s'),
     keepAlive: duration(
-      "Idle time after which a connection is closed. It must be longer than the load balancer's, which is 350 s for a Network Load Balancer; otherwise a request can meet a connection that is being closed.",
+      "Idle time after which Latchkey closes a connection. Make it longer than the load balancer's idle timeout (350 s for a Network Load Balancer). Otherwise, the load balancer may send a request on a connection that Latchkey is closing.",
       '400s',
     ),
-    tlsHandshake: duration('Limit from the TCP connection to the end of the TLS handshake.', '10s'),
+    tlsHandshake: duration(
+      'Maximum time from accepting a TCP connection to the end of the TLS handshake.',
+      '10s',
+    ),
   }),
   maxConnections: integer(
-    'Maximum number of open connections. When it is reached, the longest-idle connection without a valid signature is closed for a new one; if there is none, the new one is closed.',
+    'Maximum number of open connections. At the maximum, a new connection replaces the longest-idle one that has carried no request with a valid signature. If there is no such connection, the new one is closed.',
     {
       minimum: 1,
       maximum: 1_000_000,
@@ -134,18 +140,18 @@ export const listener = object('The HTTPS port that KMS connects to.', {
     },
   ),
   maxRequestsPerConnection: integer(
-    'Approximate number of requests after which an answer closes its connection, so that the next connection can reach another worker or host. 0: unlimited.',
+    "Approximate number of requests after which a connection is closed, so that the client's next connection can reach another worker or host. 0: unlimited.",
     { minimum: 0, maximum: 1_000_000_000, default: 10_000 },
   ),
   maxConnectionAge: duration(
-    'Approximate age at which a connection is closed, with an answer or when idle. The client then connects again, and its certificate is checked against the current authorities. 0s: unlimited.',
+    'Approximate maximum age of a connection. An older connection is closed after a response or while idle. When the client reconnects, its certificate is checked against the current authorities. 0s: unlimited.',
     '1h',
   ),
-  drain: object('Shutdown after SIGTERM.', {
+  drain: object('Graceful shutdown after SIGTERM.', {
     delay: duration(
-      'How long /ping answers 503 while requests are still served, so that load balancers stop sending new ones. Behind a load balancer, use twice its check interval.',
+      'How long Latchkey keeps serving requests while /ping already responds with 503, so that load balancers stop sending new requests. Behind a load balancer, use twice the interval of its health checks.',
       '0s',
     ),
-    timeout: duration('How long requests in flight may then take to finish.', '10s'),
+    timeout: duration('After the delay, how long requests in flight may take to finish.', '10s'),
   }),
 })

@@ -1,4 +1,7 @@
-/** `workers`, `limits`, `sigv4`, `health`, `logging`, `metrics`, `tracing`, `activity`, `policy`, `audit` and `control`. */
+/**
+ * Defines the sections `workers`, `limits`, `sigv4`, `health`, `logging`, `metrics`, `tracing`,
+ * `activity`, `policy`, `audit` and `control`.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { converted, object, optional, plain } from '../setting.ts'
 import { choice, duration, integer, path, port, text } from '../settings.ts'
@@ -11,15 +14,15 @@ export const workers = plain<number | 'auto'>({
   patternErrorMessage: 'a whole number or auto',
   default: 1,
   description:
-    'Number of processes that serve requests on the same port. `auto`: one per available core. With 1 there is no separate primary process.',
+    'Number of processes that serve requests on the same port. `auto` starts one per available core. With 1, there is no separate primary process.',
   examples: ['auto'],
 })
 
 export const limits = object(
-  'Limits. Larger requests are answered with UnsupportedOperationException.',
+  'Size and time limits for requests. A request that is too large gets UnsupportedOperationException.',
   {
     maxPlaintextBytes: integer(
-      'Maximum bytes of plaintext and of ciphertext. XKS requires at least 4,300.',
+      'Maximum size of a plaintext or ciphertext, in bytes. XKS requires at least 4,300.',
       {
         minimum: 4300,
         maximum: 1_048_576,
@@ -27,7 +30,7 @@ export const limits = object(
       },
     ),
     maxAadBytes: integer(
-      'Maximum bytes of additional authenticated data. XKS requires at least 8,192.',
+      'Maximum size of the additional authenticated data, in bytes. XKS requires at least 8,192.',
       {
         minimum: 8192,
         maximum: 65_535,
@@ -35,14 +38,14 @@ export const limits = object(
       },
     ),
     requestDeadline: duration(
-      'Deadline counted from the first byte of a request. After it, the answer is DependencyTimeoutException, or ThrottlingException if the request was not started. KMS gives up after 250 ms.',
+      'Time limit for a request, counted from its first byte. A request that exceeds it gets DependencyTimeoutException, or ThrottlingException if its processing has not started. KMS itself gives up after 250 ms.',
       '200ms',
       [1, 60_000],
     ),
   },
 )
 
-export const sigv4 = object('Signature verification.', {
+export const sigv4 = object('Verification of request signatures (AWS Signature Version 4).', {
   clockSkew: duration(
     "Maximum difference between the date of a request and the server's clock, in either direction.",
     '5m',
@@ -50,15 +53,15 @@ export const sigv4 = object('Signature verification.', {
   ),
 })
 
-export const health = object('GetHealthStatus.', {
+export const health = object('Health checks, and the response to GetHealthStatus.', {
   interval: duration(
-    'Interval between two deep checks of the key managers; at most 60 s.',
+    'Interval between deep checks of the key managers; at most 60 s.',
     '10s',
     [100, 60_000],
   ),
   fleetSize: optional(
     integer(
-      'Number of proxies behind the endpoint, reported as xksProxyFleetSize. Default: the number that currently use the store.',
+      'Number of proxies behind the endpoint, reported as xksProxyFleetSize. Default: the number of proxies that currently use the store.',
       { minimum: 1, maximum: 100_000 },
     ),
   ),
@@ -67,21 +70,21 @@ export const health = object('GetHealthStatus.', {
 export const logging = object('The log: JSON lines on standard output.', {
   level: choice(
     ['debug', 'info', 'warn', 'error'],
-    'Minimum level of the lines to write. Requests are logged at info.',
+    'Minimum level of the lines to log. Requests are logged at info.',
     'info',
   ),
   format: choice(
     ['latchkey', 'ecs', 'otel'],
-    "Names of the fields. latchkey: those of docs/logging.md, which `latchkey report --log` needs; ecs: Elastic Common Schema; otel: OpenTelemetry's log data model with its semantic conventions.",
+    'Field names in the log. latchkey: the names in docs/logging.md, which `latchkey report --log` requires. ecs: Elastic Common Schema. otel: the log data model and semantic conventions of OpenTelemetry.',
     'latchkey',
   ),
 })
 
 export const metrics = object(
-  'A plain HTTP port that answers GET /metrics for Prometheus. Omit it to disable it.',
+  'Plain HTTP port that serves GET /metrics for Prometheus. Omit this section to disable the port.',
   {
     host: text(
-      'Address to bind. The metrics reveal key store names and access key ids to anyone who can reach it.',
+      'Address to bind. Anyone who can reach it can read key store names and access key ids in the metrics.',
       {
         default: '127.0.0.1',
       },
@@ -91,7 +94,7 @@ export const metrics = object(
 )
 
 export const tracing = object(
-  'OpenTelemetry: a trace for each request, with a span for each stage. Omit it to disable it.',
+  'OpenTelemetry tracing: one trace for each request, with a span for each stage. Omit this section to disable tracing.',
   {
     endpoint: text("URL of a collector's OTLP/HTTP endpoint.", {
       pattern: '^https?://[^ ]+$',
@@ -107,76 +110,76 @@ export const tracing = object(
 )
 
 export const activity = object(
-  'Counts of who used which key, kept in the store for `kill --rehearse`, `exposure` and the last use of credentials.',
+  'Usage counts by caller and key. They are kept in the store for `kill --rehearse`, for `exposure`, and to show when each credential was last used.',
   {
     retention: duration(
-      'How long hourly counts are kept. Counts per minute are kept for two hours.',
+      'How long hourly counts are kept. Per-minute counts are always kept for two hours.',
       '30d',
       [7_200_000, 31_536_000_000],
     ),
     flushInterval: duration(
-      'Interval between two writes. A crash loses the counts since the last one.',
+      'Interval at which counts are written to the store. A crash loses all counts since the last write.',
       '5s',
       [100, 600_000],
     ),
     maxSubjects: integer(
-      'Maximum number of different callers, keys and services that one process counts individually within an hour. Further ones are counted together, with a warning in the log.',
+      'Maximum number of distinct callers, keys and services that one process counts individually within an hour. Above this number, the process logs a warning and counts all others together.',
       { minimum: 10, maximum: 100_000, default: 2000 },
     ),
   },
 )
 
 export const policy = object(
-  'Policies about who may use which key. Without one, every caller with a credential of a key store may use all of its keys.',
+  'Policies that decide who may use which key. Without policies, every caller that has a credential for a key store may use all keys in that key store.',
   {
     folder: optional(
       path(
-        'Folder of policies: `NAME.cedar`, `NAME.shadow.cedar` and `labels.yaml`. Changed files take effect within five seconds. Omit it to keep policies in the store, where `latchkey policy put` writes them and every instance applies them at once.',
+        'Folder with the policy files `NAME.cedar`, `NAME.shadow.cedar` and `labels.yaml`. Changes take effect within five seconds. Omit this setting to keep policies in the store instead: `latchkey policy put` writes them there, and every instance applies them at once.',
       ),
     ),
   },
 )
 
 export const audit = object(
-  'The audit log: a record of every request that third parties can verify (docs/audit.md).',
+  'The audit log: a record of every request, which third parties can verify (docs/audit.md).',
   {
     mode: choice(
       ['off', 'buffered', 'strict'],
-      'buffered: an answer does not wait for its record. strict: the plaintext of a Decrypt leaves only once its record is on the disk; if it cannot be written, the request is refused.',
+      'off: no audit log. buffered: responses do not wait for their records, which are on disk after about 50 ms. strict: the plaintext of a Decrypt is sent only once its record is on disk; if the record cannot be written, the request is refused.',
       'off',
     ),
     folder: optional(
       path(
-        'Folder of the logs; each process writes its own. Default: the path of the store followed by `.audit`; with `store.postgres`, `latchkey.audit` in the state folder.',
+        'Folder for the audit logs. Each process writes its own log. Default: the path of the store followed by `.audit`; with `store.postgres`, `latchkey.audit` in the state folder.',
       ),
     ),
     checkpointInterval: duration(
-      'Interval at which a log that has grown is signed.',
+      'Interval at which Latchkey signs each log that has grown.',
       '1s',
       [100, 60_000],
     ),
     headInterval: duration(
-      'Interval at which the size and root of a log that has grown are recorded in the control log, so that replacing the log with an older copy is detected.',
+      'Interval at which Latchkey records, in the control log, the size and root hash of each log that has grown. These records reveal that a log was replaced by an older copy.',
       '1h',
       [1000, 86_400_000],
     ),
     principals: choice(
       ['plain', 'hashed'],
-      'hashed: entries have a keyed hash in place of the ARN of the caller (docs/audit.md#hashed-principals).',
+      "Form in which a record names the caller. plain: the caller's ARN. hashed: a keyed hash of the ARN (docs/audit.md#hashed-principals).",
       'plain',
     ),
     witnesses: optional(
-      object('Witnesses that cosign the control log. Omit it to have none.', {
+      object('Witnesses that cosign the control log. Omit this section to use no witnesses.', {
         policy: path(
-          'Witness policy file (format: c2sp.org/tlog-policy): the witnesses with their URLs and keys, and the quorum.',
+          'Witness policy file in the c2sp.org/tlog-policy format, which lists the witnesses with their URLs and keys, and sets the quorum.',
         ),
         interval: duration(
-          'Interval at which the witnesses are asked, if the control log has grown.',
+          'Interval at which Latchkey checks whether the control log has grown and, if so, sends it to the witnesses.',
           '10s',
           [1000, 3_600_000],
         ),
         timeout: duration(
-          'How long to wait for a witness. No request waits for one.',
+          "How long to wait for a witness's response. Requests from KMS never wait for a witness.",
           '5s',
           [100, 60_000],
         ),
@@ -187,35 +190,42 @@ export const audit = object(
 
 /** Number of people needed to lift a switch. */
 const people = converted(
-  integer('Number of people needed: 1, or 2 if a second person must approve.', {
-    minimum: 1,
-    maximum: 2,
-    default: 1,
-  }),
+  integer(
+    'Number of people that a restore requires. If it is 2, a second person must approve the restore.',
+    {
+      minimum: 1,
+      maximum: 2,
+      default: 1,
+    },
+  ),
   (count) => (count === 2 ? 2 : 1),
 )
 
-export const control = object('The kill switch.', {
+export const control = object('Settings of the kill switch.', {
   lease: duration(
-    'How long a server keeps serving when it cannot read the store; then it refuses everything. It is also the longest time until a kill is complete.',
+    'How long a server that cannot read the store keeps serving. After that, it refuses all requests. A kill is complete within this time at the latest.',
     '2s',
     [500, 3_600_000],
   ),
   sentinelFile: optional(
     path(
-      'While this file exists, the servers of this host refuse everything. Default: the path of the store followed by `.block`; with `store.postgres`, `latchkey.block` in the state folder.',
+      'File that blocks this host: while it exists, all servers on the host refuse all requests. Default: the path of the store followed by `.block`; with `store.postgres`, `latchkey.block` in the state folder.',
     ),
   ),
   highWaterFile: optional(
     path(
-      'File with the highest epoch that this host has seen, so that a store restored from a backup is refused. Default: the path of the store followed by `.epoch`; with `store.postgres`, `latchkey.epoch` in the state folder: the first writable of `$STATE_DIRECTORY`, /var/lib/latchkey and the folder of the configuration. `serve` does not start if it cannot write the file.',
+      'File that records the highest epoch that this host has seen, so that Latchkey can refuse a store that was restored from a backup. If `serve` cannot write the file, it does not start. Default: the path of the store followed by `.epoch`; with `store.postgres`, `latchkey.epoch` in the state folder. The state folder is the first of these that is writable: `$STATE_DIRECTORY`, /var/lib/latchkey, and the folder of the configuration file.',
     ),
   ),
-  restore: object('Conditions for lifting a kill switch. Stopping is always immediate.', {
+  restore: object('Conditions for lifting a kill switch. They never apply to a kill.', {
     people,
-    delay: duration('Time between the request and the restore.', '0s', [0, 604_800_000]),
+    delay: duration(
+      'Waiting period between a restore request and the restore itself.',
+      '0s',
+      [0, 604_800_000],
+    ),
     expires: duration(
-      'How long a restore request can be carried out after its delay. Then it must be made again.',
+      'How long a restore request stays valid once its waiting period is over. After that, a new request is needed.',
       '24h',
       [60_000, 2_592_000_000],
     ),

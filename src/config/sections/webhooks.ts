@@ -1,4 +1,7 @@
-/** `webhooks`: receivers of notifications about kills, restores, restore requests and refusals. */
+/**
+ * Defines the section `webhooks`: receivers of notifications about kills, restores, restore
+ * requests and refusals.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { toMilliseconds } from '../../core/duration.ts'
 import { list, object, oneOf, optional, plain } from '../setting.ts'
@@ -24,54 +27,68 @@ const URL_FORM = {
 const url = (description: string) => webAddress(description, URL_FORM)
 
 const events = list(
-  "Events to send. kill: everything that stops access, including a dead man's switch that was closed. restore: everything that restores access. restore-request: a restore request that is made, approved, withdrawn or expires. refusal: an instance refuses everything because it cannot know what is in force, or serves again. drill: the kill and the restore of a drill. tripwire: a rule of the tripwire was broken. retirement: a key version is to be destroyed, or was.",
+  "Events to send. kill: anything that stops access, including a dead man's switch that was closed. restore: anything that restores access. restore-request: a restore request was made, approved or withdrawn, or has expired. refusal: an instance refuses all requests because it cannot tell which switches are in force, or it serves requests again. drill: the kill and the restore of a drill. tripwire: a tripwire rule was broken. retirement: a key version was scheduled for destruction, or was destroyed.",
   plain<WebhookEvent>({ type: 'string', enum: WEBHOOK_EVENTS }),
   { minItems: 1, default: ['kill', 'restore', 'restore-request', 'refusal', 'tripwire'] },
 )
 
-const generic = object('A POST with a JSON body, signed as Standard Webhooks describes.', {
-  url: url('URL to post to. http is allowed for loopback only.'),
-  key: secret(
-    'The signing key: 24 to 64 bytes in Base64, with or without `whsec_` before it; `openssl rand -base64 32` makes one.',
-  ),
-  ca: optional(file('PEM bundle of authorities to trust instead of the public ones.')),
-})
+const generic = object(
+  'HTTP endpoint that receives a POST request with a JSON body, signed according to Standard Webhooks.',
+  {
+    url: url('URL to send the request to. It must be an https URL, except on loopback.'),
+    key: secret(
+      'Signing key: 24 to 64 bytes in Base64, with or without the prefix `whsec_`. `openssl rand -base64 32` generates one.',
+    ),
+    ca: optional(file('PEM bundle of authorities to trust instead of the public authorities.')),
+  },
+)
 
-const slack = object('An incoming webhook of Slack, or of a service that accepts the same body.', {
-  url: secret('The URL of the incoming webhook. Anyone who knows it can post.'),
-})
+const slack = object(
+  'Incoming webhook of Slack, or of a service that accepts the same request body.',
+  {
+    url: secret(
+      'URL of the incoming webhook. Treat it as a secret: anyone who knows it can post messages.',
+    ),
+  },
+)
 
 const sns = object(
-  'An SNS topic. Credentials are those that the AWS SDK finds: from the environment, a profile, or the role of the host or pod.',
+  'Amazon SNS topic. Latchkey uses the credentials that the AWS SDK finds in the environment, in a profile, or through the role of the host or pod.',
   {
-    topicArn: text('ARN of the topic. Its region is the one to call.', {
+    topicArn: text('ARN of the topic. Latchkey calls SNS in the region that the ARN names.', {
       pattern: '^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\\.fifo)?$',
       patternErrorMessage:
         'the ARN of an SNS topic, such as arn:aws:sns:eu-west-1:111122223333:kms',
     }),
     endpoint: optional(
-      url('URL of the endpoint (default: that of the region), such as one in your VPC.'),
+      url(
+        "URL of the SNS endpoint, such as a VPC endpoint (default: the region's public endpoint).",
+      ),
     ),
-    ca: optional(file('PEM bundle of authorities to trust instead of the public ones.')),
+    ca: optional(file('PEM bundle of authorities to trust instead of the public authorities.')),
   },
 )
 
 const receivers = list(
-  'Receivers of notifications about kills, restores and refusals (docs/webhooks.md). Notifications are sent after the fact and never delay a kill.',
+  'Receivers of notifications about kills, restores, refusals and other events (docs/webhooks.md). Notifications are sent after the event and never delay a kill.',
   object('One receiver.', {
-    name: text('Name in the log, in metrics and in the store, which records what was sent.', {
-      pattern: '^[a-z0-9][a-z0-9-]{0,31}$',
-      patternErrorMessage: '1 to 32 lower-case letters, digits and dashes, a letter or digit first',
-    }),
-    to: oneOf('Kind of the receiver.', {
+    name: text(
+      'Name of the receiver in the log, in metrics, and in the store, which records the events that were sent to it.',
+      {
+        pattern: '^[a-z0-9][a-z0-9-]{0,31}$',
+        patternErrorMessage:
+          '1 to 32 lower-case letters, digits and dashes, starting with a letter or digit',
+      },
+    ),
+    to: oneOf('Receiver type.', {
       generic: optional(generic),
       slack: optional(slack),
       sns: optional(sns),
     }),
     events,
-    timeout: duration('How long one attempt may take.', '5s', [100, 20_000]),
+    timeout: duration('Time limit for one delivery attempt.', '5s', [100, 20_000]),
     giveUpAfter: duration(
-      'Age from which an event is given up, once attempts have failed for a minute. Later events wait until then, because events are sent in order.',
+      'Age at which Latchkey drops an event that it could not deliver, provided that attempts have failed for at least a minute. Events are sent in order, so later events wait until then.',
       '24h',
       [1000, 604_800_000],
     ),

@@ -35,13 +35,13 @@ export function parseDecimal(text: string): number | undefined {
 }
 
 export interface OpenedCheckpoint extends Checkpoint {
-  /** Those of the given witnesses that cosigned the checkpoint. */
+  /** The given witnesses that cosigned the checkpoint. */
   readonly witnesses: readonly NoteKey[]
 }
 
 /**
- * Returns the checkpoint of a signed note whose log signed it; undefined if the signature or the
- * form is wrong.
+ * Returns the checkpoint in a note that the log signed; undefined if the signature or the format is
+ * wrong.
  */
 export function openCheckpoint(
   signed: string,

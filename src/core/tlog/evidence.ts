@@ -1,6 +1,6 @@
 /**
- * A self-contained proof of one entry (c2sp.org/tlog-proof): its extra data are the entry, and the
- * certificate by which the store vouches for the key of the log.
+ * A self-contained proof of one entry (c2sp.org/tlog-proof). Its extra data holds the entry, and
+ * the certificate with which the store vouches for the key of the log.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { type Json, type Signed, toCanonicalJson, verifySigned } from '../signature.ts'
@@ -15,7 +15,9 @@ import { type NoteKey, parseVerifierKey } from './note.ts'
 
 /** The statement with which a store vouches for the key of a log. */
 export interface LogCertificate {
-  /** The control log holds the events of the store, an audit log the requests of one process. */
+  /**
+   * The control log holds the events of the store; an audit log holds the requests of one process.
+   */
   readonly kind: 'audit log' | 'control log'
   readonly storeId: string
   readonly origin: string
@@ -53,9 +55,10 @@ export function checkEvidence(
   witnesses: readonly NoteKey[] = [],
 ): CheckedEvidence | string {
   const proof = parseProof(text)
-  if (proof?.extra === undefined) return 'this is not a proof that Latchkey wrote'
+  if (proof?.extra === undefined) return 'this is not a proof written by Latchkey'
   const extra = parseExtra(proof.extra)
-  if (extra === undefined) return 'the extra data of the proof are not an entry and a certificate'
+  if (extra === undefined)
+    return 'expected an entry and a certificate in the extra data of the proof'
   const { certificate, entry } = extra
   if (!verifySigned(certificate, publicKey, 'audit')) {
     return 'the certificate of the log is not signed by this key'
@@ -67,6 +70,12 @@ export function checkEvidence(
     return 'the proof does not lead from the entry to a checkpoint that the log signed'
   }
   return { certificate: certificate.statement, entry, index: proof.index, checkpoint }
+}
+
+/** Returns the entry of a proof without checking the proof. */
+export function readEvidenceEntry(text: string): Buffer | undefined {
+  const extra = parseProof(text)?.extra
+  return extra && parseExtra(extra)?.entry
 }
 
 function parseExtra(extra: Buffer): Pick<Evidence, 'certificate' | 'entry'> | undefined {

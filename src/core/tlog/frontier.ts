@@ -6,10 +6,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { EMPTY_ROOT, hashNode } from './merkle.ts'
 
-/** Largest subtree first: one for each bit that is set in the size of the tree. */
+/** Roots of the perfect subtrees, largest first: one for each 1 bit in the tree size. */
 export type Frontier = readonly Buffer[]
 
-/** @param size number of entries before this one */
+/** @param size number of entries in the tree before `leaf` is appended */
 export function appendToFrontier(frontier: Frontier, size: number, leaf: Buffer): Frontier {
   const next = [...frontier]
   let node = leaf
@@ -30,8 +30,8 @@ export function rootOfFrontier(frontier: Frontier): Buffer {
 }
 
 /**
- * Proves the last entry of a tree (RFC 6962, 2.1.1): its siblings are the subtrees before it, the
- * smallest first.
+ * Proves the last entry of a tree (RFC 6962, 2.1.1). The proof consists of the roots of the
+ * subtrees before that entry, the smallest first.
  * @param before frontier of the tree without that entry
  */
 export function proveLast(before: Frontier): readonly Buffer[] {

@@ -1,28 +1,81 @@
 /**
- * The Merkle tree of RFC 6962 over SHA-256: hashes, roots, inclusion proofs and consistency proofs,
- * as pure functions. Sizes go up to 2^53, so the code avoids bit operations.
+ * Implements the Merkle tree of RFC 6962 over SHA-256 as pure functions: hashes, roots, inclusion
+ * proofs and consistency proofs. Sizes go up to 2^53, so the code avoids bit operations.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { hash } from 'node:crypto'
+import { forEachInSlices } from '../slices.ts'
 
 export const HASH_BYTES = 32
 
-/** RFC 6962, 2.1: the root of the tree without entries. */
+/** Root of the empty tree (RFC 6962, 2.1). */
 export const EMPTY_ROOT = sha256(Buffer.alloc(0))
 
-const LEAF = Buffer.from([0])
-const NODE = Buffer.from([1])
+/** RFC 6962, 2.1: prefixes that tell leaves and nodes apart. */
+const LEAF = 0
+const NODE = 1
 
+/** Memory for a prefix and what follows it, which is reused because Buffer.concat takes longer. */
+const leafInput = Buffer.alloc(4096)
+const nodeInput = Buffer.alloc(1 + 2 * HASH_BYTES)
+leafInput[0] = LEAF
+nodeInput[0] = NODE
+
+/**
+ * Converts through a string, because that takes half the time: Node.js would allocate an
+ * ArrayBuffer for each hash, whereas Buffer.from takes the bytes from a pool.
+ */
 function sha256(bytes: Buffer): Buffer {
-  return hash('sha256', bytes, 'buffer')
+  return Buffer.from(hash('sha256', bytes, 'binary'), 'latin1')
 }
 
 export function hashLeaf(entry: Buffer): Buffer {
-  return sha256(Buffer.concat([LEAF, entry]))
+  const length = 1 + entry.length
+  if (length > leafInput.length) return sha256(Buffer.concat([Buffer.from([LEAF]), entry]))
+  leafInput.set(entry, 1)
+  return sha256(leafInput.subarray(0, length))
 }
 
 export function hashNode(left: Buffer, right: Buffer): Buffer {
-  return sha256(Buffer.concat([NODE, left, right], 1 + 2 * HASH_BYTES))
+  nodeInput.set(left, 1)
+  nodeInput.set(right, 1 + HASH_BYTES)
+  return sha256(nodeInput)
+}
+
+/** Maximum number of hashes that `hashPerfect` computes with in `rows`. */
+const MAX_ROW = 256
+/** Memory for a row of hashes, after the space for a prefix. */
+const rows = Buffer.alloc(1 + MAX_ROW * HASH_BYTES)
+/** Each pair of hashes in a row, with the byte before it. */
+const pairs = Array.from({ length: MAX_ROW / 2 }, (_, i) => {
+  const at = 2 * HASH_BYTES * i
+  return rows.subarray(at, at + 1 + 2 * HASH_BYTES)
+})
+
+/**
+ * Computes the root of a perfect tree. The number of hashes must be a power of two. Each row
+ * replaces the row below it from left to right, so that only the root is allocated. This takes
+ * two thirds of the time of `hashNode`.
+ */
+export function hashPerfect(hashes: readonly Buffer[]): Buffer {
+  if (hashes.length > MAX_ROW) {
+    const middle = hashes.length / 2
+    return hashNode(hashPerfect(hashes.slice(0, middle)), hashPerfect(hashes.slice(middle)))
+  }
+  if (hashes.length === 0) return EMPTY_ROOT
+  let at = 1
+  for (const one of hashes) {
+    rows.set(one, at)
+    at += HASH_BYTES
+  }
+  for (let width = hashes.length / 2; width >= 1; width /= 2) {
+    for (const [i, pair] of pairs.slice(0, width).entries()) {
+      // This byte belongs to the pair before, which has been hashed already.
+      pair[0] = NODE
+      rows.write(hash('sha256', pair, 'binary'), 1 + i * HASH_BYTES, 'latin1')
+    }
+  }
+  return Buffer.from(rows.subarray(1, 1 + HASH_BYTES))
 }
 
 /**
@@ -36,20 +89,46 @@ export function nodesOf(leaves: readonly Buffer[]): NodeReader {
   const node: NodeReader = (level, index) => {
     if (level > 0) return hashNode(node(level - 1, 2 * index), node(level - 1, 2 * index + 1))
     const leaf = leaves[index]
-    if (leaf === undefined) throw new RangeError('the tree has no such leaf')
+    if (leaf === undefined) throw new RangeError('the tree does not have this leaf')
     return leaf
   }
   return node
 }
 
-/** Returns the largest power of two below `size`, which is 2 or more. */
+/** Number of nodes that are hashed in one turn of the event loop. */
+const SLICE = 500
+
+/** Reads nodes like `nodesOf`, but hashes the tree over many leaves first, in short turns. */
+export async function hashTree(leaves: readonly Buffer[]): Promise<NodeReader> {
+  const levels = [leaves]
+  for (let below = leaves; below.length > 1;) {
+    const above: Buffer[] = []
+    let left: Buffer | undefined
+    await forEachInSlices(below, SLICE, (node) => {
+      if (left !== undefined) above.push(hashNode(left, node))
+      left = left === undefined ? node : undefined
+    })
+    levels.push(above)
+    below = above
+  }
+  return (level, index) => {
+    const node = levels[level]?.[index]
+    if (node === undefined) throw new RangeError('the tree does not have this node')
+    return node
+  }
+}
+
+/** Returns the largest power of two below `size`, which must be 2 or more. */
 function splitOf(size: number): number {
   let split = 1
   while (split * 2 < size) split *= 2
   return split
 }
 
-/** RFC 6962, 2.1, MTH(D[start:end]). `start` is a multiple of the smallest power of two not below the length. */
+/**
+ * Returns MTH(D[start:end]) of RFC 6962, 2.1. `start` is a multiple of the smallest power of two
+ * that is at least the length of the range.
+ */
 function hashRange(node: NodeReader, start: number, end: number): Buffer {
   const length = end - start
   const level = Math.log2(length)
@@ -62,7 +141,10 @@ export function rootOf(node: NodeReader, size: number): Buffer {
   return size === 0 ? EMPTY_ROOT : hashRange(node, 0, size)
 }
 
-/** Inclusion proof (RFC 6962, 2.1.1), from the sibling of the leaf up to a child of the root. */
+/**
+ * Returns the inclusion proof (RFC 6962, 2.1.1), from the sibling of the leaf up to a child of the
+ * root.
+ */
 export function proveInclusion(node: NodeReader, index: number, size: number): Buffer[] {
   if (index >= size) throw new RangeError(`the tree of ${String(size)} has no such leaf`)
   const path = (start: number, end: number): Buffer[] => {
@@ -96,7 +178,10 @@ export function rootFromInclusion(
   return rest.length === 0 ? root : undefined
 }
 
-/** RFC 6962, 2.1.2. Empty when the older tree is empty or the trees are the same. */
+/**
+ * Returns the consistency proof (RFC 6962, 2.1.2), which is empty when the older tree is empty or
+ * the trees are the same.
+ */
 export function proveConsistency(node: NodeReader, older: number, newer: number): Buffer[] {
   if (older > newer) throw new RangeError('the older tree is larger than the newer one')
   const path = (start: number, end: number, isWhole: boolean): Buffer[] => {

@@ -7,11 +7,14 @@ import { hash, type KeyObject, sign, verify } from 'node:crypto'
 import { parseBase64 } from '../base64.ts'
 import { importPublicKey, importSeed } from '../signature.ts'
 
-/** Signature types of the specification: a plain Ed25519 signature, and one with a time. */
+/**
+ * Signature types in the specification: a plain Ed25519 signature, and a cosignature with a
+ * timestamp.
+ */
 const TYPES = { note: 0x01, cosignature: 0x04 } as const
 export type KeyType = keyof typeof TYPES
 
-/** The public side of a signer, as verifiers know it. */
+/** A signer's name and public key, which a verifier needs to check its signatures. */
 export interface NoteKey {
   readonly name: string
   readonly type: KeyType
@@ -24,7 +27,10 @@ export interface NoteSigner {
   readonly name: string
   /** The verifier key as text: `name+id+key`. */
   readonly verifierKey: string
-  /** Returns one signature line. @param text ends with a line break */
+  /**
+   * Returns one signature line.
+   * @param text the text to sign, which ends with a line break
+   */
   sign(text: string): string
 }
 
@@ -59,7 +65,7 @@ export function createNoteSigner(
   type: KeyType = 'note',
   now: () => number = () => 0,
 ): NoteSigner {
-  if (!NAME.test(name)) throw new RangeError('the name of a key has no spaces and no plus')
+  if (!NAME.test(name)) throw new RangeError('a key name must not contain spaces or plus signs')
   const { privateKey, rawPublicKey: raw } = importSeed(seed)
   const id = toKeyId(name, type, raw)
   const material = Buffer.concat([Buffer.from([TYPES[type]]), raw]).toString('base64')

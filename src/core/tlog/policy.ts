@@ -1,4 +1,7 @@
-/** Policies about logs and witnesses (c2sp.org/tlog-policy): who must have cosigned a checkpoint. */
+/**
+ * Policies about logs and witnesses (c2sp.org/tlog-policy). A policy states who must have cosigned
+ * a checkpoint.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { type NoteKey, parseVerifierKey } from './note.ts'
 
@@ -10,13 +13,13 @@ export interface PolicyMember {
 export interface LogPolicy {
   readonly logs: readonly PolicyMember[]
   readonly witnesses: readonly PolicyMember[]
-  /** Returns whether these witnesses are enough. */
+  /** Reports whether these witnesses form a quorum. */
   isQuorum(witnesses: readonly NoteKey[]): boolean
 }
 
 type Rule = (signers: ReadonlySet<string>) => boolean
 
-/** Returns the fault as text, with its line, if this is not a policy. */
+/** Parses a policy. If the text is invalid, returns the error and its line as text. */
 export function parseLogPolicy(text: string): LogPolicy | string {
   const policy = new PolicyParser()
   for (const [i, line] of text.split('\n').entries()) {
@@ -35,11 +38,11 @@ class PolicyParser {
   readonly #logs: PolicyMember[] = []
   readonly #witnesses: PolicyMember[] = []
   readonly #rules = new Map<string, Rule>()
-  /** Names that are members of a group. Each may be in one group only. */
+  /** Names that are already members of a group. A name may be in one group only. */
   readonly #used = new Set<string>()
   #quorum: Rule | undefined
 
-  /** Returns what is wrong with the line. */
+  /** Reads one line. Returns the error as text if the line is invalid. */
   read(line: string): string | undefined {
     if (/[^\t\u0020-\u007e\u0080-\uffff]/.test(line)) return 'control characters are not allowed'
     const [kind, ...words] = line.split(/[ \t]+/).filter((word) => word !== '')

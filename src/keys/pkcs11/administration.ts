@@ -4,20 +4,23 @@ import type { Clock } from '../../core/clock.ts'
 import { Deadline } from '../../core/deadline.ts'
 import { parseExternalKeyId, type ExternalKeyId, type KeyStoreName } from '../../core/ids.ts'
 import { createChangeRecorder } from '../../store/event-log.ts'
-import { KEYS, TOKEN_KEYS } from '../../store/sealed-tables.ts'
+import { KEY_DATES, KEYS, TOKEN_KEYS } from '../../store/sealed-tables.ts'
 import type { SealedTransaction } from '../../store/sealed-transaction.ts'
 import type { Store } from '../../store/store.ts'
 import { BackendError } from '../errors.ts'
-import type { KeyAdministration, KeyProblem, KeyStatus, KeySummary } from '../administration.ts'
+import { describeOrigin, type KeyAdministration, type KeySummary } from '../administration.ts'
+import {
+  changeKeyDates,
+  type KeyDatesChange,
+  replaceDates,
+  toDateFields,
+  toDatesByKey,
+  toKeyName,
+} from '../key-dates.ts'
 import { KeyTable, parseContents } from '../software/key-table.ts'
 import { loadUses, toId } from '../software/use-reservations.ts'
-import {
-  isSameKey,
-  parseTokenKey,
-  TokenKeyTable,
-  trustVersions,
-  type TokenKeyRow,
-} from './token-key-table.ts'
+import { parseTokenKey, TokenKeyTable, trustVersions, type TokenKeyRow } from './token-key-table.ts'
+import { type Recorded, toSummary } from './key-summary.ts'
 import type { Call, ListedKey, TokenKey } from './wire/calls.ts'
 import type { TokenFleet } from './pool/fleet.ts'
 
@@ -27,13 +30,14 @@ export interface TokenAdministrationDeps {
   readonly clock: Clock
   readonly keyStore: KeyStoreName
   readonly keyPrefix: string
-  /** Operator recorded with each change; without one, changes leave no event. */
+  /** Operator recorded with each change; if absent, changes produce no events. */
   readonly operator?: string | undefined
   /** Whether servers count encryptions. */
   readonly countsUses: boolean
 }
 
-export type TokenAdministration = KeyAdministration & Required<Pick<KeyAdministration, 'trustKey'>>
+export type TokenAdministration = KeyAdministration &
+  Required<Pick<KeyAdministration, 'trustKey' | 'checkDestroyable'>>
 
 /** Timeout in milliseconds; some HSMs take seconds to create a key. */
 const DEADLINE_MS = 30_000
@@ -51,7 +55,12 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
     })) as readonly TokenKey[]
 
   async function recorded(): Promise<Recorded> {
-    const [keyRows = [], tokenKeyRows = []] = await store.tables(KEYS, TOKEN_KEYS)
+    const [keyRows = [], tokenKeyRows = [], dateRows = []] = await store.tables(
+      KEYS,
+      TOKEN_KEYS,
+      KEY_DATES,
+    )
+    const dates = toDatesByKey(dateRows)
     const { keys } = parseContents({ keys: keyRows, versions: [] })
     const versions = new Map<string, TokenKeyRow[]>()
     for (const row of tokenKeyRows.map(parseTokenKey)) {
@@ -68,6 +77,8 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
       statuses: new Map(own.map(({ keyId, status }) => [keyId, status])),
       versions,
       encryptions,
+      dateFields: (keyId) =>
+        toDateFields(dates.get(toKeyName({ keyStore, keyId })) ?? {}, clock.now()),
     }
   }
 
@@ -75,7 +86,9 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
     return toSummary(keyId, await versionsOf(keyId), await recorded())
   }
 
-  /** Records a version created here. Running servers notice the record and look the key up. */
+  /**
+   * Records a version that Latchkey created. Running servers notice the record and look the key up.
+   */
   async function recordVersion(
     transaction: SealedTransaction,
     keyId: ExternalKeyId,
@@ -86,35 +99,52 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
     await table.put({ ...row, reason: null, operator: null })
   }
 
-  /** Refuses to create a key whose name is recorded: servers accept only the recorded key of that name. */
+  /**
+   * Refuses to create a key whose name is recorded, because servers accept only the recorded key of
+   * that name.
+   */
   async function checkUnknown(keyId: ExternalKeyId): Promise<void> {
     const { versions } = await recorded()
     if (!versions.has(keyId)) return
     throw new BackendError(
       'KEY_EXISTS',
-      `the store knows a key ${keyId}, which may be gone from the token`,
+      `the store already has a record of the key ${keyId}, which may be missing from the token`,
       {
-        hint: 'choose another id: what the known key encrypted could not be decrypted with a new one',
+        hint: 'choose another id: a new key could not decrypt the data that the recorded key encrypted',
       },
     )
   }
 
-  /** Refuses on several tokens, since each would create a different key under the same name. */
-  function checkSingle(): void {
+  /**
+   * Refuses if there are several tokens, because each would create a different key under the same
+   * name.
+   */
+  function checkSingle(verb: 'create' | 'destroy' = 'create'): void {
     if (fleet.single !== undefined) return
-    throw new BackendError(
-      'MISCONFIGURED',
-      "with several tokens, keys must be created with the vendor's tools",
-      {
-        hint: "create the key with the vendor's tools, so that every token has the same key",
-      },
-    )
+    const hint =
+      verb === 'create'
+        ? "create the key with the vendor's tools, so that every token has the same key"
+        : "destroy the version with the vendor's tools on every token, and run the command again"
+    const message = `several tokens are configured, so ${verb} keys with the vendor's tools`
+    throw new BackendError('MISCONFIGURED', message, { hint })
   }
+
+  const changeDates = (
+    transaction: SealedTransaction,
+    keyId: ExternalKeyId,
+    change: KeyDatesChange,
+  ) => changeKeyDates(transaction, { sealing: store.sealing, record }, { keyStore, keyId }, change)
 
   return {
-    async createKey({ keyId, canEncrypt, canDecrypt, material }) {
+    async createKey({ keyId, canEncrypt, canDecrypt, material, ceremony, dates }) {
       checkSingle()
+      const origin = describeOrigin(material, ceremony)
       await checkUnknown(keyId)
+      // Servers may find the key on the token before it is recorded, so the dates are written
+      // first. A server that has not read them yet may serve the key until its next poll.
+      const setDates = (transaction: SealedTransaction) =>
+        changeDates(transaction, keyId, replaceDates(dates))
+      if (dates !== undefined) await store.change(setDates)
       const created = (await call({
         call: 'create',
         name: nameOf(keyId),
@@ -123,11 +153,11 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
         canDecrypt,
         ...(material === undefined ? {} : { material: material.reveal().toString('base64') }),
       })) as TokenKey
-      // The record in KEYS tells a kill that the key was created here.
+      // The row in KEYS lets a kill recognize that Latchkey created the key.
       await store.change(async (transaction) => {
         await recordVersion(transaction, keyId, created)
-        const isImported = material !== undefined
-        const detail = { keyStore, keyId, canEncrypt, canDecrypt, isImported }
+        await setDates(transaction)
+        const detail = { keyStore, keyId, canEncrypt, canDecrypt, ...origin }
         await record(transaction, 'key-created', detail)
         const table = new KeyTable(transaction, store.sealing)
         if ((await table.findKey(keyStore, keyId)) !== undefined) return
@@ -184,8 +214,15 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
       })
       return summarise(keyId)
     },
+    async setKeyDates(keyId, change) {
+      if ((await versionsOf(keyId)).length === 0) {
+        throw new BackendError('KEY_NOT_FOUND', `there is no key ${keyId}`)
+      }
+      await store.change((transaction) => changeDates(transaction, keyId, change))
+      return summarise(keyId)
+    },
     async destroyVersion(keyId, version) {
-      checkSingle()
+      checkSingle('destroy')
       const versions = await versionsOf(keyId)
       if (!versions.some((one) => one.version === version)) {
         throw new BackendError('VERSION_NOT_FOUND', `${keyId} has no version ${String(version)}`)
@@ -202,6 +239,10 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
       })
       return summarise(keyId)
     },
+    checkDestroyable: () =>
+      Promise.resolve().then(() => {
+        checkSingle('destroy')
+      }),
     async trustKey(keyId, order) {
       const versions = await versionsOf(keyId)
       const at = clock.now()
@@ -212,61 +253,9 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
 }
 
 /**
- * Converts a name on the token to a key id; undefined if the name lacks the prefix, or is not a key
- * id after it.
+ * Converts a name on the token to a key id; undefined if the prefix is missing or the rest is not a
+ * key id.
  */
 export function toKeyId(name: string, keyPrefix: string): ExternalKeyId | undefined {
   return name.startsWith(keyPrefix) ? parseExternalKeyId(name.slice(keyPrefix.length)) : undefined
-}
-
-/** Records of the keys of one key store, by key id. */
-interface Recorded {
-  readonly statuses: ReadonlyMap<string, KeyStatus>
-  readonly versions: ReadonlyMap<string, readonly TokenKeyRow[]>
-  /** Returns the encryptions reserved so far; undefined if they are not counted. */
-  readonly encryptions: (keyId: ExternalKeyId, version: number) => number | undefined
-}
-
-function toSummary(
-  keyId: ExternalKeyId,
-  unordered: readonly TokenKey[],
-  recorded: Recorded,
-): KeySummary {
-  const versions = [...unordered].sort((a, b) => a.version - b.version)
-  const current = versions.at(-1)
-  const problem =
-    versions.find((one) => one.problem !== undefined)?.problem ??
-    findReplaced(versions, recorded.versions.get(keyId) ?? [])
-  return {
-    keyId,
-    status: recorded.statuses.get(keyId) ?? 'ENABLED',
-    canEncrypt: current?.canEncrypt === true,
-    canDecrypt: current?.canDecrypt === true,
-    createdAt: undefined,
-    ...(problem === undefined ? {} : { problem }),
-    versions: versions.map((one) => ({
-      version: one.version,
-      state: one === current ? 'CURRENT' : 'PREVIOUS',
-      createdAt: undefined,
-      encryptions: recorded.encryptions(keyId, one.version),
-      token: { label: one.label, id: one.id, isExtractable: one.isExtractable },
-    })),
-  }
-}
-
-function findReplaced(
-  versions: readonly TokenKey[],
-  recorded: readonly TokenKeyRow[],
-): KeyProblem | undefined {
-  for (const { version, check, seenAt } of recorded) {
-    const found = versions.find((one) => one.version === version)
-    if (found !== undefined && isSameKey(check, found.check)) continue
-    // An older version may be gone because another tool destroyed it; the newest must be there.
-    if (found === undefined && version < (versions.at(-1)?.version ?? 0)) continue
-    const what = found === undefined ? 'is gone from the token' : 'is another key'
-    const since = new Date(seenAt).toISOString()
-    const reason = `version ${String(version)} ${what} since it was recorded at ${since}; latchkey keys trust accepts it`
-    return { kind: 'REPLACED', reason }
-  }
-  return undefined
 }

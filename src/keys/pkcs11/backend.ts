@@ -1,6 +1,5 @@
-/** KeyBackend on the keys of PKCS#11 tokens. Every call of the module happens in another process. */
+/** KeyBackend for keys on PKCS#11 tokens. Every module call runs in another process. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Deadline } from '../../core/deadline.ts'
 import type { ExternalKeyId } from '../../core/ids.ts'
 import { BackendError, toBackendError } from '../errors.ts'
 import type {
@@ -17,7 +16,6 @@ import { takeUse } from '../software/use-counter.ts'
 import type { KeyDirectory, KnownKey, KnownVersion } from './key-directory.ts'
 import type { KeyStoreRecords } from './key-records.ts'
 import type { TokenFleet } from './pool/fleet.ts'
-import { encodeRef } from './wire/calls.ts'
 import { DECRYPT, DIGEST, ENCRYPT, VERIFY } from './wire/protocol.ts'
 
 export interface Pkcs11BackendDeps {
@@ -42,11 +40,13 @@ export function createPkcs11Backend(deps: Pkcs11BackendDeps): KeyBackend {
     get vendor() {
       return deps.vendor()
     },
-    async find(keyId, deadline) {
+    find(keyId, deadline) {
       checkOpen()
       const name = `${deps.keyPrefix}${keyId}`
-      const known = await deps.directory.find(name, deadline)
-      return new FoundKey(deps, keyId, name, known)
+      const known = deps.directory.find(name, deadline)
+      return known instanceof Promise
+        ? known.then((later) => new FoundKey(deps, keyId, name, later))
+        : new FoundKey(deps, keyId, name, known)
     },
     async health(deadline) {
       checkOpen()
@@ -96,12 +96,15 @@ class FoundKey implements BackendKey, VerifiedEncryption {
   }
 
   async decrypt(request: DecryptRequest): Promise<Buffer> {
-    const { deadline } = request
-    const key = this.#find(request.version, 'canDecrypt')
+    const { ref, checkValue } = this.#find(request.version, 'canDecrypt')
     const sealed = Buffer.concat([request.ciphertext, request.tag])
-    const parts = [request.aad, request.iv, sealed]
-    const [plaintext = NONE] = await this.#send(key, { kind: DECRYPT, flags: 0, parts, deadline })
-    return plaintext
+    const parts = [ref, checkValue, request.aad, request.iv, sealed]
+    try {
+      const answer = await this.#deps.fleet.send(DECRYPT, 0, parts, request.deadline)
+      return answer.parts[0] ?? NONE
+    } catch (error) {
+      throw this.#toFailure(error)
+    }
   }
 
   async #seal(request: VerifiedEncryptRequest, verify: number): Promise<VerifiedSealedBytes> {
@@ -113,20 +116,20 @@ class FoundKey implements BackendKey, VerifiedEncryption {
     const uses = this.#deps.records.uses(this.keyId, version)
     if (uses?.tryTake() === false) await takeUse(uses, deadline)
     const flags = verify | (digestPrefix === undefined ? 0 : DIGEST)
-    const parts = [aad, plaintext, digestPrefix ?? NONE]
-    const [iv = NONE, sealed = NONE, digest = NONE, verifyTime] = await this.#send(key, {
-      kind: ENCRYPT,
-      flags,
-      parts,
-      deadline,
-    })
-    const tagAt = sealed.length - TAG_BYTES
-    return {
-      iv,
-      ciphertext: sealed.subarray(0, tagAt),
-      tag: sealed.subarray(tagAt),
-      digest: digestPrefix === undefined ? undefined : digest,
-      verifyMs: (verifyTime?.readUInt32LE(0) ?? 0) / 1000,
+    const parts = [key.ref, key.checkValue, aad, plaintext, digestPrefix ?? NONE]
+    try {
+      const answer = await this.#deps.fleet.send(ENCRYPT, flags, parts, deadline)
+      const [iv = NONE, sealed = NONE, digest = NONE, verifyTime] = answer.parts
+      const tagAt = sealed.length - TAG_BYTES
+      return {
+        iv,
+        ciphertext: sealed.subarray(0, tagAt),
+        tag: sealed.subarray(tagAt),
+        digest: digestPrefix === undefined ? undefined : digest,
+        verifyMs: (verifyTime?.readUInt32LE(0) ?? 0) / 1000,
+      }
+    } catch (error) {
+      throw this.#toFailure(error)
     }
   }
 
@@ -135,30 +138,15 @@ class FoundKey implements BackendKey, VerifiedEncryption {
     const found = this.#versions.get(version)
     if (found === undefined) throw new BackendError('VERSION_NOT_FOUND', 'no such key version')
     this.#deps.records.check(this.keyId, found)
-    if (!found[direction]) throw new BackendError('KEY_USAGE', `the version lacks ${direction}`)
+    if (!found[direction])
+      throw new BackendError('KEY_USAGE', `the version does not allow ${direction}`)
     return found
   }
 
-  async #send(
-    { version, checkValue }: KnownVersion,
-    { kind, flags, parts, deadline }: TokenRequest,
-  ): Promise<readonly Buffer[]> {
-    const { fleet, directory } = this.#deps
-    try {
-      const ref = Buffer.from(encodeRef(this.#name, version), 'latin1')
-      return (await fleet.send(kind, flags, [ref, checkValue, ...parts], deadline)).parts
-    } catch (error) {
-      const failure = toBackendError(error)
-      if (failure.code === 'KEY_NOT_FOUND' || failure.code === 'KEY_REPLACED')
-        directory.forget(this.#name)
-      throw failure
-    }
+  #toFailure(error: unknown): BackendError {
+    const failure = toBackendError(error)
+    if (failure.code === 'KEY_NOT_FOUND' || failure.code === 'KEY_REPLACED')
+      this.#deps.directory.forget(this.#name)
+    return failure
   }
-}
-
-interface TokenRequest {
-  readonly kind: number
-  readonly flags: number
-  readonly parts: readonly Buffer[]
-  readonly deadline: Deadline
 }

@@ -1,10 +1,10 @@
 /**
- * The known keys of a fleet of tokens. Runs over all keys find most of them; a key that no run has found yet is looked up by
- * name.
+ * The known keys of a fleet of tokens. Index runs over all keys find most of them; a key that no
+ * run has found yet is looked up by name.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
-import { Deadline } from '../../core/deadline.ts'
+import { type Awaitable, Deadline } from '../../core/deadline.ts'
 import { BackendError } from '../errors.ts'
 import { encodeRef, type ListedKey, type TokenKey } from './wire/calls.ts'
 import type { TokenFleet } from './pool/fleet.ts'
@@ -12,6 +12,8 @@ import type { TokenFleet } from './pool/fleet.ts'
 export interface KnownVersion extends TokenKey {
   /** Key check value as sent by the worker; empty if the token cannot compute one. */
   readonly checkValue: Buffer
+  /** Name of the version as a worker expects it; see `encodeRef`. */
+  readonly ref: Buffer
 }
 
 export interface KnownKey {
@@ -26,7 +28,10 @@ interface Entry {
   readonly at: number
 }
 
-/** Lifetime of a negative entry in milliseconds, so that a flood of wrong ids does not reach the token. */
+/**
+ * Lifetime of a negative entry in milliseconds. Negative entries keep a flood of wrong ids away
+ * from the token.
+ */
 const ABSENT_MS = 1000
 const MAX_ENTRIES = 20_000
 const REFRESH_DEADLINE_MS = 10_000
@@ -35,11 +40,11 @@ export class KeyDirectory {
   readonly #fleet: TokenFleet
   readonly #clock: Clock
   readonly #refreshMs: number
-  /** Keys that runs have found, by token. */
+  /** Keys found by index runs, by token. */
   readonly #lists = new Map<string, KeyList>()
-  /** Keys by name that runs have found, of all tokens together. */
+  /** Keys found by index runs, merged across all tokens, by name. */
   readonly #listed = new Map<string, KnownKey>()
-  /** Keys that were looked up one by one. A run that finds the key replaces the entry. */
+  /** Keys that were looked up one by one. An index run that finds a key replaces its entry. */
   readonly #entries = new Map<string, Entry>()
   readonly #pending = new Map<string, Promise<KnownKey | undefined>>()
   readonly #listeners: ((name: string, key: KnownKey) => void)[] = []
@@ -51,8 +56,8 @@ export class KeyDirectory {
     this.#refreshMs = refreshMs
   }
 
-  /** @param name label or id on the token @throws BackendError KEY_NOT_FOUND and others */
-  async find(name: string, deadline: Deadline): Promise<KnownKey> {
+  /** @param name label or id on the token @throws BackendError, for example KEY_NOT_FOUND */
+  find(name: string, deadline: Deadline): Awaitable<KnownKey> {
     const listed = this.#listed.get(name)
     if (listed !== undefined) {
       for (const list of this.#lists.values()) list.used.add(name)
@@ -60,31 +65,34 @@ export class KeyDirectory {
     }
     const entry = this.#entries.get(name)
     const age = entry === undefined ? Infinity : this.#clock.monotonic() - entry.at
-    let key = entry?.key
+    const key = entry?.key
     if (entry === undefined || (key === undefined && age >= ABSENT_MS)) {
-      key = await deadline.race(this.#lookUp(name))
-    } else if (age >= this.#refreshMs && key !== undefined) {
-      // The cached entry continues to serve meanwhile, even if the token does not respond.
+      return deadline.race(this.#lookUp(name)).then(checkPresent)
+    }
+    if (age >= this.#refreshMs && key !== undefined) {
+      // The cached entry continues to serve in the meantime, even if the token does not respond.
       this.#lookUp(name).catch(() => undefined)
     }
-    if (key === undefined) throw new BackendError('KEY_NOT_FOUND', 'there is no such key')
-    return key
+    return checkPresent(key)
   }
 
-  /** Calls `listener` for each key that a token reports, and for those already known. */
+  /**
+   * Calls `listener` for each key that is already known, and for each key that a token reports
+   * later.
+   */
   onSeen(listener: (name: string, key: KnownKey) => void): void {
     this.#listeners.push(listener)
     for (const [name, key] of this.#listed) listener(name, key)
   }
 
-  /** @param versions returns versions that a key is likely to have; lookups search for them */
+  /** @param versions returns a key's likely versions, which lookups then search for */
   addHints(versions: (name: string) => readonly number[]): void {
     this.#hints.push(versions)
   }
 
   /**
-   * Forgets a key, so that its next use looks it up again, unless `isRight` accepts the known
-   * entry.
+   * Forgets a key unless `isRight` accepts the known entry. The next use of a forgotten key looks
+   * it up again.
    */
   reconsider(name: string, isRight: (key: KnownKey) => boolean): void {
     const key = this.#listed.get(name) ?? this.#entries.get(name)?.key
@@ -97,7 +105,7 @@ export class KeyDirectory {
     this.#entries.delete(name)
   }
 
-  /** Returns the keys of runs that were used since the last call for this token. */
+  /** Returns this token's indexed keys that were used since the last call. */
   takeUsed(token: string): readonly string[] {
     const list = this.#lists.get(token)
     const used = [...(list?.used ?? [])]
@@ -105,7 +113,10 @@ export class KeyDirectory {
     return used
   }
 
-  /** Applies what a run has found. @param token the token's name in this fleet */
+  /**
+   * Adds the keys that one step of an index run reported.
+   * @param token the token's name in this fleet
+   */
   list(token: string, entries: readonly ListedKey[], isFresh: boolean): void {
     const list = this.#lists.get(token) ?? new KeyList()
     this.#lists.set(token, list)
@@ -113,8 +124,8 @@ export class KeyDirectory {
   }
 
   /**
-   * Applies the keys that one worker found in its share. The first run finds keys that all shares
-   * missed.
+   * Adds the keys that one worker found in its share of the token's keys. The first index run adds
+   * any keys that are in no share.
    */
   addShare(token: string, entries: readonly ListedKey[]): void {
     const list = this.#lists.get(token) ?? new KeyList()
@@ -122,7 +133,7 @@ export class KeyDirectory {
     for (const name of list.takeShare(entries)) this.#combine(name)
   }
 
-  /** Ends a fresh run: keys that it did not report no longer exist. */
+  /** Ends a fresh run. Keys that the run did not report no longer exist. */
   endFreshRun(token: string): void {
     for (const name of this.#lists.get(token)?.endFreshRun() ?? []) this.#combine(name)
   }
@@ -139,7 +150,10 @@ export class KeyDirectory {
         if (known === undefined || known.problem !== undefined) versions.set(version, key)
       }
     }
-    const key = toKnownKey([...versions.values()].sort((a, b) => a.version - b.version))
+    const key = toKnownKey(
+      name,
+      [...versions.values()].sort((a, b) => a.version - b.version),
+    )
     this.#entries.delete(name)
     if (key === undefined) this.#listed.delete(name)
     else {
@@ -174,7 +188,7 @@ export class KeyDirectory {
       const listed = [...this.#lists.values()].flatMap((list) => [...list.versions(name).keys()])
       const search = [...new Set([...listed, ...this.#hints.flatMap((hint) => hint(name))])]
       const call = { call: 'describe', name, search } as const
-      return toKnownKey((await this.#fleet.call(call, deadline)) as readonly TokenKey[])
+      return toKnownKey(name, (await this.#fleet.call(call, deadline)) as readonly TokenKey[])
     } catch (error) {
       if (error instanceof BackendError && error.code === 'KEY_NOT_FOUND') return undefined
       throw error
@@ -191,8 +205,8 @@ class KeyList {
   #reported = new Set<string>()
   /**
    * Reports of the fresh run about names that are already known. They are applied when the run
-   * ends, because until then the run may not have read the newest version, or the second key of a
-   * name.
+   * ends, because until then the run may not have read the newest version, or a second key with the
+   * same name.
    */
   readonly #held = new Map<string, ListedKey[]>()
 
@@ -200,7 +214,7 @@ class KeyList {
     return this.#keys.get(name) ?? new Map<number, TokenKey>()
   }
 
-  /** @returns the names of which something changed */
+  /** @returns the names that changed */
   take(entries: readonly ListedKey[], isFresh: boolean): ReadonlySet<string> {
     const names = new Set<string>()
     for (const entry of entries) {
@@ -238,14 +252,14 @@ class KeyList {
       const isSame =
         known === undefined ||
         (known.problem?.kind !== 'AMBIGUOUS' && known.id === key?.id && known.check === key.check)
-      const reason = `several keys of the token are named ${JSON.stringify(encodeRef(name, version))}`
+      const reason = `several keys on the token are named ${JSON.stringify(encodeRef(name, version))}`
       if (key !== undefined)
         versions.set(version, isSame ? key : { ...key, problem: { kind: 'AMBIGUOUS', reason } })
     }
     return new Set(entries.map(({ name }) => name))
   }
 
-  /** @returns the names that are gone */
+  /** @returns the names that no longer exist */
   endFreshRun(): readonly string[] {
     const held = [...this.#held.values()].flat()
     this.#held.clear()
@@ -256,17 +270,23 @@ class KeyList {
   }
 }
 
-function toKnownKey(versions: readonly TokenKey[]): KnownKey | undefined {
+function toKnownKey(name: string, versions: readonly TokenKey[]): KnownKey | undefined {
   const known = versions.map((one): KnownVersion => ({
     ...one,
     checkValue: Buffer.from(one.check, 'base64'),
+    ref: Buffer.from(encodeRef(name, one.version), 'latin1'),
   }))
   const current = known.at(-1)
   return current && { current, versions: new Map(known.map((one) => [one.version, one])) }
 }
 
+function checkPresent(key: KnownKey | undefined): KnownKey {
+  if (key === undefined) throw new BackendError('KEY_NOT_FOUND', 'there is no such key')
+  return key
+}
+
 /**
- * Refuses an unusable key from memory, with the error that a lookup would throw.
+ * Refuses a key that is known to be unusable, with the error that a lookup would throw.
  * @throws BackendError MISCONFIGURED, KEY_USAGE
  */
 function checkNoProblem(key: KnownKey): KnownKey {

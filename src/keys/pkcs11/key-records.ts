@@ -1,14 +1,18 @@
-/** The control store's records of keys on tokens: which of them are disabled, and which key each version is. */
+/**
+ * The control store's records of keys on tokens: which keys are disabled, and which check value
+ * identifies each version.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import type { ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
 import type { Logger } from '../../core/logger.ts'
+import { forEachInSlices } from '../../core/slices.ts'
 import type { TableChange } from '../../store/feed.ts'
 import { KEYS, TOKEN_KEYS } from '../../store/sealed-tables.ts'
 import type { Store } from '../../store/store.ts'
 import { BackendError } from '../errors.ts'
 import type { KeyStatus } from '../administration.ts'
-import { parseContents } from '../software/key-table.ts'
+import { parseKey } from '../software/key-table.ts'
 import type { UseCounter } from '../software/use-counter.ts'
 import { createUseCounters, type UseLimits } from './use-counters.ts'
 import type { KeyName } from './token-key-table.ts'
@@ -41,10 +45,16 @@ export interface TokenKeyRecords {
    * @throws StorageError
    */
   reload(): Promise<void>
-  /** @param countsUses whether Latchkey draws the IVs, so that the number of encryptions is limited */
+  /**
+   * @param countsUses whether to count and limit encryptions, as is necessary if Latchkey draws the
+   * IVs
+   */
   of(keyStore: KeyStoreName, countsUses: boolean): KeyStoreRecords
   close(): Promise<void>
 }
+
+/** Number of rows applied in one turn of the event loop. */
+const SLICE = 100
 
 export async function openTokenKeyRecords(deps: {
   readonly store: Store
@@ -55,33 +65,38 @@ export async function openTokenKeyRecords(deps: {
 }): Promise<TokenKeyRecords> {
   const counters = createUseCounters(deps, deps.uses)
   const feed = deps.store.feed(KEYS, TOKEN_KEYS)
-  const disabled = new Set<string>()
+  let disabled = new Set<string>()
   let isTampered = false
   let reloading: Promise<void> = Promise.resolve()
   const listeners: ((name: KeyName) => void)[] = []
   const trusted = new TrustedKeys({ ...deps, reload })
 
-  function applyStatuses({ put, removed, isReset }: TableChange): void {
-    if (isReset) disabled.clear()
+  /** Until a reset has been applied completely, disabled keys stay disabled. */
+  async function applyStatuses({ put, removed, isReset }: TableChange): Promise<void> {
+    const next = isReset ? new Set<string>() : disabled
     for (const [keyStore, keyId] of removed) {
-      disabled.delete(`${String(keyStore)}/${String(keyId)}`)
+      next.delete(`${String(keyStore)}/${String(keyId)}`)
     }
-    for (const { keyStore, keyId, status } of parseContents({ keys: put, versions: [] }).keys) {
-      if (status === 'DISABLED') disabled.add(`${keyStore}/${keyId}`)
-      else disabled.delete(`${keyStore}/${keyId}`)
-    }
+    await forEachInSlices(put, SLICE, (row) => {
+      const { keyStore, keyId, status } = parseKey(row)
+      if (status === 'DISABLED') next.add(`${keyStore}/${keyId}`)
+      else next.delete(`${keyStore}/${keyId}`)
+    })
+    disabled = next
   }
 
   async function update(): Promise<void> {
     const changed: KeyName[] = []
     try {
-      await feed.update((changes) => {
+      await feed.update(async (changes) => {
         for (const change of changes) {
-          if (change.table === KEYS) applyStatuses(change)
-          else changed.push(...trusted.apply(change))
+          if (change.table === KEYS) await applyStatuses(change)
+          else changed.push(...(await trusted.apply(change)))
         }
       })
-      for (const name of changed) for (const listener of listeners) listener(name)
+      await forEachInSlices(changed, SLICE, (name) => {
+        for (const listener of listeners) listener(name)
+      })
       isTampered = false
     } catch (error) {
       isTampered ||= (error as { code?: unknown }).code === 'STORE_TAMPERED'
@@ -89,7 +104,7 @@ export async function openTokenKeyRecords(deps: {
     }
   }
 
-  /** Updates of a feed must not overlap. */
+  /** Reloads run sequentially, because updates of the store's change feed must not overlap. */
   function reload(): Promise<void> {
     const turn = reloading.then(update)
     reloading = turn.catch(() => undefined)

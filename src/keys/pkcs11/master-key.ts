@@ -11,7 +11,10 @@ import { openPkcs11Keys, type Pkcs11Keys, type Pkcs11KeysDeps } from './pkcs11-k
 import { DECRYPT, ENCRYPT } from './wire/protocol.ts'
 
 const KIND = 'pkcs11'
-/** Timeout in milliseconds at the start of a server or command, outside the path of a request. */
+/**
+ * Timeout in milliseconds for calls that a server or command makes at startup, outside the request
+ * path.
+ */
 const DEADLINE_MS = 30_000
 const NONE = Buffer.alloc(0)
 
@@ -22,7 +25,7 @@ interface TokenRecord {
   readonly wrapped: string
 }
 
-/** Each use opens and closes the token, because a process opens the store only once. */
+/** Opens and closes the token for each use, because a process opens the store only once. */
 export function createTokenMasterKey(
   deps: Pick<Pkcs11KeysDeps, 'config' | 'clock'>,
   label: string,
@@ -102,7 +105,7 @@ async function ensureKey(
   }
 }
 
-/** Builds the AAD, which binds the values stored next to the wrapped key. */
+/** Builds the AAD, which authenticates the values stored next to the wrapped key. */
 function toAad(label: string): Buffer {
   return encodeFields(['latchkey master key v1', KIND, label])
 }

@@ -19,16 +19,19 @@ import type { DiscardCall, ProbeCall, ProbeReport, StartCall } from './wire/call
 
 export interface Pkcs11Keys {
   backend(keyPrefix: string, records: KeyStoreRecords): KeyBackend
-  /** @param operator operator recorded with each change; without one, changes leave no event */
+  /** @param operator operator recorded with each change; if absent, changes produce no events */
   administration(
     keyStore: KeyStoreName,
     keyPrefix: string,
     store: Store,
     operator?: string,
   ): TokenAdministration
-  /** Applies new PINs, in the order of the tokens. A token that has refused its PIN gets one attempt with a new one. */
+  /**
+   * Applies new PINs, in the order of the tokens. A token that has refused its PIN gets one attempt
+   * with the new PIN.
+   */
   setPins(pins: readonly Secret[]): void
-  /** The tokens, for requests outside key stores. */
+  /** The tokens, for calls that belong to no key store. */
   readonly fleet: TokenFleet
   stats(): { readonly tokens: readonly FleetStats[] }
   /** Process ids of the workers, for tests. */
@@ -40,9 +43,13 @@ export interface Pkcs11KeysDeps {
   readonly config: Pkcs11BackendConfig
   readonly clock: Clock
   readonly logger: Logger
-  /** Sizes that each token must be able to encrypt; undefined for commands. */
+  /**
+   * Sizes that each token must be able to encrypt; undefined to skip the self-test, as commands do.
+   */
   readonly selfTest: StartCall['selfTest'] | undefined
-  /** Whether to read the keys ahead, as a server does (default: if there is a self-test). */
+  /**
+   * Whether to read the keys ahead of time, as a server does (default: true if a self-test is set).
+   */
   readonly readsKeys?: boolean
   /** See StartCall. */
   readonly ownKey?: string
@@ -51,7 +58,7 @@ export interface Pkcs11KeysDeps {
 /**
  * Resolves when every token is logged in or is unavailable for now. Unavailable tokens are retried
  * indefinitely.
- * @throws BackendError MISCONFIGURED, with nothing left running
+ * @throws BackendError MISCONFIGURED, after stopping everything it started
  */
 export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> {
   const { config, clock } = deps
@@ -84,7 +91,7 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
         }),
       ),
     )
-  // Afterwards, keys that were not read yet are looked up one by one.
+  // After READ_FIRST_MS, keys that are still unread are looked up individually.
   if (deps.readsKeys ?? deps.selfTest !== undefined) {
     const reading = readKeys()
     const isThere = pools.every(({ metadata }) => metadata !== undefined)
@@ -121,7 +128,7 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
     setPins(pins) {
       for (const [i, pool] of pools.entries()) {
         const pin = pins[i]
-        // The pool logs how it ended.
+        // The pool logs the outcome.
         if (pin !== undefined) void pool.setPin(pin.reveal())
       }
     },
@@ -134,12 +141,14 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
 }
 
 /**
- * How long startup waits until the keys of the tokens are read. The first use of an unread key
+ * Maximum time that startup waits for the tokens' keys to be read. The first use of an unread key
  * costs many calls, so a slow token cannot keep up while every use is a first use.
  */
 const READ_FIRST_MS = 25_000
 
-/** Derives the token's id: printable ASCII, stable while the configuration stays the same. */
+/**
+ * Derives the token's id, which is printable ASCII and stays the same while the configuration does.
+ */
 function toTokenId(
   config: Pkcs11BackendConfig,
   { label, serial, slot }: Partial<TokenConfig>,
@@ -159,10 +168,12 @@ export async function probeModule(config: Pkcs11BackendConfig, clock: Clock): Pr
 }
 
 /**
- * Finds the keys of `pkcs11 certify` on the first token, and destroys them unless `destroys` is false.
- * @param prefix of their labels: CERTIFY_PREFIX, or a longer one of a single run
+ * Finds the keys that `pkcs11 certify` created on the first token, and destroys them unless
+ * `destroys` is false.
+ * @param prefix label prefix: CERTIFY_PREFIX, or a longer one that selects a single run
  * @returns the number of keys found
- * @throws BackendError @throws DeadlineExceeded
+ * @throws BackendError
+ * @throws DeadlineExceeded
  */
 export async function discardKeys(
   config: Pkcs11BackendConfig,
@@ -176,7 +187,7 @@ export async function discardKeys(
   return (await callOnce(config, clock, DISCARD_MS, { call: 'discard', ...call })) as number
 }
 
-/** Generous, because the worker reads all labels of the token. */
+/** Timeout in milliseconds. It is generous, because the worker reads all labels of the token. */
 const DISCARD_MS = 300_000
 
 function toAddress({ module, parameters }: Pkcs11BackendConfig) {

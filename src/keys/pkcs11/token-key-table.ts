@@ -25,14 +25,14 @@ export interface TokenKeyRow extends KeyName {
   readonly check: string
   readonly seenAt: number
   /**
-   * Why and for whom `keys trust` wrote the row; null for a version that was recorded when first
+   * Reason and operator given to `keys trust`; null for a version that was recorded when first
    * seen.
    */
   readonly reason: string | null
   readonly operator: string | null
 }
 
-/** The casts are safe: the row's code proves that a function of this file wrote it. */
+/** The casts are safe: the row's MAC proves that a function of this file wrote it. */
 export function parseTokenKey(row: Row): TokenKeyRow {
   return {
     keyStore: column(row, 'key_store') as KeyStoreName,
@@ -45,7 +45,10 @@ export function parseTokenKey(row: Row): TokenKeyRow {
   }
 }
 
-/** Compares check values. A value that the token could not compute is empty, and matches any. */
+/**
+ * Compares check values. A value that the token could not compute is empty, and an empty value
+ * matches any other.
+ */
 export function isSameKey(recorded: string, found: string): boolean {
   return recorded === found || recorded === '' || found === ''
 }
@@ -57,7 +60,7 @@ function fromTokenKey(row: TokenKeyRow): Row {
   }
 }
 
-/** The table inside one transaction. */
+/** Access to the table within one transaction. */
 export class TokenKeyTable {
   readonly #transaction: SealedTransaction
   readonly #sealing: Store['sealing']
@@ -85,7 +88,7 @@ export class TokenKeyTable {
     const [known] = await selectRows(this.#transaction, this.#sealing, TOKEN_KEYS, where)
     if (known === undefined)
       await insertRow(this.#transaction, this.#sealing, TOKEN_KEYS, fromTokenKey(row))
-    // The record was made while the token could not compute a value.
+    // The record was made while the token could not compute a check value.
     else if (parseTokenKey(known).check === '') await this.put(row)
   }
 
@@ -100,7 +103,8 @@ export class TokenKeyTable {
 }
 
 /**
- * Replaces the records of a key with the versions now on the token, in one change with its event.
+ * Replaces the records of a key with the versions now on the token, and writes the event in the
+ * same change.
  * @returns the differences; nothing is written if there are none
  */
 export async function trustVersions(

@@ -1,13 +1,15 @@
 /**
- * Recognizes the keys of tokens, even after a restart. The check value of each version is recorded
- * in the store when it is first seen (trust on first use). Every instance then refuses another key
- * under the same name from memory, until the old one is back or `keys trust` accepts the new one.
+ * Recognizes tokens' keys across restarts. The check value of each version is recorded in the store
+ * when it is first seen (trust on first use). Every instance holds the records in memory and
+ * refuses a different key under the same name until the old key is back or `keys trust` accepts the
+ * new one.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import type { ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
 import type { Logger } from '../../core/logger.ts'
 import { periodic, type Periodic } from '../../core/periodic.ts'
+import { forEachInSlices } from '../../core/slices.ts'
 import type { TableChange } from '../../store/feed.ts'
 import type { Store } from '../../store/store.ts'
 import { BackendError } from '../errors.ts'
@@ -19,7 +21,7 @@ import {
   type TokenKeyRow,
 } from './token-key-table.ts'
 
-/** One version, as a token shows it. */
+/** One version, as reported by a token. */
 export interface SeenVersion {
   readonly version: number
   /** Key-check value in Base64; empty if the token cannot compute one. */
@@ -30,10 +32,15 @@ export interface TrustedKeysDeps {
   readonly store: Store
   readonly clock: Clock
   readonly logger: Logger
-  /** Applies what other processes have recorded. @throws StorageError */
+  /**
+   * Applies records made by other processes.
+   * @throws StorageError
+   */
   readonly reload: () => Promise<void>
 }
 
+/** Number of rows applied in one turn of the event loop. */
+const SLICE = 100
 /** Number of rows per change. A change holds the store's lock, which a kill also needs. */
 const BATCH = 100
 /** Random delay, so that processes that start together do not all record the same rows. */
@@ -42,7 +49,7 @@ const RECORD_EVERY_MS = 200 + Math.random() * 100
 export class TrustedKeys {
   readonly #deps: TrustedKeysDeps
   /** Check values by key store and key id, then by version. */
-  readonly #recorded = new Map<string, Map<number, string>>()
+  #recorded = new Map<string, Map<number, string>>()
   /** Versions that were first seen by this process and are not in the store yet. */
   readonly #pending = new Map<string, Map<number, TokenKeyRow>>()
   readonly #warned = new Set<string>()
@@ -62,28 +69,36 @@ export class TrustedKeys {
     })
   }
 
-  /** @returns the keys whose records changed */
-  apply({ put, removed, isReset }: TableChange): readonly KeyName[] {
+  /**
+   * Until a reset has been applied completely, the earlier records stay in force. Calls must not
+   * overlap.
+   * @returns the keys whose records changed
+   */
+  async apply({ put, removed, isReset }: TableChange): Promise<readonly KeyName[]> {
     const changed = new Map<string, KeyName>()
-    if (isReset) this.#recorded.clear()
+    const recorded = isReset ? new Map<string, Map<number, string>>() : this.#recorded
     for (const [keyStore, keyId, version] of removed as readonly [
       KeyStoreName,
       ExternalKeyId,
       number,
     ][]) {
       const name = nameOf(keyStore, keyId)
-      this.#recorded.get(name)?.delete(version)
+      recorded.get(name)?.delete(version)
       changed.set(name, { keyStore, keyId })
     }
-    for (const row of put) {
+    await forEachInSlices(put, SLICE, (row) => {
       const { keyStore, keyId, version, check } = parseTokenKey(row)
       const name = nameOf(keyStore, keyId)
-      const versions = this.#recorded.get(name) ?? new Map<number, string>()
-      this.#recorded.set(name, versions.set(version, check))
-      this.#forgetPending(name, version)
+      const versions = recorded.get(name) ?? new Map<number, string>()
+      recorded.set(name, versions.set(version, check))
       this.#warned.delete(`${name}@${String(version)}`)
       changed.set(name, { keyStore, keyId })
-    }
+    })
+    this.#recorded = recorded
+    await forEachInSlices(put, SLICE, (row) => {
+      const { keyStore, keyId, version } = parseTokenKey(row)
+      this.#forgetPending(nameOf(keyStore, keyId), version)
+    })
     return [...changed.values()]
   }
 
@@ -118,12 +133,14 @@ export class TrustedKeys {
     }
   }
 
-  /** @throws BackendError KEY_REPLACED unless the version matches its record, or has none */
+  /** @throws BackendError KEY_REPLACED if the version has a record and does not match it */
   check(keyStore: KeyStoreName, keyId: ExternalKeyId, { version, check }: SeenVersion): void {
     const trusted = this.#trusted(nameOf(keyStore, keyId), version)
     if (trusted === undefined || isSameKey(trusted, check)) return
     this.#warn(keyStore, keyId, version, 'another key')
-    throw replaced(`version ${String(version)} is another key than the one recorded in the store`)
+    throw replaced(
+      `version ${String(version)} is a different key from the one recorded in the store`,
+    )
   }
 
   /**
@@ -135,10 +152,10 @@ export class TrustedKeys {
       newest = Math.max(newest, version)
     if (newest <= current) return
     this.#warn(keyStore, keyId, newest, 'no key')
-    throw replaced(`version ${String(newest)} is recorded in the store and gone from the token`)
+    throw replaced(`version ${String(newest)} is recorded in the store, but is gone from the token`)
   }
 
-  /** Records what is pending, and stops. */
+  /** Writes pending records and stops. */
   async close(): Promise<void> {
     await this.#recording.runNow()
     await this.#recording.stop()
@@ -164,21 +181,33 @@ export class TrustedKeys {
     if (this.#warned.has(name)) return
     this.#warned.add(name)
     this.#deps.logger.warn(
-      'a token does not have the recorded key; refused until it is back or keys trust accepts the change',
+      'a token does not have the recorded key; refusing requests for it until it is back or latchkey keys trust accepts the change',
       { keyStore, keyId, keyVersion, found, hint: HINT },
     )
+  }
+
+  /**
+   * Returns the next rows to record. They stay pending until a reload shows that they are stored.
+   */
+  #takeBatch(): readonly TokenKeyRow[] {
+    const batch: TokenKeyRow[] = []
+    for (const rows of this.#pending.values()) {
+      if (batch.length >= BATCH) break
+      batch.push(...rows.values())
+    }
+    return batch.slice(0, BATCH)
   }
 
   async #record(): Promise<void> {
     const { store, reload } = this.#deps
     while (this.#pending.size > 0) {
-      // Rows that another process recorded meanwhile need no second change.
+      // Rows that another process has recorded in the meantime need not be recorded again.
       await reload()
-      const batch = [...this.#pending.values()].flatMap((rows) => [...rows.values()])
+      const batch = this.#takeBatch()
       if (batch.length === 0) break
       await store.change(async (transaction) => {
         const table = new TokenKeyTable(transaction, store.sealing)
-        for (const row of batch.slice(0, BATCH)) await table.recordFirst(row)
+        for (const row of batch) await table.recordFirst(row)
       })
       await reload()
     }
@@ -187,7 +216,7 @@ export class TrustedKeys {
 }
 
 const HINT =
-  'restore the old key, as it cannot decrypt what another one encrypts; if the change is intended: latchkey keys trust KEY_ID --reason TEXT'
+  'restore the old key: a different key cannot decrypt the existing data; if the change is intended, run latchkey keys trust KEY_ID --reason TEXT --yes'
 
 function replaced(message: string): BackendError {
   return new BackendError('KEY_REPLACED', message, { hint: HINT })

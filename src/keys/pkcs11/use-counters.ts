@@ -1,4 +1,7 @@
-/** Counts the encryptions of key versions on tokens for which Latchkey draws the IVs, like those of software keys. */
+/**
+ * Counts the encryptions of each key version on a token if Latchkey generates the IVs, in the same
+ * way as for software keys.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { ExternalKeyId, KeyStoreName } from '../../core/ids.ts'
 import type { Logger } from '../../core/logger.ts'
@@ -11,7 +14,7 @@ export interface UseLimits {
   readonly maxUses: number
 }
 
-/** Returns the counter of a version, the same one for as long as the process runs. */
+/** Returns a version's counter, which is the same object for the life of the process. */
 export type UseCounters = (
   keyStore: KeyStoreName,
   keyId: ExternalKeyId,

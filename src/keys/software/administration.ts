@@ -2,25 +2,47 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
+import { forEachInSlices } from '../../core/slices.ts'
+import type { Row } from '../../store/database.ts'
 import { createChangeRecorder } from '../../store/event-log.ts'
-import { KEY_VERSIONS, KEYS } from '../../store/sealed-tables.ts'
+import { KEY_DATES, KEY_VERSIONS, KEYS } from '../../store/sealed-tables.ts'
 import type { Store } from '../../store/store.ts'
 import { BackendError } from '../errors.ts'
-import type { KeyAdministration } from '../administration.ts'
-import { KeyTable, parseContents, toSummary, type KeyRow, type VersionRow } from './key-table.ts'
+import {
+  changeKeyDates,
+  findKeyDates,
+  type KeyDatesChange,
+  replaceDates,
+  toDateFields,
+  toDatesByKey,
+  toKeyName,
+} from '../key-dates.ts'
+import { describeOrigin, type KeyAdministration, type KeySummary } from '../administration.ts'
+import {
+  type KeyRow,
+  KeyTable,
+  parseKey,
+  parseVersion,
+  toSummary,
+  type VersionRow,
+} from './key-table.ts'
 import { loadUses } from './use-reservations.ts'
 
 const KEY_BYTES = 32
+/** Number of keys summarized in one turn of the event loop. */
+const SLICE = 200
 
-/** Kind of the event, and its details besides the name of the key. */
+/** Event kind, and the event's details other than the key name. */
 interface KeyChange {
-  readonly kind: string
-  readonly [field: string]: string | number | boolean
+  /** If absent, only the dates change, which produces an event of its own. */
+  readonly kind?: string
+  readonly dates?: KeyDatesChange
+  readonly [field: string]: unknown
 }
 
 /**
  * @param keyStore name under which the keys are stored
- * @param operator operator recorded with each change; without one, changes leave no event
+ * @param operator operator recorded with each change; if absent, changes produce no events
  */
 export function createKeyAdministration(
   store: Store,
@@ -37,11 +59,17 @@ export function createKeyAdministration(
   ) =>
     store.change(async (transaction) => {
       const table = new KeyTable(transaction, store.sealing)
-      const { kind, ...detail } = await work(table)
-      await record(transaction, kind, { keyStore, keyId, ...detail })
+      const { kind, dates, ...detail } = await work(table)
+      const name = { keyStore, keyId }
+      if (kind !== undefined) await record(transaction, kind, { ...name, ...detail })
+      const { sealing } = store
+      if (dates !== undefined) await changeKeyDates(transaction, { sealing, record }, name, dates)
       const uses = await loadUses(transaction, store.sealing, keyStore, keyId)
       const key = await table.key(keyStore, keyId)
-      return toSummary(key, await table.versions(keyStore, keyId), uses)
+      return {
+        ...toSummary(key, await table.versions(keyStore, keyId), uses),
+        ...toDateFields(await findKeyDates(transaction, sealing, name), clock.now()),
+      }
     }, options)
 
   async function addVersion(table: KeyTable, key: KeyRow, material?: Buffer): Promise<void> {
@@ -67,15 +95,12 @@ export function createKeyAdministration(
   }
 
   return {
-    createKey: ({ keyId, canEncrypt, canDecrypt, material }) =>
+    createKey: ({ keyId, canEncrypt, canDecrypt, material, ceremony, dates }) =>
       change(keyId, async (table) => {
         if ((await table.findKey(keyStore, keyId)) !== undefined) {
           throw new BackendError('KEY_EXISTS', `the key ${keyId} already exists`)
         }
-        const bytes = material?.reveal()
-        if (bytes !== undefined && bytes.length !== KEY_BYTES) {
-          throw new BackendError('KEY_USAGE', 'an AES-256 key has exactly 32 bytes')
-        }
+        const origin = describeOrigin(material, ceremony)
         const key: KeyRow = {
           keyStore,
           keyId,
@@ -86,24 +111,42 @@ export function createKeyAdministration(
           createdAt: clock.now(),
         }
         await table.insertKey(key)
-        await addVersion(table, key, bytes)
-        return { kind: 'key-created', canEncrypt, canDecrypt, isImported: bytes !== undefined }
+        await addVersion(table, key, material?.reveal())
+        const detail = { canEncrypt, canDecrypt, ...origin }
+        return { kind: 'key-created', ...detail, dates: replaceDates(dates) }
       }),
     async listKeys() {
-      const [keyRows = [], versionRows = []] = await store.tables(KEYS, KEY_VERSIONS)
-      const { keys, versions } = parseContents({ keys: keyRows, versions: versionRows })
+      const isOwn = (row: Row) => row['key_store'] === keyStore
+      const keys: KeyRow[] = []
+      const versionsOf = new Map<string, VersionRow[]>()
+      const dateRows: Row[] = []
+      await store.scan(
+        { table: KEYS, take: (page) => keys.push(...page.filter(isOwn).map(parseKey)) },
+        {
+          table: KEY_VERSIONS,
+          take(page) {
+            for (const version of page.filter(isOwn).map(parseVersion)) {
+              const own = versionsOf.get(version.keyId)
+              if (own === undefined) versionsOf.set(version.keyId, [version])
+              else own.push(version)
+            }
+          },
+        },
+        { table: KEY_DATES, take: (page) => dateRows.push(...page.filter(isOwn)) },
+      )
+      const dates = toDatesByKey(dateRows)
       const uses = await store.database.snapshot((reader) =>
         loadUses(reader, store.sealing, keyStore),
       )
-      const versionsOf = new Map<string, VersionRow[]>()
-      for (const version of versions.filter((one) => one.keyStore === keyStore)) {
-        const own = versionsOf.get(version.keyId)
-        if (own === undefined) versionsOf.set(version.keyId, [version])
-        else own.push(version)
-      }
-      return keys
-        .filter((key) => key.keyStore === keyStore)
-        .map((key) => toSummary(key, versionsOf.get(key.keyId) ?? [], uses))
+      const now = clock.now()
+      const summaries: KeySummary[] = []
+      await forEachInSlices(keys, SLICE, (key) => {
+        summaries.push({
+          ...toSummary(key, versionsOf.get(key.keyId) ?? [], uses),
+          ...toDateFields(dates.get(toKeyName(key)) ?? {}, now),
+        })
+      })
+      return summaries
     },
     rotateKey: (keyId) =>
       change(keyId, async (table) => {
@@ -117,6 +160,11 @@ export function createKeyAdministration(
       change(keyId, async (table) => {
         await table.updateKey({ ...(await table.key(keyStore, keyId)), status })
         return { kind: status === 'ENABLED' ? 'key-enabled' : 'key-disabled' }
+      }),
+    setKeyDates: (keyId, dates) =>
+      change(keyId, async (table) => {
+        await table.key(keyStore, keyId)
+        return { dates }
       }),
     destroyVersion: (keyId, version) =>
       change(keyId, (table) => destroy(table, keyId, version), { erases: true }),

@@ -1,4 +1,4 @@
-/** KeyBackend on software keys. The request path awaits nothing. */
+/** KeyBackend for software keys. The request path never awaits. */
 // SPDX-License-Identifier: Apache-2.0
 import * as crypto from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
@@ -26,7 +26,7 @@ export interface SoftwareBackendDeps {
   readonly store: Store
   readonly clock: Clock
   readonly keyStore: string
-  /** Product and version, for health. */
+  /** Product and version, shown in health reports. */
   readonly model: string
   /** Checks the store once for all key stores. */
   readonly checkHealth: () => Promise<ManagerStatus>
@@ -112,12 +112,12 @@ function sealVerified(
 ): VerifiedSealedBytes {
   const { plaintext, aad, digestPrefix } = request
   const { iv, ciphertext, tag } = key.seal(request)
-  // The hash is computed before the decryption, or a bit flip in between goes unnoticed.
+  // Computes the hash before decrypting; otherwise a bit flip in between would go unnoticed.
   const digest = digestPrefix && hash(digestPrefix, iv, ciphertext, tag)
   const sealedAt = clock.monotonic()
   // Successful decryption does not prove that the right bytes were encrypted; comparing them does.
   if (!equalBytes(key.unseal({ iv, ciphertext, tag, aad }), plaintext)) {
-    throw new BackendError('CONTRACT', 'the ciphertext did not decrypt to the same bytes')
+    throw new BackendError('CONTRACT', 'the ciphertext decrypted to different bytes')
   }
   const verifyMs = clock.monotonic() - sealedAt
   return { iv, ciphertext, tag, digest, verifyMs }
@@ -127,7 +127,10 @@ function hash(...parts: readonly Buffer[]): Buffer {
   return crypto.hash('sha256', Buffer.concat(parts), 'buffer')
 }
 
-/** After damage, the store serves again only once it is intact and has been reloaded. */
+/**
+ * After damage to the store, keys are served again only once the store is intact and has been
+ * reloaded.
+ */
 function isRefusing(keys: SoftwareBackendDeps['keys']): boolean {
   try {
     keys()

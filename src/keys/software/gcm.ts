@@ -22,7 +22,7 @@ export class SoftwareKey {
     this.#key = key
   }
 
-  /** Each call uses a fresh random IV (NIST SP 800-38D, 8.2.2; 8.3 for the limit). */
+  /** Each call uses a fresh random IV (NIST SP 800-38D, 8.2.2; 8.3 limits the number of calls). */
   seal({ plaintext, aad }: Pick<EncryptRequest, 'plaintext' | 'aad'>): SealedBytes {
     const iv = drawIv()
     const cipher = createCipheriv(CIPHER, this.#key, iv, OPTIONS)
@@ -44,21 +44,22 @@ export class SoftwareKey {
       decipher.final()
       return plaintext
     } catch {
-      // OpenSSL's message contains nothing that the caller may know.
+      // OpenSSL's error message must not reach the caller.
       throw new BackendError('INTEGRITY_FAILURE', 'the ciphertext does not verify')
     }
   }
 }
 
 /**
- * Imports a key after testing it against another implementation: WebCrypto opens what it seals, and
- * it opens what WebCrypto seals.
+ * Imports a key after testing it against another implementation: SoftwareKey and WebCrypto must
+ * each open what the other seals.
  * @param material 32 bytes; wiped before the promise settles
  * @throws BackendError UNAVAILABLE for a key that fails the test
  */
 export async function importKey(material: Buffer): Promise<SoftwareKey> {
   try {
-    if (material.length !== KEY_BYTES) throw new TypeError('the key does not have 32 bytes')
+    if (material.length !== KEY_BYTES)
+      throw new TypeError(`expected a key of 32 bytes, found ${String(material.length)}`)
     const standard = await subtle.importKey('raw', material, 'AES-GCM', false, [
       'encrypt',
       'decrypt',

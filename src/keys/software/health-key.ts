@@ -33,7 +33,7 @@ export async function ensureHealthKey(store: Store, clock: Clock): Promise<void>
 async function findTestKey(store: Store): Promise<VersionRow | undefined> {
   const where = { key_store: HEALTH_STORE, key_id: HEALTH_KEY }
   const versions = await store.database.snapshot(async (reader) => {
-    // Checking that epoch and state match detects most changes from outside.
+    // Checking that epoch and state match detects most changes that Latchkey did not make.
     await readState(reader, store.sealing)
     return selectRows(reader, store.sealing, KEY_VERSIONS, where)
   })
@@ -51,9 +51,9 @@ async function testFromStore(store: Store): Promise<void> {
 }
 
 /**
- * ACTIVE: the store answers and its test key works. DEGRADED: keys in memory keep serving, but the
- * store does not answer. UNAVAILABLE: an audit or this check of the test key found that the store
- * was changed from outside.
+ * Returns ACTIVE if the store responds and its test key works. Returns DEGRADED if the store does
+ * not respond; keys in memory remain in use. Returns UNAVAILABLE if an audit or this check of the
+ * test key found that the store was tampered with.
  */
 async function checkHealth(store: Store): Promise<ManagerStatus> {
   if (store.fault !== undefined) return 'UNAVAILABLE'

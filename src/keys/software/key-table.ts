@@ -1,4 +1,4 @@
-/** Stored keys and versions: their material is wrapped, their rows authenticated. */
+/** Stored keys and versions: their material is wrapped, and their rows are authenticated. */
 // SPDX-License-Identifier: Apache-2.0
 import type { ExternalKeyId } from '../../core/ids.ts'
 import { materialContext } from '../../store/bindings.ts'
@@ -28,15 +28,16 @@ export interface VersionRow {
   readonly createdAt: number
   readonly destroyedAt: number | null
   /**
-   * Encryptions reserved by earlier releases, which counted here; `key_uses` continues the count.
+   * Encryptions reserved by earlier releases, which kept the count in this row. The table
+   * `key_uses` continues the count.
    */
   readonly reservedUses: number
   /** Wrapped material; null if the version was destroyed. */
   readonly material: string | null
 }
 
-/** The casts are safe: the row's code proves that `writeKey` or `writeVersion` wrote it. */
-function parseKey(row: Row): KeyRow {
+/** The casts are safe: the row's MAC proves that `writeKey` or `writeVersion` wrote it. */
+export function parseKey(row: Row): KeyRow {
   return {
     keyStore: String(column(row, 'key_store')),
     keyId: column(row, 'key_id') as ExternalKeyId,
@@ -48,7 +49,7 @@ function parseKey(row: Row): KeyRow {
   }
 }
 
-function parseVersion(row: Row): VersionRow {
+export function parseVersion(row: Row): VersionRow {
   return {
     keyStore: String(column(row, 'key_store')),
     keyId: column(row, 'key_id') as ExternalKeyId,

@@ -4,15 +4,16 @@ import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { Clock } from '../../core/clock.ts'
 import { appendEvent } from '../../store/event-log.ts'
-import { KEY_VERSIONS, KEYS } from '../../store/sealed-tables.ts'
+import { KEY_DATES, KEY_VERSIONS, KEYS } from '../../store/sealed-tables.ts'
 import type { Store } from '../../store/store.ts'
+import { toDatesByKey, toDateState, toKeyName } from '../key-dates.ts'
 import { type KeyRow, KeyTable, type VersionRow, parseContents } from './key-table.ts'
 
 const KEY_BYTES = 32
 
 export interface RotationOrder {
   readonly keyStore: string
-  /** Age in milliseconds from which a current version is replaced. */
+  /** Age in milliseconds at which a current version is replaced. */
   readonly maxAgeMs: number
 }
 
@@ -22,7 +23,7 @@ export interface ScheduledRotation {
 }
 
 /**
- * Rotates each enabled encryption key whose current version is too old. Several processes may do
+ * Rotates each enabled encryption key whose current version is too old. A deactivated key stays as it is. Several processes may do
  * this at once: each change checks the age again, so a key is rotated only once.
  * @returns the new versions
  */
@@ -36,7 +37,14 @@ export async function rotateDueKeys(
     const current = versions.find(({ version }) => version === key.currentVersion)
     return current !== undefined && clock.now() - current.createdAt >= maxAgeMs
   }
-  const [keyRows = [], versionRows = []] = await store.tables(KEYS, KEY_VERSIONS)
+  const [keyRows = [], versionRows = [], dateRows = []] = await store.tables(
+    KEYS,
+    KEY_VERSIONS,
+    KEY_DATES,
+  )
+  const dates = toDatesByKey(dateRows)
+  const isDeactivated = (key: KeyRow) =>
+    toDateState(dates.get(toKeyName(key)) ?? {}, clock.now()) === 'DEACTIVATED'
   const { keys, versions } = parseContents({ keys: keyRows, versions: versionRows })
   const byKey = new Map<string, VersionRow[]>()
   for (const one of versions) {
@@ -44,7 +52,8 @@ export async function rotateDueKeys(
     byKey.set(one.keyId, [...(byKey.get(one.keyId) ?? []), one])
   }
   const due = keys.filter(
-    (key) => key.keyStore === keyStore && isDue(key, byKey.get(key.keyId) ?? []),
+    (key) =>
+      key.keyStore === keyStore && !isDeactivated(key) && isDue(key, byKey.get(key.keyId) ?? []),
   )
   const done: ScheduledRotation[] = []
   for (const { keyId } of due) {

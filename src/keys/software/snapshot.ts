@@ -4,18 +4,20 @@
 // SPDX-License-Identifier: Apache-2.0
 import { timingSafeEqual } from 'node:crypto'
 import type { Awaitable } from '../../core/deadline.ts'
+import { forEachInSlices } from '../../core/slices.ts'
 import { materialContext } from '../../store/bindings.ts'
+import type { StoreContents } from '../../store/sealed-rows.ts'
 import type { Sealing } from '../../store/sealing.ts'
 import { toBackendError } from '../errors.ts'
 import { importKey, type SoftwareKey } from './gcm.ts'
-import type { KeyRow, KeyRows, VersionRow } from './key-table.ts'
+import { type KeyRow, parseKey, parseVersion, type VersionRow } from './key-table.ts'
 import type { UseCounter } from './use-counter.ts'
 
 export interface LoadedVersion {
   readonly version: number
   /**
-   * Reports whether this is the same material. If it is wrapped under another key of the store, the
-   * version uses that wrapping from now on.
+   * Reports whether `wrapped` holds the same material. If the material is wrapped under another key
+   * of the store, the version uses that wrapping from now on.
    */
   readonly isSame: (wrapped: string) => boolean
   /** Unwraps and tests the key on first use. @throws StorageError, BackendError */
@@ -36,51 +38,77 @@ export interface SnapshotDeps {
   readonly createUses: (row: VersionRow) => UseCounter
 }
 
-/** Number of keys loaded in one turn of the event loop. */
-const SLICE = 200
+/** Number of rows handled in one turn of the event loop. */
+const SLICE = 100
 
 /**
- * Applies changed keys and versions to a snapshot, in slices. Versions with unchanged material keep
- * their imported key and their remaining uses, also those of `before` when the snapshot is
- * rebuilt. Versions come first: a key must never name a current version that is not loaded.
+ * Applies changed keys and versions to a snapshot, in slices, revocations first. Versions with
+ * unchanged material keep their imported key and remaining uses; when the snapshot is rebuilt, they
+ * are taken from `before`. Versions are applied before keys, because a key must never name a
+ * current version that is not loaded.
  */
 export async function applyRows(
   { snapshot, before }: { readonly snapshot: Snapshot; readonly before: Snapshot },
-  { keys, versions }: KeyRows,
+  { keys, versions }: Pick<StoreContents, 'keys' | 'versions'>,
   deps: SnapshotDeps,
 ): Promise<void> {
+  await applyRevocations(before, { keys, versions })
   const pending = new Map<string, Map<number, LoadedVersion>>()
-  for (const [i, version] of versions.entries()) {
-    if (i % SLICE === SLICE - 1) await turn()
+  await forEachInSlices(versions, SLICE, (stored) => {
+    const version = parseVersion(stored)
     const { keyStore, keyId, material } = version
     const of = findVersions(snapshot, keyStore, keyId) ?? pendingOf(pending, keyStore, keyId)
     if (material === null) {
       of.delete(version.version)
-      continue
+      return
     }
     const same = findVersions(before, keyStore, keyId)?.get(version.version)
     const isSame = same?.isSame(material) === true
     of.set(version.version, isSame ? same : loadVersion(version, material, deps))
-  }
-  for (const [i, row] of keys.entries()) {
-    if (i % SLICE === SLICE - 1) await turn()
+  })
+  await forEachInSlices(keys, SLICE, (stored) => {
+    const row = parseKey(stored)
     const { keyStore, keyId } = row
     let ofStore = snapshot.get(keyStore)
     if (ofStore === undefined) snapshot.set(keyStore, (ofStore = new Map<string, LoadedKey>()))
     const of = ofStore.get(keyId)?.versions ?? pendingOf(pending, keyStore, keyId)
     ofStore.set(keyId, { row, versions: of })
-  }
+  })
 }
 
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
+/**
+ * Applies revocations to the keys in use before anything else is decoded, so that a revocation does
+ * not wait behind thousands of other changes.
+ */
+async function applyRevocations(
+  snapshot: Snapshot,
+  { keys, versions }: Pick<StoreContents, 'keys' | 'versions'>,
+): Promise<void> {
+  if (snapshot.size === 0) return
+  await forEachInSlices(keys, SLICE, (stored) => {
+    const { keyStore, keyId, status, canEncrypt, canDecrypt } = parseKey(stored)
+    const ofStore = snapshot.get(keyStore)
+    const key = ofStore?.get(keyId)
+    if (ofStore === undefined || key === undefined) return
+    const isLess =
+      (status !== 'ENABLED' && key.row.status === 'ENABLED') ||
+      (key.row.canEncrypt && !canEncrypt) ||
+      (key.row.canDecrypt && !canDecrypt)
+    // The current version stays, because the new one is not loaded yet.
+    const row = { ...key.row, status, canEncrypt, canDecrypt }
+    if (isLess) ofStore.set(keyId, { ...key, row })
+  })
+  await forEachInSlices(versions, SLICE, (stored) => {
+    const { keyStore, keyId, version, material } = parseVersion(stored)
+    if (material === null) findVersions(snapshot, keyStore, keyId)?.delete(version)
+  })
 }
 
 function findVersions(snapshot: Snapshot, keyStore: string, keyId: string) {
   return snapshot.get(keyStore)?.get(keyId)?.versions
 }
 
-/** Versions whose key arrives in the same change. */
+/** Returns the versions whose key arrives in the same change. */
 function pendingOf(
   pending: Map<string, Map<number, LoadedVersion>>,
   keyStore: string,
@@ -118,7 +146,7 @@ function loadVersion(row: VersionRow, material: string, deps: SnapshotDeps): Loa
   }
 }
 
-/** Returns false also if one of the two can no longer be unwrapped. */
+/** Also returns false if either secret can no longer be unwrapped. */
 function isSameSecret(
   sealing: Sealing,
   context: ReturnType<typeof materialContext>,

@@ -1,4 +1,7 @@
-/** Software keys of all key stores: stored sealed in the control store, used from memory. */
+/**
+ * The software keys of all key stores. They are stored sealed in the control store, and used from
+ * memory.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import type { Logger } from '../../core/logger.ts'
@@ -12,7 +15,7 @@ import type { KeyBackend } from '../key-backend.ts'
 import { createKeyAdministration } from './administration.ts'
 import { createSoftwareBackend } from './backend.ts'
 import { createHealthCheck, ensureHealthKey } from './health-key.ts'
-import { type VersionRow, parseContents } from './key-table.ts'
+import type { VersionRow } from './key-table.ts'
 import { applyRows, type LoadedKey, type Snapshot } from './snapshot.ts'
 import { BLOCK_USES, MAX_USES, UseCounter, warnNearLimit } from './use-counter.ts'
 import { createUseReservations, loadUsedKeys } from './use-reservations.ts'
@@ -29,7 +32,7 @@ export interface SoftwareKeystore {
   /**
    * Reserves uses for keys that were used before, so that their first encryption does not wait for
    * the disk.
-   * @param latest keys to prepare first, the most recently used at the front
+   * @param latest keys to prepare first, most recently used first
    */
   warm(latest: readonly { readonly keyStore: string; readonly keyId: string }[]): Promise<void>
   close(): Promise<void>
@@ -38,15 +41,15 @@ export interface SoftwareKeystore {
 export interface SoftwareKeystoreDeps {
   readonly store: Store
   readonly clock: Clock
-  /** Product version, for the model in health reports. */
+  /** Product version, shown in health reports. */
   readonly version: string
   readonly logger: Logger
-  /** For tests: encryptions per block and per version. */
+  /** Encryptions per block and per version, for tests. */
   readonly uses?: { readonly blockUses: number; readonly maxUses: number }
 }
 
 /**
- * Maximum number of keys to prepare at startup. For further ones, the first encryption waits for
+ * Maximum number of keys to prepare at startup. The first encryption with any other key waits for
  * the disk.
  */
 const MAX_WARM = 20_000
@@ -70,11 +73,11 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
     })
   }
 
-  /** Keys and versions are never deleted, so changes only add rows and replace them. */
+  /** Keys and versions are never deleted, so changes only add or replace rows. */
   async function apply(changes: readonly TableChange[]): Promise<void> {
     const rowsOf = (table: TableChange['table']) =>
       changes.find((change) => change.table === table)?.put ?? []
-    const rows = parseContents({ keys: rowsOf(KEYS), versions: rowsOf(KEY_VERSIONS) })
+    const rows = { keys: rowsOf(KEYS), versions: rowsOf(KEY_VERSIONS) }
     const next: Snapshot = changes.some(({ isReset }) => isReset)
       ? new Map<string, Map<string, LoadedKey>>()
       : snapshot
@@ -88,7 +91,7 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
       await feed.update(apply)
       refusal = undefined
     } catch (error) {
-      // If the store does not answer, its last contents stay valid; if it was changed from outside,
+      // If the store does not respond, the contents read last stay valid. If it was tampered with,
       // they do not.
       if ((error as { code?: unknown }).code === 'STORE_TAMPERED') {
         refusal = 'the store was changed outside of Latchkey'
@@ -120,7 +123,8 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
       const wanted = [...new Set(versions)].slice(0, MAX_WARM)
       const warming = Promise.all(wanted.map(({ uses }) => uses.warm()))
       warming.catch(() => undefined)
-      // Tests keys one at a time, because each test takes a fraction of a millisecond.
+      // Keys are tested one at a time, so that other work can run between tests, each of which
+      // takes a fraction of a millisecond.
       for (const { withKey } of wanted) await withKey(() => undefined)
       await warming
     },

@@ -8,9 +8,9 @@ import type { Logger } from '../../core/logger.ts'
 import { BackendError, toBackendError } from '../errors.ts'
 import type { VersionUses } from './use-reservations.ts'
 
-/** NIST SP 800-38D, 8.3: with random 96-bit IVs, at most 2^32 encryptions under one key. */
+/** With random 96-bit IVs, one key may perform at most 2^32 encryptions (NIST SP 800-38D, 8.3). */
 export const MAX_USES = 2 ** 32
-/** Uses reserved at a time. The remainder is lost when the process ends. */
+/** Number of uses reserved at a time. Reserved uses that remain when the process ends are lost. */
 export const BLOCK_USES = 65_536
 /**
  * Number of uses reserved at startup for a version that may never be used: a small part of a block.
@@ -18,8 +18,8 @@ export const BLOCK_USES = 65_536
 const WARM_USES = 1024
 
 /**
- * Durably reserves up to `count` uses; resolves to the number granted and the total so far.
- * `isUrgent` reports whether a request is waiting for them by then.
+ * Durably reserves up to `count` uses; resolves to the number granted and the total so far. When
+ * the uses are about to be reserved, `isUrgent` reports whether a request is waiting for them.
  */
 export type Reserve = (
   count: number,
@@ -36,7 +36,10 @@ export interface UseCounterOptions {
 
 const WARN_AT = [0.75, 0.9]
 
-/** Waits for the disk, as the first encryption in a process must. @throws BackendError */
+/**
+ * Takes one use. The first encryption in a process has to wait for the disk.
+ * @throws BackendError
+ */
 export async function takeUse(uses: UseCounter, deadline: Deadline): Promise<void> {
   try {
     await deadline.race(uses.take())
@@ -52,7 +55,7 @@ export function warnNearLimit(
   limit: number,
 ): (encryptions: number) => void {
   return (encryptions) => {
-    logger.warn('a key version approaches its encryption limit; rotate the key', {
+    logger.warn('a key version is approaching its encryption limit; rotate the key', {
       ...{ keyStore, keyId, keyVersion: version, encryptions, limit },
     })
   }
@@ -81,7 +84,10 @@ export class UseCounter {
     return true
   }
 
-  /** Waits for the disk. @throws BackendError KEY_EXHAUSTED, or whatever `reserve` rejects with */
+  /**
+   * Takes one use, and waits for the disk if none is left.
+   * @throws BackendError KEY_EXHAUSTED, or the error that `reserve` rejects with
+   */
   async take(): Promise<void> {
     this.#waiting += 1
     try {

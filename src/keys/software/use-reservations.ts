@@ -1,10 +1,18 @@
 /**
  * Stored use counts of key versions. Uses are reserved for many versions at once, and waiting
- * reservations share one statement. A row depends on no other row, and is not part of the digest.
+ * reservations share one statement. A row depends on no other row, and is not part of any table's
+ * sum.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { turn } from '../../core/slices.ts'
 import { usesFields } from '../../store/bindings.ts'
-import { StorageError, type Database, type Reader, type Row } from '../../store/database.ts'
+import {
+  StorageError,
+  type Database,
+  type Reader,
+  type Row,
+  type SqlValue,
+} from '../../store/database.ts'
 import { column } from '../../store/sealed-rows.ts'
 import type { Sealing } from '../../store/sealing.ts'
 
@@ -12,21 +20,21 @@ export interface VersionUses {
   readonly keyStore: string
   readonly keyId: string
   readonly version: number
-  /** The count in the version's own row: the reserved total is never lower. */
+  /** Count in the version's own row; the reserved total is never lower than this. */
   readonly floor: number
 }
 
 export interface Reservation {
   readonly granted: number
-  /** Total reserved so far, including these. */
+  /** Total reserved so far, including this reservation. */
   readonly total: number
 }
 
 export interface UseReservations {
   /**
    * Durably reserves up to `count` uses.
-   * @param isUrgent called when the next statement is assembled: reports whether a request waits
-   * for these
+   * @param isUrgent called when the next statement is assembled: reports whether a request is
+   * waiting for these uses
    * @throws StorageError
    */
   reserve(at: VersionUses, count: number, isUrgent: () => boolean): Promise<Reservation>
@@ -49,8 +57,8 @@ interface Wish {
 /** Rows per statement. All of them share the disk sync of one commit. */
 const BATCH = 100
 /**
- * Another process may reserve a block of the same version at the same moment, but cannot keep doing
- * so.
+ * Maximum number of tries. Each fails only if another process reserves a block of the same version
+ * at the same moment.
  */
 const MAX_TRIES = 50
 
@@ -96,8 +104,8 @@ export function createUseReservations(
   }
 
   /**
-   * Guesses that a version was never used, if a request waits for it and this process has not seen
-   * its count. A wrong guess writes nothing.
+   * If a request is waiting and this process has not seen a version's count, guesses that the
+   * version was never used. A wrong guess writes nothing.
    */
   async function fulfil(batch: readonly Wish[]): Promise<void> {
     const isGuessed = (wish: Wish) => !wish.isGuessWrong && !seen.has(wish.id) && wish.isUrgent()
@@ -124,15 +132,20 @@ export function createUseReservations(
     group: readonly { readonly wish: Wish; readonly total: number }[],
     granted: number,
   ): Promise<void> {
-    const rows = group.map(({ wish, total }) => toRow(sealing, wish.at, total))
+    // `toValues` is called when the statement is sent, because a MAC made with an earlier store key
+    // must not be written after `store rekey` has dropped that key.
+    const toValues = () => {
+      const rows = group.map(({ wish, total }) => toRow(sealing, wish.at, total))
+      return [...rows.flatMap((row) => NAMES.map((name) => column(row, name))), granted]
+    }
     const written = await database.write(
       `INSERT INTO key_uses (key_store, key_id, version, reserved_uses, mac)
-       VALUES ${rows.map(() => '(?, ?, ?, ?, ?)').join(', ')}
+       VALUES ${group.map(() => '(?, ?, ?, ?, ?)').join(', ')}
        ON CONFLICT (key_store, key_id, version)
        DO UPDATE SET reserved_uses = excluded.reserved_uses, mac = excluded.mac
        WHERE key_uses.reserved_uses = excluded.reserved_uses - ?
        RETURNING key_store, key_id, version, reserved_uses, mac`,
-      [...rows.flatMap((row) => NAMES.map((name) => column(row, name))), granted],
+      toValues,
     )
     const totals = new Map(written.map((row) => [toId(fromRow(row)), parse(sealing, row)]))
     for (const { wish, total } of group) {
@@ -163,9 +176,12 @@ export function createUseReservations(
 
 const KEY = ['key_store', 'key_id', 'version'] as const
 const NAMES = [...KEY, 'reserved_uses', 'mac'] as const
+/** Number of rows verified in one turn of the event loop. */
+const PAGE = 200
 
 /**
- * Returns reserved uses by `toId` of the version; versions that never encrypted are absent.
+ * Returns the number of reserved uses of each version, keyed by `toId`; versions that have never
+ * encrypted are absent.
  * @throws StorageError STORE_TAMPERED
  */
 export async function loadUses(
@@ -174,16 +190,28 @@ export async function loadUses(
   keyStore: string,
   keyId?: string,
 ): Promise<ReadonlyMap<string, number>> {
-  const rows = await reader.query(
-    `SELECT ${NAMES.join(', ')} FROM key_uses WHERE key_store = ?${keyId === undefined ? '' : ' AND key_id = ?'}`,
-    keyId === undefined ? [keyStore] : [keyStore, keyId],
-  )
-  return new Map(rows.map((row) => [toId(fromRow(row)), parse(sealing, row)]))
+  const uses = new Map<string, number>()
+  const ofKey = keyId === undefined ? '' : ' AND key_id = ?'
+  const where = keyId === undefined ? [keyStore] : [keyStore, keyId]
+  let after: readonly SqlValue[] = []
+  for (;;) {
+    const rows = await reader.query(
+      `SELECT ${NAMES.join(', ')} FROM key_uses WHERE key_store = ?${ofKey}
+       ${after.length === 0 ? '' : 'AND (key_id, version) > (?, ?)'}
+       ORDER BY key_id, version LIMIT ?`,
+      [...where, ...after, PAGE],
+    )
+    for (const row of rows) uses.set(toId(fromRow(row)), parse(sealing, row))
+    const last = rows.at(-1)
+    if (last === undefined || rows.length < PAGE) return uses
+    after = [column(last, 'key_id'), column(last, 'version')]
+    await turn()
+  }
 }
 
 /**
  * Returns keys with reserved uses, in no particular order. Nothing critical depends on the result,
- * so codes are not checked.
+ * so the rows' MACs are not verified.
  */
 export async function loadUsedKeys(
   reader: Reader,
@@ -199,8 +227,8 @@ export async function loadUsedKeys(
 }
 
 /**
- * Returns the highest number of reserved uses among the newest used versions of each key store's
- * keys. It feeds a metric, so codes are not checked.
+ * Returns, for each key store, the highest number of reserved uses; for each key, only the newest
+ * used version counts. The result feeds a metric, so the rows' MACs are not verified.
  */
 export async function loadHighestUses(reader: Reader): Promise<ReadonlyMap<string, number>> {
   const rows = await reader.query(

@@ -1,6 +1,6 @@
 /**
  * @peculiar/webcrypto's types name the browser's globals. Node declares the same types under
- * `node:crypto`; this joins them without pulling in the whole DOM.
+ * `node:crypto`; this file makes them global without pulling in the whole DOM.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { webcrypto } from 'node:crypto'
@@ -11,6 +11,6 @@ declare global {
   type KeyUsage = webcrypto.KeyUsage
   type CryptoKey = webcrypto.CryptoKey
   type SubtleCrypto = webcrypto.SubtleCrypto
-  /** Node's own type has one constructor property more than the standard. */
+  /** Node's own type has one more constructor property than the standard. */
   type Crypto = Omit<webcrypto.Crypto, 'CryptoKey'>
 }

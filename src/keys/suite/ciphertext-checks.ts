@@ -1,6 +1,6 @@
 /**
- * The part of the key backend contract about bytes: what is encrypted, authenticated, refused and
- * returned.
+ * Checks the part of the key backend contract that concerns bytes: what is encrypted,
+ * authenticated, refused and returned.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
@@ -155,7 +155,7 @@ export const CIPHERTEXT_CHECKS: Checks = {
       tag: Buffer.from(sealed.tag),
     }
     t.ok((await decrypt(fixture, id, sealed)).equals(plaintext))
-    t.same(sealed, copy, 'decrypting leaves it as it was')
+    t.same(sealed, copy, 'decrypting does not change its input')
   },
 
   'overwriting returned buffers changes no later result': async (t, fixture) => {

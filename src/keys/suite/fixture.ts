@@ -9,7 +9,7 @@ import { Deadline } from '../../core/deadline.ts'
 import { parseExternalKeyId, type ExternalKeyId } from '../../core/ids.ts'
 import type { EncryptedBytes, PromisedBackend } from './promised-backend.ts'
 
-/** One key store: the backend that serves requests, and a way to change its keys. */
+/** One key store, with the backend that serves its requests and a way to change its keys. */
 export interface KeyStoreUnderTest {
   readonly backend: PromisedBackend
   /**
@@ -69,7 +69,7 @@ export type Check = (
   fixture: KeyBackendFixture,
   traits: KeyBackendTraits,
 ) => Promise<void> | void
-/** Checks by name, which is the name of the test and the one that `skip` uses. */
+/** Checks by name. A check's name is also the name of its test, and the name that `skip` uses. */
 export type Checks = Readonly<Record<string, Check>>
 
 export const AAD: Buffer = Buffer.from('what the caller binds')

@@ -1,6 +1,6 @@
 /**
- * The part of the key backend contract about keys: states, versions, key stores, health, deadlines
- * and shutdown.
+ * Checks the part of the key backend contract that concerns keys: states, versions, key stores,
+ * health, deadlines and shutdown.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
@@ -25,7 +25,7 @@ export const KEY_CHECKS: Checks = {
     }
   },
 
-  'every key id of the specification names one key': async (t, fixture) => {
+  'every key id that the specification allows names one key': async (t, fixture) => {
     const names = ['a', 'A', '...', '-', '_', 'a.b', 'a_b', 'a-b', 'x'.repeat(128), '0']
     for (const name of names) await createKey(fixture, name)
     for (const name of names) {
@@ -96,11 +96,14 @@ export const KEY_CHECKS: Checks = {
     await t.rejects(
       backend.decrypt({ keyId: decryptOnly, ...sealed, aad: AAD, deadline: soon() }),
       refusal('INTEGRITY_FAILURE'),
-      'it does decrypt, if not the ciphertext of another key',
+      'it decrypts its own ciphertexts, but not those of another key',
     )
   },
 
-  'after a rotation, old versions decrypt, each only its own ciphertexts': async (t, fixture) => {
+  'after a rotation, each old version decrypts its own ciphertexts and no others': async (
+    t,
+    fixture,
+  ) => {
     const { administration } = fixture
     const id = await createKey(fixture)
     const made = [await encrypt(fixture, id, PLAINTEXT)]
@@ -179,7 +182,7 @@ export const KEY_CHECKS: Checks = {
     const before = await administration.listKeys()
     for (let round = 0; round < 3; round++)
       t.match(await backend.health(soon()), [{ status: 'ACTIVE' }])
-    t.same(await administration.listKeys(), before, 'no use is counted, no key is new')
+    t.same(await administration.listKeys(), before, 'no use is counted, and no key is created')
   },
 
   'health names one to ten managers in printable ASCII': async (t, { backend }) => {

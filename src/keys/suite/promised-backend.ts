@@ -1,6 +1,6 @@
 /**
- * A key backend in a form that is easy to test: every answer is a promise, and each call looks up
- * its key.
+ * A key backend in an easily tested form: every result is a promise, and each call looks up its
+ * key.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Deadline } from '../../core/deadline.ts'

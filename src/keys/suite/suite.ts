@@ -13,12 +13,12 @@ export interface CheckResult {
   readonly assertions: number
   /** Failed assertions, with the values found; empty if the check passed. */
   readonly faults: readonly string[]
-  /** Remarks of the check, such as the part that it left out. */
+  /** The check's comments, such as which part it skipped. */
   readonly remarks: readonly string[]
   readonly durationMs: number
 }
 
-/** Runs one check to its end or to the first exception. Never throws. */
+/** Runs one check until it finishes or throws. Never throws itself. */
 export async function runCheck(
   check: string,
   create: () => Promise<KeyBackendFixture>,
@@ -106,7 +106,7 @@ export function describeError(error: unknown): string {
   return typeof code === 'string' ? `${code}: ${message}` : `${error.name}: ${message}`
 }
 
-/** Returns the code of an error, or its name; `success` if there is none. */
+/** Returns the code of an error, or its name; `success` if there is no error. */
 export function codeOf(error: unknown): string {
   if (error === undefined) return 'success'
   if (!(error instanceof Error)) return show(error)

@@ -1,7 +1,7 @@
 /**
- * The gate is asked before an operation, and again in the tick in which its answer is handed to the
- * socket. It uses no promise and no I/O. docs/revocation.md says what the gate guarantees and why
- * the guarantee holds.
+ * The gate is checked before an operation, and again in the tick in which the response is handed to
+ * the socket. It uses no promise and no I/O. docs/revocation.md says what the gate guarantees and
+ * why the guarantee holds.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -13,9 +13,9 @@ import { enforces, NO_RULES, type Rules } from './rules.ts'
 /** A request in progress: it has passed the first check and must pass the second. */
 export interface GatePass {
   readonly subject: RequestSubject
-  /** GetKeyMetadata of a blocked key still succeeds, and answers DISABLED. */
+  /** GetKeyMetadata of a blocked key still succeeds, and returns DISABLED. */
   readonly isKeyBlocked: boolean
-  /** Epoch of the rules that let it pass. */
+  /** Epoch of the rules that let the request pass. */
   readonly epoch: number
 }
 
@@ -24,19 +24,19 @@ export interface Gate {
   check(subject: RequestSubject): GatePass
   /** Call right before the write, in the same tick. Ends the pass in any case. @throws GateError */
   release(pass: GatePass): void
-  /** Ends the pass of a request without an answer to release. */
+  /** Ends the pass of a request that has no response to release. */
   abandon(pass: GatePass): void
-  /** Reports whether a released answer would still be released now. */
+  /** Reports whether a released response would still be released now. */
   allows(pass: GatePass): boolean
   /**
-   * Call once the kernel has the whole answer.
-   * @returns false when the lease had ended by then and no guard is present: the process was
-   * suspended between release and write, so the answer may have left after it resumed
+   * Call once the kernel has the whole response.
+   * @returns false when no guard is present and the lease had ended by then: the process was
+   * suspended between release and write, so the response may have been sent after it resumed
    */
   wasSentInLease(): boolean
   /**
    * Reports whether the lease is held and nothing blocks this instance as a whole. Switches do not
-   * count, because a refusal is an answer too.
+   * count, because the instance can still respond with a refusal.
    */
   canServe(): boolean
   stats(): GateStats
@@ -44,7 +44,7 @@ export interface Gate {
 
 export interface GateStats {
   readonly state: 'open' | 'refusing'
-  /** The reason for refusing everything. A switch for everything also counts. */
+  /** Reason why the gate refuses every request, which can be a switch that blocks everything. */
   readonly reason?: GateErrorCode
   /** Epoch of the rules in force. */
   readonly epoch: number
@@ -52,16 +52,19 @@ export interface GateStats {
   /** Milliseconds since the heartbeat of the last renewal was sent; Infinity before the first. */
   readonly leaseAgeMs: number
   readonly leaseLeftMs: number
-  /** Requests between the two checks. */
+  /** Number of requests between the gate's two checks. */
   readonly inFlight: number
   /**
-   * Wall time of the last answer with data in it, milliseconds since the Unix epoch. Probes of
-   * Latchkey's own tools do not count: they get back only what they sent.
+   * Wall time of the last response that contained data, in milliseconds since the Unix epoch.
+   * Probes by Latchkey's own tools do not count: they get back only what they sent.
    */
   readonly lastSuccessAt?: number
-  /** Answers that may have been sent after the end of the lease under which they were released. */
+  /**
+   * Number of responses that may have been sent after the lease under which they were released had
+   * expired.
+   */
   readonly lateAnswers: number
-  /** Refusals since the start, by code. */
+  /** Refusals since startup, by code. */
   readonly refusals: Readonly<Partial<Record<GateErrorCode, number>>>
 }
 
@@ -71,24 +74,27 @@ export type StandingReason = Extract<
   'EPOCH_WENT_BACK' | 'STORE_LOST' | 'HIGH_WATER_UNWRITABLE' | 'SENTINEL' | 'SIGNAL' | 'STOPPED'
 >
 
-/** The gate as the poller, the sentinel check and the signal handler see it. */
+/** The gate's interface for the poller, the sentinel check and the signal handler. */
 export interface GateControl extends Gate {
   /** Takes effect immediately: every later check uses these rules. */
   apply(rules: Rules, epoch: number): void
+  /** Call at a later epoch that has the same rules. */
+  advance(epoch: number): void
   /**
-   * Reports whether a gate at the given epoch enforces these switches. To bound the cost, each call
-   * compares only the number of switches and checks the next 1,000 of them.
+   * Returns false if the gate is at this epoch but does not enforce these switches. To bound the
+   * cost, each call compares only the number of switches and checks the next 1,000 of them.
    */
   enforces(switches: readonly Switch[], epoch: number): boolean
   /** @param askedAt see Lease.renew */
   renew(askedAt: number): void
   refuse(reason: StandingReason): void
-  /** Removes one reason to refuse; the others stay. */
+  /** Removes one reason to refuse; the other reasons stay. */
   accept(reason: StandingReason): void
 }
 
 /**
- * Number of switches that one call of `enforces` checks, which takes well under two milliseconds.
+ * Number of switches that one call of `enforces` checks, so that a call takes well under two
+ * milliseconds.
  */
 const TRIED_AT_ONCE = 1000
 
@@ -100,8 +106,8 @@ const MESSAGES: Readonly<Record<GateErrorCode, string>> = {
   ACCESS_DEADLINE: "the dead man's switch of the key store was closed, or was not renewed in time",
   LEASE_EXPIRED: 'the control store was not read in time',
   EPOCH_WENT_BACK:
-    'the control store is older than what was seen before, or nothing vouches that it is not',
-  STORE_LOST: 'the control store was removed, replaced or changed from outside',
+    'the control store is older than a state seen before, or no instance vouches that it is current',
+  STORE_LOST: 'the control store was removed, replaced or changed outside of Latchkey',
   HIGH_WATER_UNWRITABLE: 'this instance cannot write its high-water file',
   SENTINEL: 'the sentinel file blocks this instance',
   SIGNAL: 'this instance was blocked by SIGUSR2',
@@ -110,8 +116,8 @@ const MESSAGES: Readonly<Record<GateErrorCode, string>> = {
 
 /**
  * The gate is closed until the first rules are applied and the lease is renewed.
- * @param isGuarded whether lease-guard.ts is active. If so, an answer that seems to have been sent
- * after the lease was in fact sent before `kill` reports the revocation
+ * @param isGuarded whether lease-guard.ts is active. If so, a response that seems to have been sent
+ * after the lease expired was in fact sent before `kill` reported the revocation
  */
 export function createGate(clock: Clock, leaseMs: number, isGuarded = false): GateControl {
   const lease = createLease(clock, leaseMs)
@@ -192,6 +198,9 @@ export function createGate(clock: Clock, leaseMs: number, isGuarded = false): Ga
     },
     apply(next, at) {
       rules = next
+      epoch = at
+    },
+    advance(at) {
       epoch = at
     },
     enforces(switches, at) {

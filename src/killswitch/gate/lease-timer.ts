@@ -1,6 +1,6 @@
 /**
- * Handles the end of a lease that was not renewed: an answer that was released under it but not
- * sent by then is never sent.
+ * Handles the expiry of a lease that was not renewed: a response that was released under it but not
+ * yet sent is never sent.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Logger } from '../../core/logger.ts'
@@ -15,7 +15,7 @@ export interface LeaseEnd {
    * sent.
    */
   watch(mark: number): void
-  /** Call once nothing is served any more and no released answer waits. */
+  /** Call once the process no longer serves and no released response is pending. */
   stop(): void
 }
 
@@ -27,11 +27,11 @@ export interface LeaseEndDeps {
 }
 
 /**
- * `kill` counts a silent instance as closed once its lease must have ended. The gate's checks
- * ensure this for new answers, but an answer that has passed both checks may still wait here, for a
- * peer that does not read or behind another answer. A timer of this event loop cuts such an answer,
- * so that refusals can still be sent. If the process was suspended and this timer fires too late,
- * the guard cuts it.
+ * `kill` counts a silent instance as closed once its lease must have expired. The gate's checks
+ * ensure this for new responses, but a response that has passed both checks may still be queued
+ * here, because the peer does not read or another response is ahead of it. A timer on this event
+ * loop cuts the connection, so that refusals can still be sent. If the process was suspended and
+ * this timer fires too late, the guard cuts the connection.
  */
 export function createLeaseEnd(deps: LeaseEndDeps): LeaseEnd {
   const { gate, guard } = deps

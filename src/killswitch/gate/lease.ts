@@ -1,11 +1,12 @@
-/** How long an instance may rely on what it has read, counted on the monotonic clock only. */
+/** Determines how long an instance may rely on what it has read, using the monotonic clock only. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 
 /**
- * The lease is not held before `renew` is called, nor after its time is over. Wall time may jump
- * freely. It serves one purpose: CLOCK_MONOTONIC stands still while a machine sleeps, and a jump of
- * wall time is a cheap sign of a possible sleep. The time since boot then settles the question.
+ * The lease is not held before the first `renew`, nor after it has expired. Wall time may jump
+ * freely. It is read for one purpose: CLOCK_MONOTONIC stands still while a machine sleeps, and a
+ * jump of wall time is a cheap sign of a possible sleep. The time since boot then settles the
+ * question.
  */
 export interface Lease {
   /** Reads two clocks; does I/O only after a jump of wall time. */
@@ -22,7 +23,7 @@ export interface Lease {
 }
 
 /**
- * Clocks are slewed by up to 0.05 % and are read one after the other. A sleep shorter than this is
+ * Clocks are slewed by up to 0.05 % and are read sequentially. A sleep shorter than this is
  * harmless.
  */
 const SLACK_MS = 100
@@ -34,7 +35,10 @@ export function createLease(clock: Clock, durationMs: number): Lease {
   let wallOffset = NaN
   let boot = { least: NaN, most: NaN }
 
-  /** Bounds on how far the time since boot is ahead of the monotonic clock. */
+  /**
+   * Returns lower and upper bounds on the difference between the time since boot and the monotonic
+   * clock.
+   */
   function readBoot(): { least: number; most: number } {
     for (let tries = 1; ; tries++) {
       const before = clock.monotonic()
@@ -66,7 +70,7 @@ export function createLease(clock: Clock, durationMs: number): Lease {
       return false
     },
     renew(askedAt) {
-      // An answer to a query from before the sleep says nothing about the time after it.
+      // The response to a query sent before the sleep says nothing about the time after it.
       if (hasSlept()) endsAt = -Infinity
       else {
         renewedAt = askedAt

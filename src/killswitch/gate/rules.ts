@@ -1,10 +1,14 @@
-/** The switches in force, indexed so that a check costs the same however many there are. */
+/** The switches in force, indexed so that the cost of a check does not depend on their number. */
 // SPDX-License-Identifier: Apache-2.0
+import { forEachInSlices } from '../../core/slices.ts'
 import type { Operation, RequestMetadata, RequestSubject } from '../../core/request.ts'
 import type { Criteria, Direction } from '../../core/scope.ts'
 import type { DeadManSwitch, GateErrorCode, Switch } from '../model.ts'
 
-/** When the dead man's switch closes a key store: as soon as either clock reaches its value. */
+/**
+ * Times at which the dead man's switch closes a key store: it closes as soon as either clock
+ * reaches its value.
+ */
 export interface AccessDeadline {
   /** Monotonic milliseconds. */
   readonly monotonicAt: number
@@ -50,28 +54,61 @@ interface Match {
   readonly matches: Matcher
 }
 
+type AccessDeadlines = ReadonlyMap<string, AccessDeadline>
+
+/** For a small number of switches. `indexRules` handles as many switches as a store may have. */
 export function createRules(
   switches: readonly Switch[],
-  accessDeadlines: ReadonlyMap<string, AccessDeadline> = new Map(),
+  accessDeadlines: AccessDeadlines = new Map(),
 ): Rules {
-  let all = 0
-  const stores = new Map<string, number>()
-  const keys = new Map<string, Map<string, number>>()
-  const matchers: Match[] = []
-  for (const { scope, direction } of switches) {
-    const bits = BITS_OF[direction]
-    if (scope.kind === 'all') all |= bits
-    else if (scope.kind === 'key-store') add(stores, scope.keyStore, bits)
-    else if (scope.kind === 'match') {
-      const { keyStore, criteria } = scope
-      matchers.push({ bits, keyStore, matches: createMatcher(criteria) })
-    } else {
-      let ofStore = keys.get(scope.keyStore)
-      if (ofStore === undefined) keys.set(scope.keyStore, (ofStore = new Map<string, number>()))
-      add(ofStore, scope.keyId, bits)
-    }
-  }
+  const index = createIndex()
+  for (const one of switches) addSwitch(index, one)
+  return rulesOf(index, accessDeadlines)
+}
 
+/** Number of switches indexed in one turn of the event loop. */
+const SLICE = 500
+
+export async function indexRules(
+  switches: readonly Switch[],
+  accessDeadlines: AccessDeadlines,
+): Promise<Rules> {
+  const index = createIndex()
+  await forEachInSlices(switches, SLICE, (one) => {
+    addSwitch(index, one)
+  })
+  return rulesOf(index, accessDeadlines)
+}
+
+interface Index {
+  size: number
+  all: number
+  readonly stores: Map<string, number>
+  readonly keys: Map<string, Map<string, number>>
+  readonly matchers: Match[]
+}
+
+function createIndex(): Index {
+  return { size: 0, all: 0, stores: new Map(), keys: new Map(), matchers: [] }
+}
+
+function addSwitch(index: Index, { scope, direction }: Switch): void {
+  const bits = BITS_OF[direction]
+  index.size += 1
+  if (scope.kind === 'all') index.all |= bits
+  else if (scope.kind === 'key-store') add(index.stores, scope.keyStore, bits)
+  else if (scope.kind === 'match') {
+    const { keyStore, criteria } = scope
+    index.matchers.push({ bits, keyStore, matches: createMatcher(criteria) })
+  } else {
+    let ofStore = index.keys.get(scope.keyStore)
+    if (ofStore === undefined) index.keys.set(scope.keyStore, (ofStore = new Map<string, number>()))
+    add(ofStore, scope.keyId, bits)
+  }
+}
+
+function rulesOf(index: Index, accessDeadlines: AccessDeadlines): Rules {
+  const { size, all, stores, keys, matchers } = index
   const isMatch = ({ bits, keyStore, matches }: Match, bit: number, subject: RequestSubject) =>
     (bits & bit) !== 0 &&
     (keyStore === undefined || keyStore === subject.keyStore) &&
@@ -82,19 +119,19 @@ export function createRules(
     keyId === undefined ? 0 : (keys.get(keyStore)?.get(keyId) ?? 0)
 
   return {
-    size: switches.length,
+    size,
     refusal(subject) {
-      if (switches.length === 0) return undefined
+      if (size === 0) return undefined
       const bit = BIT_OF[subject.operation]
       if ((all & bit) !== 0) return 'KILLED_ALL'
       if (((stores.get(subject.keyStore) ?? 0) & bit) !== 0) return 'KILLED_STORE'
       if (bit !== LOOK && (bitsOfKey(subject) & bit) !== 0) return 'KILLED_KEY'
-      // XKS 1.0.3, Error codes: AccessDeniedException, to which KILLED_MATCH maps, does not apply
-      // to health checks.
+      // KILLED_MATCH maps to AccessDeniedException, which does not apply to health checks (XKS
+      // 1.0.3, Error codes).
       if (bit === HEALTH) return undefined
       return matchers.some((one) => isMatch(one, bit, subject)) ? 'KILLED_MATCH' : undefined
     },
-    isKeyBlocked: (subject) => switches.length > 0 && (bitsOfKey(subject) & LOOK) !== 0,
+    isKeyBlocked: (subject) => size > 0 && (bitsOfKey(subject) & LOOK) !== 0,
     accessDeadline: (keyStore) => accessDeadlines.get(keyStore),
   }
 }
@@ -106,7 +143,7 @@ const OPERATIONS_OF: Readonly<Record<Direction, readonly Operation[]>> = {
 }
 
 /**
- * Reports whether the rules enforce these switches and no others. Each switch is tested with a
+ * Reports whether the rules enforce exactly these switches. Each switch is tested with a
  * subject that it must block, which finds errors in how the rules were built as well as missing
  * rules.
  * @param tried switches to test (default: all)
@@ -117,8 +154,8 @@ export function enforces(
   tried: readonly Switch[] = switches,
 ): boolean {
   const isBlocked = ({ scope, direction }: Switch) => {
-    // A matching subject cannot be derived from a pattern, so only the number of switches limits
-    // these.
+    // A matching subject cannot be derived from a pattern, so pattern switches are checked only by
+    // their number.
     if (scope.kind === 'match') return true
     const keyStore = scope.kind === 'all' ? '' : scope.keyStore
     const keyId = scope.kind === 'key' ? scope.keyId : undefined
@@ -148,7 +185,7 @@ export function createMatcher(criteria: Criteria): Matcher {
     (vpc === undefined || isFrom(metadata, vpc))
 }
 
-/** An ARN is arn:partition:service:region:ACCOUNT:resource. */
+/** An ARN has the form arn:partition:service:region:ACCOUNT:resource. */
 function isOfAccount(
   { awsPrincipalArn, kmsKeyArn }: Partial<RequestMetadata>,
   account: string,
@@ -186,9 +223,10 @@ export function matches(pattern: string, text: string | undefined): boolean {
   return p === pattern.length
 }
 
-interface AccessDeadlines {
+interface AccessDeadlineTable {
   /**
-   * @param at `askedAt`: monotonic milliseconds before the query; `now`: the database's wall clock
+   * @param at `askedAt` is the monotonic time in milliseconds before the query, `now` the
+   * database's wall clock
    */
   update(
     deadManSwitches: readonly DeadManSwitch[],
@@ -200,7 +238,7 @@ interface AccessDeadlines {
  * Returns deadlines that never move to a later time within one renewal, so setting a wall clock
  * back, even the database's, does not keep a key store open.
  */
-export function createAccessDeadlines(): AccessDeadlines {
+export function createAccessDeadlines(): AccessDeadlineTable {
   let known = new Map<string, { renewal: string; deadline: AccessDeadline }>()
   return {
     update(deadManSwitches, { askedAt, now }) {

@@ -1,9 +1,11 @@
 /**
- * The control state as an instance follows it: the changes since the last read, proven to be
- * complete (store/feed.ts). So the cost of a poll does not depend on the number of switches.
+ * Keeps an instance's view of the control state up to date. Each read takes only the changes since
+ * the last read, which are proven to be complete (store/feed.ts), so the cost of a poll does not
+ * depend on the number of switches.
  */
 // SPDX-License-Identifier: Apache-2.0
-import type { Reader } from '../../store/database.ts'
+import { forEachInSlices } from '../../core/slices.ts'
+import type { Reader, Row } from '../../store/database.ts'
 import type { Feed, TableChange } from '../../store/feed.ts'
 import {
   DEAD_MAN_SWITCHES,
@@ -26,13 +28,13 @@ import { isRegistered } from './instances.ts'
 
 export interface ControlFeed {
   /**
-   * Returns the state within a snapshot of the caller. An array that has not changed is the one that
-   * the last call returned. Calls must not overlap.
-   * @param state what the caller has read of the same snapshot (default: read it)
+   * Returns the state within the caller's snapshot. An array that has not changed is the same
+   * object as in the last call. Calls must not overlap.
+   * @param state the sealed state that the caller read in this snapshot (default: read it)
    * @throws StorageError STORE_TAMPERED
    */
   read(reader: Reader, state?: SealedState): Promise<ControlState>
-  /** The next call reads everything again. */
+  /** Discards the state, so that the next call reads everything again. */
   forget(): void
 }
 
@@ -44,8 +46,8 @@ export function createControlFeed(store: Store): ControlFeed {
   return {
     async read(reader, known) {
       const { state, changes, commit } = await feed.read(reader, known)
-      for (const rows of [switches, deadManSwitches, requests]) rows.apply(changes)
-      commit()
+      for (const rows of [switches, deadManSwitches, requests]) await rows.apply(changes)
+      await commit()
       const { epoch, tag } = state
       return {
         ...{ epoch, mark: { epoch, tag } },
@@ -57,39 +59,63 @@ export function createControlFeed(store: Store): ControlFeed {
   }
 }
 
-/** Reports whether an instance is registered and not dismissed, as of a snapshot. */
+/** An instance's view of the registrations. */
 export interface RegistrationFeed {
-  /** @throws StorageError STORE_TAMPERED */
+  /**
+   * Reports whether an instance is registered and not dismissed in a snapshot.
+   * @throws StorageError STORE_TAMPERED
+   */
   isListed(reader: Reader, state: SealedState, id: string): Promise<boolean>
+  /**
+   * Returns all registrations in a snapshot.
+   * @throws StorageError STORE_TAMPERED
+   */
+  list(reader: Reader, state: SealedState): Promise<readonly Row[]>
 }
 
-/** A separate feed: a removed registration leaves no record, so the whole table is read. */
+/**
+ * This feed is separate, because a removed registration leaves no record, so the whole table is
+ * read.
+ */
 export function createRegistrationFeed(store: Store): RegistrationFeed {
   const feed: Feed = store.feed(REGISTRATIONS)
   const rows = createRows(REGISTRATIONS, (row) => row)
+  const follow = async (reader: Reader, state: SealedState) => {
+    const { changes, commit } = await feed.read(reader, state)
+    await rows.apply(changes)
+    await commit()
+  }
   return {
     async isListed(reader, state, id) {
-      const { changes, commit } = await feed.read(reader, state)
-      rows.apply(changes)
-      commit()
+      await follow(reader, state)
       return isRegistered(rows.find(id), id)
+    },
+    async list(reader, state) {
+      await follow(reader, state)
+      return rows.all()
     },
   }
 }
 
-/** A table's rows by the first column of their primary key, which is the only one here. */
+/** Number of rows parsed in one turn of the event loop. */
+const SLICE = 100
+
+/**
+ * Keeps a table's rows by the first column of the primary key. In these tables, the primary key has
+ * no other column.
+ */
 function createRows<T>(table: SealedTable, parse: (row: TableChange['put'][number]) => T) {
   const [key = ''] = table.key
   const byKey = new Map<string, T>()
   let list: readonly T[] | undefined = []
   return {
-    apply(changes: readonly TableChange[]): void {
+    async apply(changes: readonly TableChange[]): Promise<void> {
       const change = changes.find((one) => one.table === table)
       if (change === undefined) return
       if (change.isReset) byKey.clear()
-      for (const [removed] of change.removed) byKey.delete(String(removed))
-      for (const row of change.put) byKey.set(String(row[key]), parse(row))
       list = undefined
+      for (const [removed] of change.removed) byKey.delete(String(removed))
+      await forEachInSlices(change.put, SLICE, (row) => byKey.set(String(row[key]), parse(row)))
     },
     all: (): readonly T[] => (list ??= [...byKey.values()]),
     find(id: string): readonly T[] {

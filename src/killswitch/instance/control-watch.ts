@@ -1,13 +1,16 @@
-/** Reads the control state at intervals, for warnings and metrics. No decision depends on it. */
+/**
+ * Reads the control state at intervals, for warnings and metrics. No decision depends on the
+ * figures.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Logger } from '../../core/logger.ts'
 import type { ControlState } from '../switch-table.ts'
 import { createLongKillWatch } from './long-kill.ts'
 
 export interface ControlFigures {
-  /** Wall time of the oldest kill of Decrypt in force; undefined if there is none. */
+  /** Wall time of the oldest kill in force that stops Decrypt; undefined if there is none. */
   readonly oldestKillAt?: number
-  /** Number of restore requests that are not carried out, withdrawn or expired. */
+  /** Number of pending restore requests: those not yet carried out, withdrawn or expired. */
   readonly restoreRequests: number
   /** Access deadlines, with wall times in milliseconds since the Unix epoch. */
   readonly deadlines: readonly { readonly keyStore: string; readonly openUntil: number }[]
@@ -16,7 +19,10 @@ export interface ControlFigures {
 export interface ControlWatch {
   /** Undefined before the first successful read. */
   figures(): ControlFigures | undefined
-  /** @throws StorageError; the earlier figures stay */
+  /**
+   * Reads the figures. If that fails, `figures` keeps returning the earlier ones.
+   * @throws StorageError
+   */
   look(): Promise<void>
 }
 

@@ -1,7 +1,7 @@
 /**
- * Heartbeats, which report an instance's state with each poll. The code over its row proves that a
- * holder of the store's key wrote it, and the tag of the acknowledged epoch ties it to one history
- * of the store.
+ * Heartbeats, which report an instance's state with each poll. The row's MAC proves that a holder
+ * of the store's key wrote it, and the tag of the acknowledged epoch ties it to one history of the
+ * store.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Row, SqlValue } from '../../store/database.ts'
@@ -11,8 +11,7 @@ import type { Store } from '../../store/store.ts'
 import type { GateErrorCode } from '../model.ts'
 
 /**
- * The instance that reports. The code covers its lease, which determines how long a kill waits for
- * it.
+ * The reporting instance. The MAC covers its lease, which determines how long a kill waits for it.
  */
 export interface HeartOwner {
   readonly id: string
@@ -21,22 +20,28 @@ export interface HeartOwner {
 
 /** The part of the row that each poll updates. */
 export interface Heartbeat {
-  /** A different number each time, never used before by this process. */
+  /** A number that differs in every heartbeat of this process. */
   readonly beat: number
-  /** Everything that this epoch blocks is refused from now on. */
+  /** The instance refuses everything that this epoch blocks. */
   readonly ackedEpoch: number
-  /** Tag of that epoch: the same number in another history is not an acknowledgement. */
+  /**
+   * Tag of the acknowledged epoch. An acknowledgement of the same epoch number in another history
+   * of the store does not count.
+   */
   readonly ackedTag: string
-  /** The highest epoch ever seen on this host; -1 without a mark. */
+  /** The highest epoch ever seen on this host; -1 if the host has no mark. */
   readonly highEpoch: number
   readonly state: 'open' | 'refusing'
   readonly reason: string | null
   /** Wall time, milliseconds since the Unix epoch. */
   readonly lastSuccessAt: number | null
   readonly inFlight: number
-  /** The beat whose answer last renewed the instance's lease. */
+  /** `beat` of the heartbeat whose response last renewed the instance's lease. */
   readonly renewedBeat: number
-  /** How long it has held a lease without a gap, in milliseconds by its own clock; 0 without a lease. */
+  /**
+   * Milliseconds for which the instance has held a lease without a gap, by its own clock; 0 if it
+   * holds no lease.
+   */
   readonly heldMs: number
 }
 
@@ -56,13 +61,13 @@ export const SILENT: Omit<Heartbeat, 'highEpoch'> = {
   ...{ lastSuccessAt: null, inFlight: 0, renewedBeat: 0, heldMs: 0 },
 }
 
-/** In the order in which the code covers them. */
+/** Columns in the order in which the MAC covers them. */
 export const HEART_COLUMNS = [
   ...['beat', 'acked_epoch', 'acked_tag', 'high_epoch', 'state', 'reason'],
   ...['last_success_at', 'in_flight', 'renewed_beat', 'held_ms'],
 ] as const
 
-/** Returns the values of HEART_COLUMNS, then the code over them and their owner. */
+/** Returns the values of HEART_COLUMNS, followed by a MAC over the values and their owner. */
 export function sealHeart(
   sealing: Sealing,
   owner: HeartOwner,
@@ -72,7 +77,7 @@ export function sealHeart(
     ...[heart.beat, heart.ackedEpoch, heart.ackedTag, heart.highEpoch, heart.state, heart.reason],
     ...[heart.lastSuccessAt, heart.inFlight, heart.renewedBeat, heart.heldMs],
   ]
-  // The newest key signs, which tells `store rekey` that this instance has it.
+  // The MAC is made with the newest key, which tells `store rekey` that this instance has that key.
   return [...values, sealing.prove(fieldsOf(owner, values))]
 }
 
@@ -86,7 +91,7 @@ export function hasNewestKey(sealing: Sealing, owner: HeartOwner, row: Row): boo
   return sealing.isProven(fieldsOf(owner, values), column(row, 'mac'))
 }
 
-/** Reports what is acknowledged and reads an epoch no older than the call, in one statement. */
+/** Reports the acknowledged epoch and reads an epoch no older than the call, in one statement. */
 export async function sendHeartbeat(
   { database, sealing }: Pick<Store, 'database' | 'sealing'>,
   me: HeartOwner,

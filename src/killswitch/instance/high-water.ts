@@ -1,13 +1,13 @@
 /**
  * Keeps the highest epoch that this host has seen in a small file, so that a control store restored
- * from a backup is noticed even after a restart. A host without a mark of the store trusts it only
- * when another instance or an operator vouches for it.
+ * from a backup is noticed even after a restart. A host that has no mark of a store trusts the
+ * store only when another instance or an operator vouches for it.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
 import { open, readFile, rename, unlink } from 'node:fs/promises'
 import { StorageError, type Reader } from '../../store/database.ts'
-import { type EpochMark, isAccepted, readMark } from '../../store/epochs.ts'
+import { type EpochMark, isAccepted, readHistory } from '../../store/epochs.ts'
 import { syncFolder } from '../../store/master-key.ts'
 import { loadTable } from '../../store/sealed-rows.ts'
 import { FACTS } from '../../store/sealed-tables.ts'
@@ -22,17 +22,24 @@ export interface HighWater {
   /** True while the file holds the mark of another store. */
   readonly isForeign: boolean
   /**
-   * The mark is durable before this resolves. A mark that is not higher changes nothing.
+   * The mark is durable before the promise resolves. A mark that is not higher changes nothing.
    * @throws GateError HIGH_WATER_UNWRITABLE
    */
   raise(mark: EpochMark): Promise<void>
+  /**
+   * Raises the mark in memory only. Use it for quiet epochs, in which instances only registered or
+   * left: after a restart, this process has a new registration, and the registrations of other
+   * processes do not affect it.
+   */
+  note(mark: EpochMark): void
 }
 
 /**
  * Opens the mark, and writes a file next to it once, so that an unwritable folder is found at
  * startup and not at the first change.
  * @param path undefined to keep the mark in memory only
- * @throws StorageError if the file holds something else; GateError HIGH_WATER_UNWRITABLE
+ * @throws StorageError if the file holds something other than a mark; GateError
+ * HIGH_WATER_UNWRITABLE
  */
 export async function openHighWater(path: string | undefined, storeId: string): Promise<HighWater> {
   const found = path === undefined ? undefined : await readHighWater(path, storeId)
@@ -51,6 +58,9 @@ export async function openHighWater(path: string | undefined, storeId: string): 
       if (path !== undefined) await save(path, storeId, next)
       mark = next
       isForeign = false
+    },
+    note(next) {
+      if (mark !== undefined && next.epoch > mark.epoch) mark = next
     },
   }
 }
@@ -78,7 +88,9 @@ export async function readHighWater(
   return found.storeId === storeId ? found.mark : 'FOREIGN'
 }
 
-/** Id of the store whose mark this host keeps; undefined without a readable mark. */
+/**
+ * Returns the id of the store whose mark this host keeps; undefined if there is no readable mark.
+ */
 export async function readMarkedStore(path: string): Promise<string | undefined> {
   const text = await readFile(path, 'utf8').catch(() => '')
   return parse(text)?.storeId
@@ -96,7 +108,7 @@ function parse(text: string): { storeId: string; mark: EpochMark } | undefined {
   }
 }
 
-/** The workers of one host share the file, and none of them lowers it. */
+/** The workers of one host share the file, and no worker lowers its mark. */
 async function save(path: string, storeId: string, mark: EpochMark): Promise<void> {
   const before = await readHighWater(path, storeId)
   if (typeof before === 'object' && before.epoch >= mark.epoch) return
@@ -112,7 +124,7 @@ async function withDraft(
   text: string,
   use: (draft: string) => Promise<void>,
 ): Promise<void> {
-  // The name cannot be guessed, and an exclusive open follows no planted link.
+  // The name cannot be guessed, and an exclusive open does not follow a link that someone planted.
   const draft = `${path}.${randomUUID()}`
   try {
     const file = await open(draft, 'wx', 0o600)
@@ -138,7 +150,27 @@ async function withDraft(
   }
 }
 
-/** Reports whether a host without a mark may trust the store. Called at each poll until it may. */
+/** Returns the error for a store at `epoch` that a host with this mark must not trust. */
+export function wentBack(epoch: number, { mark, isForeign }: HighWater): StorageError {
+  const hint = 'repeat the kills made since then, then run latchkey control accept-epoch'
+  const found =
+    mark !== undefined
+      ? `the store is at epoch ${String(epoch)}, which does not continue the history seen up to epoch ${String(mark.epoch)}`
+      : isForeign
+        ? 'the high-water file of this host belongs to another store'
+        : `this host has no high-water mark of the store, and no other instance vouches for its epoch ${String(epoch)}`
+  return new StorageError('STORE_REPLACED', found, {
+    hint:
+      mark === undefined
+        ? 'check that the store has every kill, then run latchkey control accept-epoch while this server runs'
+        : hint,
+  })
+}
+
+/**
+ * Reports whether a host without a mark may trust the store. Called at each poll until it returns
+ * true.
+ */
 export type Newcomer = (reader: Reader, sealing: Sealing) => Promise<boolean>
 
 /**
@@ -149,14 +181,14 @@ export type Newcomer = (reader: Reader, sealing: Sealing) => Promise<boolean>
  */
 export function createNewcomer(me: InstanceIdentity, highWater: HighWater): Newcomer {
   let firstEpoch: number | undefined
-  /** Beat of each other instance at the first call that saw it. */
+  /** `beat` of each other instance, as it was when the instance was first seen. */
   const beats = new Map<string, number>()
 
   return async (reader, sealing) => {
     const state = await readState(reader, sealing)
     const { epoch } = state
     firstEpoch ??= epoch
-    if (await isAccepted(reader, sealing, firstEpoch, epoch)) return true
+    if (await isAccepted(reader, sealing, firstEpoch, state)) return true
     if (highWater.isForeign) return false
     const all = await loadInstances(reader, sealing, state)
     const others = all.filter((one) => one.id !== me.id && one.isGenuine)
@@ -164,18 +196,16 @@ export function createNewcomer(me: InstanceIdentity, highWater: HighWater): Newc
     const facts = await loadTable(reader, sealing, FACTS, state)
     const first = facts.find(({ name }) => name === FIRST_GROUP)
     if (first === undefined || first['value'] === me.group) return true
+    const tags = new Map<number, string>()
+    for await (const mark of readHistory(reader, sealing, state, firstEpoch)) {
+      tags.set(mark.epoch, mark.tag)
+    }
     for (const { id, beat, renewedBeat, highEpoch, ackedEpoch, ackedTag } of others) {
       const firstBeat = beats.get(id) ?? beat
       beats.set(id, firstBeat)
-      // An instance that refuses everything also acknowledges, but does not renew its lease.
-      if (
-        renewedBeat <= firstBeat ||
-        highEpoch < 0 ||
-        ackedEpoch < firstEpoch ||
-        ackedEpoch > epoch
-      )
-        continue
-      if ((await readMark(reader, sealing, ackedEpoch)).tag === ackedTag) return true
+      // An instance that refuses everything also acknowledges epochs, but does not renew its lease.
+      if (renewedBeat <= firstBeat || highEpoch < 0) continue
+      if (tags.get(ackedEpoch) === ackedTag) return true
     }
     return false
   }

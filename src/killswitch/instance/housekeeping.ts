@@ -1,7 +1,7 @@
 /**
  * Determines how often an instance reads the other instances, looks for expired switches, and
- * audits the store. The more instances there are, the less often each of them does this, because
- * each reads the rows of all, and one database serves them.
+ * audits the store. Each instance reads the rows of all instances from one database, so the
+ * interval grows with the size of the fleet.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -11,31 +11,38 @@ export interface HousekeepingDeps {
   readonly clock: Clock
   /** Number of instances. */
   readonly instances: () => number
-  /** Whether an instance has found the store changed. The others then audit as soon as they can. */
+  /**
+   * Whether an instance has found that the store was changed from outside. The other instances then
+   * audit as soon as they can.
+   */
   readonly isAlarmed: () => boolean
   /** For tests. */
   readonly schedule?: Schedule
 }
 
 export interface Housekeeping {
-  /** Repeats work that reads the rows of all instances. @returns a function that ends it */
+  /**
+   * Repeats work that reads the rows of all instances.
+   * @returns a function that ends the repetition
+   */
   often(work: () => Promise<void>): () => Promise<void>
-  /** Repeats an audit. @returns a function that ends it */
+  /**
+   * Repeats an audit.
+   * @returns a function that ends the repetition
+   */
   audits(work: () => Promise<void>): () => Promise<void>
 }
 
 /** Minimum number of milliseconds between two runs. */
 const LEAST_MS = 1000
 /**
- * Milliseconds of the interval for each instance of the fleet; the sum exceeds LEAST_MS from 51
- * instances on.
+ * Milliseconds that each instance of the fleet adds to the interval; with 51 instances or more, the
+ * sum exceeds LEAST_MS.
  */
 const PER_INSTANCE_MS = 20
-/** Share of its time that an instance spends on audits, however large the store is. */
+/** Share of its time that an instance spends on audits, regardless of the size of the store. */
 const AUDIT_SHARE = 0.1
-/**
- * However large the fleet is, its audits together cost no more than those of this many instances.
- */
+/** All audits of a fleet together cost no more than the audits of this many instances. */
 const AUDITING_INSTANCES = 4
 
 export function createHousekeeping({
@@ -44,7 +51,10 @@ export function createHousekeeping({
   isAlarmed,
   schedule,
 }: HousekeepingDeps): Housekeeping {
-  /** @param notBefore returns monotonic milliseconds; called every LEAST_MS */
+  /**
+   * @param notBefore returns the earliest time of the next run in monotonic milliseconds; called
+   * every LEAST_MS
+   */
   const repeat = (notBefore: () => number, work: (now: number) => Promise<void>) =>
     periodic({
       intervalMs: LEAST_MS,
@@ -53,7 +63,8 @@ export function createHousekeeping({
         // Running half an interval early is better than running a whole interval late.
         if (now >= notBefore() - LEAST_MS / 2) await work(now)
       },
-      // The next interval tries again, and the poller reports a store that cannot be reached.
+      // The work is tried again at the next interval, and the poller reports a store that cannot be
+      // reached.
       onError: () => undefined,
       ...(schedule === undefined ? {} : { schedule }),
     }).stop

@@ -1,9 +1,10 @@
 /**
  * The registry of running instances. A sealed change registers each serving process, so a
- * registration cannot be removed unnoticed. A second row, with a code, says what the process has
+ * registration cannot be removed unnoticed. A second row, with a MAC, says what the process has
  * applied; if that row is missing or invalid, the instance counts as silent (docs/revocation.md).
  */
 // SPDX-License-Identifier: Apache-2.0
+import { forEachInSlices } from '../../core/slices.ts'
 import type { Reader, Row, Transaction } from '../../store/database.ts'
 import { findFact } from '../../store/facts.ts'
 import { column, loadTable, selectRows } from '../../store/sealed-rows.ts'
@@ -19,17 +20,18 @@ import {
 import type { Sealing } from '../../store/sealing.ts'
 import type { Store } from '../../store/store.ts'
 import { reopenWriter } from '../../usage/version-table.ts'
+import type { GateErrorCode } from '../model.ts'
 import { HEART_COLUMNS, type Heartbeat, parseHeart, sealHeart, SILENT } from './heartbeat.ts'
 
 /** The fixed part of an instance's row. */
 export interface InstanceIdentity {
-  /** Random, new for each process. */
+  /** Random id, new for each process. */
   readonly id: string
-  /** Id of the `latchkey serve` that the process belongs to; its workers share one. */
+  /** Id of the `latchkey serve` that the process belongs to; all its workers have the same id. */
   readonly group: string
   readonly host: string
   readonly pid: number
-  /** Worker number, from 1; 0 without workers. */
+  /** Worker number (1-based); 0 without workers. */
   readonly worker: number
   /** Latchkey's version. */
   readonly version: string
@@ -38,13 +40,18 @@ export interface InstanceIdentity {
 
 /** Times are milliseconds since the Unix epoch, by the database's wall clock. */
 export interface Instance extends InstanceIdentity, Heartbeat {
-  /** False if its row is missing or the MAC does not verify; the instance then counts as silent. */
+  /**
+   * False if the heartbeat row is missing or its MAC does not verify; the instance then counts as
+   * silent.
+   */
   readonly isGenuine: boolean
-  /** Epoch at which its registration was last written; -1 without one, as in earlier releases. */
+  /**
+   * Epoch at which the registration was last written; -1 if there is none, as in earlier releases.
+   */
   readonly registeredEpoch: number
   /**
-   * True while others consider it dead: its registration is removed a lease later unless it
-   * registers again.
+   * True while other instances consider this one dead: unless it registers again, its registration
+   * is removed one lease later.
    */
   readonly isDismissed: boolean
   readonly startedAt: number
@@ -52,11 +59,15 @@ export interface Instance extends InstanceIdentity, Heartbeat {
   readonly ackedAt: number
 }
 
-/** Fact that names the group that first served from this store; absent before that. */
+/**
+ * Name of the stored value that holds the first group to serve from this store; absent before a
+ * group serves.
+ */
 export const FIRST_GROUP = 'first_group'
 
 /**
- * The registration is durable before this resolves, so every later kill waits for this instance.
+ * The registration is durable before the promise resolves, so every later kill waits for this
+ * instance.
  * @throws StorageError
  */
 export async function register(
@@ -67,7 +78,9 @@ export async function register(
   const { sealing, database } = store
   const heart = { ...SILENT, highEpoch }
   const now = database.nowSql
-  await store.change(async (transaction) => {
+  await store.change(write, { isQuiet: true })
+
+  async function write(transaction: SealedTransaction): Promise<void> {
     const [clock] = await transaction.query(`SELECT ${now} AS now`)
     const { id, group: grp, leaseMs: lease_ms, host, pid, worker, version } = me
     const row = { id, grp, host, pid, worker, version, lease_ms, dismissed: 0 }
@@ -86,12 +99,12 @@ export async function register(
        VALUES (?, ?, ?, ?, ?, ?, ?, ${now}, ${now}, ${now}, ${HEART_COLUMNS.map(() => '?').join(', ')}, ?)`,
       [id, grp, host, pid, worker, version, lease_ms, ...sealHeart(sealing, me, heart)],
     )
-  })
+  }
 }
 
 /**
- * Loads all registered instances, verified against the sum, and instances of earlier releases, which
- * have a row only.
+ * Loads all registered instances, which are verified against the table's sum, and also the
+ * instances of earlier releases, which have a row but no registration.
  * @throws StorageError STORE_TAMPERED
  */
 export async function loadInstances(
@@ -116,18 +129,60 @@ export async function listInstances(
   const known = new Map(registrations.map((row) => [String(column(row, 'id')), row]))
   const ids = [...rows.keys(), ...[...known.keys()].filter((id) => !rows.has(id))]
   const instances: Instance[] = []
-  for (const [i, id] of ids.entries()) {
-    if (i % SLICE === SLICE - 1) await turn()
+  await forEachInSlices(ids, SLICE, (id) => {
     instances.push(parse(sealing, known.get(id), rows.get(id)))
-  }
+  })
   return instances
 }
 
 /** Number of heartbeats verified in one turn of the event loop. */
 const SLICE = 100
 
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
+/** The part of a heartbeat that shows whether an instance is alive. */
+export interface Beat {
+  readonly id: string
+  readonly beat: number
+  /** Whether the row says that the store was changed from outside. Its MAC is not verified. */
+  readonly saysLost: boolean
+}
+
+/**
+ * Reads the heartbeats with one statement that returns little, because every instance repeats it,
+ * and with it the epoch of the store. Neither is verified.
+ */
+export async function readBeats({
+  database,
+}: Pick<Store, 'database'>): Promise<{ readonly epoch: number; readonly beats: readonly Beat[] }> {
+  const lost: GateErrorCode = 'STORE_LOST'
+  const rows = await database.read(
+    `SELECT id, beat, CASE WHEN reason = ? THEN 1 ELSE 0 END AS lost,
+       (SELECT value FROM facts WHERE name = 'epoch') AS epoch FROM instances`,
+    [lost],
+  )
+  return {
+    epoch: Number(rows[0]?.['epoch'] ?? NaN),
+    beats: rows.map((row) => ({
+      id: String(column(row, 'id')),
+      beat: Number(column(row, 'beat')),
+      saysLost: Number(column(row, 'lost')) === 1,
+    })),
+  }
+}
+
+/** Returns the instances with these ids that have a row. */
+export async function readInstances(
+  { database, sealing }: Pick<Store, 'database' | 'sealing'>,
+  ids: readonly string[],
+  registrations: ReadonlyMap<string, Row>,
+): Promise<readonly Instance[]> {
+  const instances: Instance[] = []
+  for (let at = 0; at < ids.length; at += SLICE) {
+    const some = ids.slice(at, at + SLICE)
+    const places = some.map(() => '?').join(', ')
+    for (const row of await database.read(`SELECT * FROM instances WHERE id IN (${places})`, some))
+      instances.push(parse(sealing, registrations.get(String(column(row, 'id'))), row))
+  }
+  return instances
 }
 
 /** Reports whether this instance is registered and not dismissed. */
@@ -136,14 +191,14 @@ export function isRegistered(registrations: readonly Row[], id: string): boolean
   return own !== undefined && column(own, 'dismissed') === 0
 }
 
-/** A registration at the epoch at which it was read. */
+/** A registration and the epoch at which it was last written. */
 export type SeenRegistration = Pick<Instance, 'id' | 'registeredEpoch'>
 
 /**
- * Dismisses the silent instances and removes those that stayed dismissed for a whole lease, in one
- * change. Silence alone is no proof of death: an attacker who can write to the database can hide
- * heartbeats. A live instance that is dismissed sees the new epoch, does not renew its lease under
- * it, and registers again.
+ * Dismisses the silent instances, and removes the instances that stayed dismissed for a whole
+ * lease, in one change. Silence alone is no proof of death: an attacker who can write to the
+ * database can hide heartbeats. A live instance that is dismissed sees the new epoch, does not
+ * renew its lease under it, and registers again.
  */
 export async function dismissInstances(
   store: Store,
@@ -177,10 +232,10 @@ export async function dismissInstances(
 
 /** Removes an instance's own registration; call it when the gate is closed permanently. */
 export async function deregister(store: Store, id: string): Promise<void> {
-  await store.change((transaction) => remove(transaction, store.sealing, id))
+  await store.change((transaction) => remove(transaction, store.sealing, id), { isQuiet: true })
 }
 
-/** Removes a row that has no registration, unless its beat has changed. */
+/** Removes a row that has no registration, unless its heartbeat has changed. */
 export async function removeRow(
   { database }: Store,
   { id, beat }: Pick<Instance, 'id' | 'beat'>,
@@ -197,7 +252,10 @@ async function remove(transaction: SealedTransaction, sealing: Sealing, id: stri
 
 class Idle extends Error {}
 
-/** Runs a change, and rolls it back if it had nothing to do, so that it raises no epoch. */
+/**
+ * Runs a change. If the change had nothing to do, rolls it back, so that it does not raise the
+ * epoch.
+ */
 async function changeUnlessIdle(
   store: Store,
   work: (transaction: SealedTransaction) => Promise<number>,
@@ -222,7 +280,7 @@ function parse(sealing: Sealing, registration: Row | undefined, row: Row | undef
     ...{ id, group: text('grp'), host: text('host'), version: text('version') },
     pid: number('pid', identity),
     worker: number('worker', identity),
-    // A lease that neither a registration nor a code covers does not count.
+    // A lease counts only if a registration or a MAC covers it.
     leaseMs: registration === undefined && !heart.isGenuine ? 0 : leaseMs,
     startedAt: number('started_at', identity),
     registeredEpoch: registration === undefined ? -1 : number('changed_epoch', registration),

@@ -15,8 +15,8 @@ export interface LocalBlock {
   start(): Promise<void>
   stop(): Promise<void>
   /**
-   * Handles SIGUSR2: refuses from now on, and creates the sentinel file, so that the block survives
-   * a restart.
+   * Handles SIGUSR2: refuses all requests from now on, and creates the sentinel file, so that the
+   * block survives a restart.
    */
   block(): Promise<void>
 }
@@ -65,7 +65,7 @@ export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
       })
       watcher.on('error', () => watcher?.close())
     } catch {
-      // The folder does not exist yet, or no watch is available. The check at every interval still
+      // The folder does not exist yet, or cannot be watched. The check at every interval still
       // works.
     }
   }
@@ -78,7 +78,7 @@ export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
         intervalMs: deps.intervalMs,
         work: lookOnce,
         onError: (error) => {
-          deps.logger.error('the check of the sentinel file failed', { path, err: error })
+          deps.logger.error('the sentinel file could not be checked', { path, err: error })
         },
       })
       await looking.runNow()
@@ -93,7 +93,8 @@ export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
       try {
         await (await open(path, 'wx', 0o600)).close()
       } catch (error) {
-        // An existing file already blocks, whatever it is: lookOnce does not follow links either.
+        // Anything that already exists at this path blocks the host, even a link: lookOnce does not
+        // follow links either.
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
           deps.logger.warn(
             'cannot create the sentinel file; the block ends when this process does',

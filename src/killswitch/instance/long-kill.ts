@@ -1,11 +1,14 @@
-/** Finds kills that last so long that AWS services act irreversibly on unreachable keys. */
+/**
+ * Finds kills that last so long that AWS services take irreversible action on resources whose key
+ * is unreachable.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Logger } from '../../core/logger.ts'
 import { describeScope } from '../../core/scope.ts'
 import { type Switch } from '../model.ts'
 
 /**
- * When a key is out of reach for this long, DynamoDB archives tables, and Aurora clusters can only
+ * Time after which DynamoDB archives tables whose key is unreachable, and Aurora clusters can only
  * be restored from a backup.
  */
 const LASTING_HARM_MS = 7 * 86_400_000
@@ -28,14 +31,20 @@ export interface LongKill {
  */
 export function findLongKills(switches: readonly Switch[], now: number): readonly LongKill[] {
   return switches
-    .filter(({ direction }) => direction !== 'encrypt')
-    .map(({ id, scope, createdAt, until }) => ({
-      ...{ id, scope: describeScope(scope), createdAt, until: until ?? Infinity },
+    .filter(
+      ({ direction, createdAt, until = Infinity }) =>
+        direction !== 'encrypt' &&
+        now - createdAt >= WARN_FROM_MS &&
+        until > createdAt + LASTING_HARM_MS,
+    )
+    .map(({ id, scope, createdAt }) => ({
+      ...{ id, scope: describeScope(scope), createdAt },
       harmAt: createdAt + LASTING_HARM_MS,
     }))
-    .filter(({ createdAt, harmAt, until }) => now - createdAt >= WARN_FROM_MS && until > harmAt)
-    .map(({ id, scope, createdAt, harmAt }) => ({ id, scope, createdAt, harmAt }))
 }
+
+/** Maximum number of warnings per check; the remaining ones follow with the next check. */
+const MAX_WARNINGS = 50
 
 /** Logs a warning once a day for each switch. */
 export function createLongKillWatch(deps: {
@@ -46,11 +55,15 @@ export function createLongKillWatch(deps: {
   return {
     look(switches) {
       const now = deps.now()
-      for (const { id, scope, createdAt, harmAt } of findLongKills(switches, now)) {
-        if (now - (saidAt.get(id) ?? -Infinity) < REPEAT_MS) continue
+      const isDue = ({ id }: Switch) => now - (saidAt.get(id) ?? -Infinity) >= REPEAT_MS
+      const due = switches.filter(isDue)
+      for (const { id, scope, createdAt, harmAt } of findLongKills(due, now).slice(
+        0,
+        MAX_WARNINGS,
+      )) {
         saidAt.set(id, now)
         deps.logger.warn(
-          'a kill approaches seven days; after that, DynamoDB archives tables and Aurora clusters can only be restored from a backup',
+          'a kill is approaching seven days; after that, DynamoDB archives tables and Aurora clusters can only be restored from a backup',
           {
             switch: id,
             scope,

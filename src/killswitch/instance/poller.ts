@@ -1,33 +1,34 @@
 /**
- * The instance's side of the kill switch: reads the epoch, applies what changed, acknowledges it,
- * and renews the lease, in this order. docs/revocation.md says why.
+ * The instance's side of the kill switch: reads the epoch, applies the changes, acknowledges the
+ * epoch, and renews the lease, in this order. docs/revocation.md explains the order.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import type { Logger } from '../../core/logger.ts'
 import { type Periodic, periodic } from '../../core/periodic.ts'
 import { StorageError, type Reader } from '../../store/database.ts'
-import { type EpochMark, continues, readMark } from '../../store/epochs.ts'
+import { type EpochMark, continues, isQuietSince, readMark } from '../../store/epochs.ts'
 import { readState } from '../../store/sealed-state.ts'
 import type { Store } from '../../store/store.ts'
-import { createAccessDeadlines, createRules } from '../gate/rules.ts'
+import { createAccessDeadlines, indexRules } from '../gate/rules.ts'
 import type { GateControl } from '../gate/gate.ts'
 import type { LeaseGuard } from '../gate/guard/lease-guard.ts'
 import { createLeaseEnd } from '../gate/lease-timer.ts'
 import { GateError } from '../model.ts'
 import { createControlFeed, createRegistrationFeed } from './control-feed.ts'
 import { sendHeartbeat } from './heartbeat.ts'
-import { createNewcomer, type HighWater } from './high-water.ts'
+import { createOutageLog, isLoss } from './outage-log.ts'
+import { createNewcomer, type HighWater, wentBack } from './high-water.ts'
 import { deregister, type InstanceIdentity, register } from './instances.ts'
 
 export interface Poller {
   /**
-   * Polls immediately, then once per interval. Does not reject: without an answer the gate stays
-   * closed.
+   * Polls immediately, then once per interval. Does not reject: if the store does not respond, the
+   * gate stays closed.
    */
   start(): Promise<void>
   /**
-   * Call when the store turned out to be untrustworthy. The next poll reads all sealed rows again,
+   * Call when the store turns out to be untrustworthy. The next poll reads all sealed rows again,
    * as after a change, and refuses everything if it finds the same problem.
    */
   lookAgain(): void
@@ -37,8 +38,9 @@ export interface Poller {
 
 export interface EpochFollower {
   /**
-   * Reads in the same snapshot as the switches. Returns a function that prepares what was read, which in turn returns the
-   * function that applies it. The poller applies it at once, before it acknowledges the epoch.
+   * Reads in the same snapshot as the switches. Returns a function that prepares the result and
+   * returns another function, which applies it. The poller applies it at once, before it
+   * acknowledges the epoch.
    */
   read(reader: Reader): Promise<() => Promise<() => void>>
 }
@@ -52,14 +54,17 @@ export interface PollerDeps {
   readonly me: InstanceIdentity
   readonly highWater: HighWater
   readonly intervalMs: number
-  /** Follows epochs together with the switches, to apply policies. */
+  /** Reads policies together with the switches, and applies them. */
   readonly follower?: EpochFollower | undefined
   /**
-   * Ends the answers that were released before the gate closed and that the kernel does not have
-   * yet. Resolves when none is left.
+   * Cuts responses that were released before the gate closed and that the kernel does not have yet.
+   * Resolves when none is left.
    */
   readonly cutRevoked: () => Promise<void>
-  /** Reloads keys and credentials. A rejection is logged, and the next poll calls it again. */
+  /**
+   * Reloads keys and credentials, while polls continue. Calls do not overlap. If a reload fails,
+   * the error is logged and the next poll retries.
+   */
   readonly onChange: (epoch: number) => Promise<void>
   readonly logger: Logger
 }
@@ -79,15 +84,18 @@ export function createPoller(deps: PollerDeps): Poller {
   /** Monotonic milliseconds since which a lease has been held without a gap. */
   let heldSince = Infinity
   let hasRow = false
-  /** True while keys and credentials are still those of an earlier epoch. */
+  /** True while the loaded keys and credentials are from an earlier epoch. */
   let isBehind = true
-  let failing: 'store' | 'mark' | undefined
+  const outages = createOutageLog(deps.logger)
   let polling: Periodic | undefined
+  let reloading: Promise<void> | undefined
 
   async function ask() {
     if (!hasRow) {
       await register(store, me, highWater.mark?.epoch ?? -1)
       hasRow = true
+      // An epoch that was applied before this registration does not count, so apply it again.
+      applied = undefined
     }
     const { state, reason = null, lastSuccessAt = null, inFlight, leaseLeftMs } = gate.stats()
     beat += 1
@@ -128,7 +136,7 @@ export function createPoller(deps: PollerDeps): Poller {
       const goesOn =
         seen === undefined
           ? await isVouched(reader, store.sealing)
-          : await continues(reader, store.sealing, state.epoch, seen)
+          : await continues(reader, store.sealing, state.mark, seen)
       const isListed = await registrations.isListed(reader, sealed, me.id)
       const now = state.deadManSwitches.length === 0 ? 0 : await readNow(reader)
       const prepare = await deps.follower?.read(reader)
@@ -143,11 +151,11 @@ export function createPoller(deps: PollerDeps): Poller {
     // Renew the lease only if every kill after this epoch is guaranteed to wait for this instance.
     if (!found.isListed) throw notRegistered()
     const ends = accessDeadlines.update(state.deadManSwitches, { askedAt, now: found.now })
-    gate.apply(createRules(state.switches, ends), state.epoch)
+    gate.apply(await indexRules(state.switches, ends), state.epoch)
     const applyFollower = await found.prepare?.()
     applyFollower?.()
-    // From here on both checks use the new rules. Only answers that passed the checks earlier can
-    // still violate them.
+    // Both checks of the gate use the new rules from here on. Only responses that passed the checks
+    // earlier can still violate the rules.
     await deps.cutRevoked()
     await highWater.raise(mark)
     gate.accept('HIGH_WATER_UNWRITABLE')
@@ -158,17 +166,35 @@ export function createPoller(deps: PollerDeps): Poller {
   }
 
   /**
-   * A kill that cannot be written still raises the epoch. We must not serve from a store that is
+   * Reports whether the gate has applied everything up to this epoch. Quiet epochs, in which other
+   * instances only registered or left, count as applied without reading the store. So when a large
+   * fleet starts, an instance need not read the store for each instance that registers.
+   */
+  async function isApplied(mark: EpochMark): Promise<boolean> {
+    const from = applied
+    if (from === undefined) return false
+    if (from.epoch === mark.epoch && from.tag === mark.tag) return true
+    const isQuiet = await isQuietSince(database, store.sealing, from, mark)
+    if (!isQuiet || applied !== from) return false
+    gate.advance(mark.epoch)
+    highWater.note(mark)
+    applied = mark
+    acked = mark
+    return true
+  }
+
+  /**
+   * A kill that cannot be written still raises the epoch. We must not serve from a store that was
    * restored to an earlier state, so the mark counts as seen: only a holder of the store's key can
    * have created it. A mark of another history does not count, however high its epoch is.
    */
   async function rememberEpoch(epoch: number): Promise<void> {
     const seen = highWater.mark
     if (seen === undefined) return
-    const read = async (reader: Reader) =>
-      (await continues(reader, store.sealing, epoch, seen))
-        ? readMark(reader, store.sealing, epoch)
-        : undefined
+    const read = async (reader: Reader) => {
+      const mark = await readMark(reader, store.sealing, epoch)
+      return (await continues(reader, store.sealing, mark, seen)) ? mark : undefined
+    }
     const mark = await database.snapshot(read).catch(() => undefined)
     if (mark !== undefined && mark.tag !== '') await highWater.raise(mark)
   }
@@ -178,7 +204,8 @@ export function createPoller(deps: PollerDeps): Poller {
       const mark = leaseEnd.mark()
       const askedAt = clock.monotonic()
       const { epoch, tag } = await ask()
-      if (store.fault === undefined && epoch === applied?.epoch && tag === applied.tag) {
+      const isTrusted = store.fault === undefined && store.missingKey === undefined
+      if (isTrusted && (await isApplied({ epoch, tag })) && applied !== undefined) {
         gate.accept('STORE_LOST')
         if (heldSince === Infinity || !(gate.stats().leaseLeftMs > 0)) heldSince = askedAt
         gate.renew(askedAt)
@@ -191,8 +218,8 @@ export function createPoller(deps: PollerDeps): Poller {
         await applyChanges()
       } catch (error) {
         if (isLoss(error)) {
-          // Everything is refused now, including whatever this epoch blocks. This acknowledgement
-          // must not vouch for the store.
+          // Everything is refused now, including everything that this epoch blocks. This
+          // acknowledgement must not vouch for the store.
           applied = undefined
           heldSince = Infinity
           gate.refuse('STORE_LOST')
@@ -211,33 +238,41 @@ export function createPoller(deps: PollerDeps): Poller {
   async function pollSafely(): Promise<void> {
     try {
       await poll()
-      if (isBehind) {
-        await deps.onChange(acked.epoch)
-        isBehind = false
-      }
-      const { epoch } = acked
-      if (failing === 'store') deps.logger.warn('the control store is readable again', { epoch })
-      if (failing === 'mark')
-        deps.logger.warn('the high-water file can be written again', { epoch })
-      failing = undefined
+      // We do not wait: a kill can wait for rows to be read, but not for thousands to be applied.
+      if (isBehind) reloading ??= reload()
+      else if (reloading === undefined) outages.end(acked.epoch)
     } catch (error) {
-      if (isLoss(error)) {
-        gate.refuse('STORE_LOST')
-        applied = undefined
-      }
-      const kind = error instanceof GateError ? 'mark' : 'store'
-      // The epoch stays unacknowledged: after a restart without its mark, this host could trust an
-      // older store.
-      if (kind === 'mark') gate.refuse('HIGH_WATER_UNWRITABLE')
-      // Logged once per outage: at four polls a second, a line for each would flood the log.
-      if (failing !== kind) warnOf(kind, error)
-      failing = kind
+      fail(error)
+    } finally {
+      // We do not wait: the token may be slow. `store rekey` reports an instance without the key.
+      if (store.lacksNextKey) void store.loadNextKey().catch(() => undefined)
     }
   }
 
-  function warnOf(kind: 'store' | 'mark', err: unknown): void {
-    if (kind === 'store') deps.logger.warn('the control store cannot be read', { err })
-    else deps.logger.warn('the high-water file cannot be written: everything is refused', { err })
+  /** Never rejects. */
+  async function reload(): Promise<void> {
+    isBehind = false
+    try {
+      await deps.onChange(acked.epoch)
+      outages.end(acked.epoch)
+    } catch (error) {
+      isBehind = true
+      fail(error)
+    } finally {
+      reloading = undefined
+    }
+  }
+
+  function fail(error: unknown): void {
+    if (isLoss(error)) {
+      gate.refuse('STORE_LOST')
+      applied = undefined
+    }
+    const kind = error instanceof GateError ? 'mark' : 'store'
+    // The epoch stays unacknowledged: otherwise, after a restart without its mark, this host
+    // could trust an older store.
+    if (kind === 'mark') gate.refuse('HIGH_WATER_UNWRITABLE')
+    outages.report(kind, error)
   }
 
   return {
@@ -255,32 +290,11 @@ export function createPoller(deps: PollerDeps): Poller {
     },
     async stop() {
       await polling?.stop()
+      await reloading
       gate.refuse('STOPPED')
       await deps.cutRevoked()
       leaseEnd.stop()
       if (hasRow) await deregister(store, me.id).catch(() => undefined)
     },
   }
-}
-
-function wentBack(epoch: number, { mark, isForeign }: HighWater): StorageError {
-  const hint = 'repeat the kills made since then, then run latchkey control accept-epoch'
-  const found =
-    mark !== undefined
-      ? `the store is at epoch ${String(epoch)}, which does not continue the history seen up to epoch ${String(mark.epoch)}`
-      : isForeign
-        ? 'the high-water file of this host belongs to another store'
-        : `this host has no high-water mark of the store, and no other instance vouches for its epoch ${String(epoch)}`
-  return new StorageError('STORE_REPLACED', found, {
-    hint:
-      mark === undefined
-        ? 'check that the store has every kill, then run latchkey control accept-epoch while this server runs'
-        : hint,
-  })
-}
-
-/** Reports whether the store is no longer trustworthy, as opposed to an outage, which may pass. */
-export function isLoss(error: unknown): boolean {
-  if (!(error instanceof StorageError)) return false
-  return ['STORE_REPLACED', 'STORE_TAMPERED', 'STORE_CORRUPT', 'STORE_MISSING'].includes(error.code)
 }

@@ -19,7 +19,7 @@ export interface DeadManOrder extends Actor {
 }
 
 export type DeadManOutcome =
-  /** `deadManSwitch` is absent when the switch was ended. */
+  /** `deadManSwitch` is absent once the switch has been turned off. */
   | { readonly state: 'written'; readonly deadManSwitch?: DeadManSwitch }
   | {
       readonly state: 'requested'
@@ -34,7 +34,7 @@ export interface DeadManDeps {
 }
 
 /**
- * Opens the key store for `ttlMs` from now, and for as long again from each renewal.
+ * Opens the key store for `ttlMs`, counted from now and again from each renewal.
  * @throws ControlError
  */
 export function startDeadManSwitch(
@@ -116,8 +116,7 @@ function open(
     const ttlMs = how.ttlMs(before)
     const now = await readDatabaseNow(store, transaction)
     const change = { store, clock, transaction, epoch }
-    // Opening a key store under fewer conditions than before is a restore, whichever command does
-    // it.
+    // A command that opens a key store under fewer conditions than before counts as a restore.
     const isClosed = before !== undefined && before.openUntil <= now
     if (before !== undefined && (isClosed || ttlMs > before.ttlMs)) {
       const what = isClosed ? `reopening ${keyStore}` : `a longer renewal period for ${keyStore}`
@@ -166,7 +165,7 @@ function noSwitch(keyStore: string): ControlError {
 }
 
 function restoreNeeded(what: string): ControlError {
-  return new ControlError('RESTORE_NEEDED', `${what} needs the same permission as a restore`, {
+  return new ControlError('RESTORE_NEEDED', `${what} requires the same permission as a restore`, {
     hint: 'the command requires --yes; the admin listener requires the role admin',
   })
 }

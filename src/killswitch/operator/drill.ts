@@ -8,8 +8,8 @@ import { type WaitDeps, waitForRevocation } from './wait.ts'
 import type { InstanceOutcome } from './waiting-fleet.ts'
 
 /**
- * Only this key is used, because a drill lifts its own kill at once, whatever control.restore
- * demands.
+ * Only this key is used, because a drill lifts its own kill at once, even if control.restore
+ * demands more.
  */
 export const DRILL_KEY = 'latchkey-drill'
 
@@ -31,7 +31,8 @@ export interface DrillOrder {
 }
 
 /**
- * @throws ControlError, StorageError; the key is restored even then, if the store can be written
+ * Restores the key even on an error, if the store can be written.
+ * @throws ControlError, StorageError
  */
 export async function drill(deps: WaitDeps, order: DrillOrder): Promise<Drill> {
   const { store, clock } = deps

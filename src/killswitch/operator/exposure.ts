@@ -1,6 +1,6 @@
 /**
- * Reports from the recorded usage what a kill would refuse, and what it would not reach. It refuses
- * no request and changes nothing.
+ * Uses the recorded usage to report what a kill would refuse, and what it would not reach. The
+ * reports refuse no request and change nothing.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -35,12 +35,13 @@ export interface RehearsalOrder {
 }
 
 /**
- * A report about requests of applications, and the number of requests from Latchkey's own tools
- * that it leaves out.
+ * A report on application requests, and the number of requests from Latchkey's own tools that the
+ * report excludes.
  */
 interface WithoutProbes {
   /**
-   * Requests of doctor, bench and the other tools within the period, which the report leaves out.
+   * Number of requests from doctor, bench and the other tools within the period. The report
+   * excludes them.
    */
   readonly probesLeftOut: number
 }
@@ -50,7 +51,7 @@ export type RehearsalReport = Rehearsal & WithoutProbes & { readonly period: Per
 export interface ExposureReport extends UsageWindow, WithoutProbes {
   readonly scope: Scope
   readonly exposures: readonly Exposure[]
-  /** Switches in force that approach seven days. */
+  /** Switches in force whose age approaches seven days. */
   readonly longKills: readonly LongKill[]
 }
 
@@ -84,7 +85,7 @@ export async function reportExposure(
   const scope = about !== undefined && 'id' in about ? scopeOf(about.id) : about
   const { usage, probesLeftOut } = await loadUsage(store, clock, window)
   const judge = scope && createJudge(scope, 'both')
-  // Callers that could not be distinguished are included to be safe.
+  // Usage by callers that were not recorded separately is included to be safe.
   const meant = usage.filter(
     ({ subject }) =>
       judge === undefined || subject.isOverflow || judge(toRequestSubject(subject)) !== undefined,
@@ -100,7 +101,7 @@ export async function reportExposure(
     const found = switches.find((one) => one.id === id)
     if (found !== undefined) return found.scope
     throw new ControlError('NOTHING_KILLED', `no switch ${id} is in force`, {
-      hint: 'latchkey status lists them',
+      hint: 'latchkey status lists the switches in force',
     })
   }
 }
@@ -114,7 +115,7 @@ async function loadUsage(store: Store, clock: Clock, window: UsageWindow) {
 
 const isProbe = (subject: UsageKey) => subject.isProbe === true
 
-/** Uses the gate's own rules, with this one switch in them. */
+/** Applies the gate's own rules, with this switch as the only one. */
 function createJudge(scope: Scope, direction: Direction): Judge {
   const rules = createRules([
     ...[{ scope, direction, id: '', reason: '', operator: '', createdAt: 0, epoch: 0 }],

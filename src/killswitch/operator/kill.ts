@@ -1,6 +1,6 @@
 /**
- * The operator's side of the kill switch: writes the switch. wait.ts waits until every instance
- * refuses.
+ * Writes a kill switch for an operator. wait.ts waits until every instance refuses what the switch
+ * blocks.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -26,10 +26,10 @@ export interface KillOrder {
   readonly until?: number
 }
 
-/** A written kill, with what a caller needs to wait for it. */
+/** A kill that was committed, with what a caller needs to wait until it takes effect. */
 export interface Kill extends PendingKill {
   readonly switch: Switch | undefined
-  /** False when such a switch already existed; it stays unchanged. */
+  /** False when such a switch already existed; the existing switch stays unchanged. */
   readonly isNew: boolean
 }
 
@@ -52,8 +52,8 @@ export async function kill(store: Store, clock: Clock, order: KillOrder): Promis
       return kill(store, clock, { ...order, ...ascii })
     }
     if (!(error instanceof StorageError && error.code === 'STORE_TAMPERED')) throw error
-    // Nothing can be added to such a store, but a raised epoch makes every instance read it and
-    // refuse everything.
+    // Nothing can be added to a store that was tampered with, but a raised epoch makes every
+    // instance read the store and refuse everything.
     const mark = await store.bumpEpoch()
     const committedAt = clock.monotonic()
     return { switch: undefined, isNew: false, ...mark, committedAt, startedAt }

@@ -1,31 +1,43 @@
 /**
- * Compares a store with an older copy of it: what would be lost, or come back, if the copy took its
- * place.
+ * Compares a store with an older copy: finds what would be lost, or would come back, if the copy
+ * replaced the store.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError } from '../../store/database.ts'
 import { column } from '../../store/sealed-rows.ts'
+import { KEY_DATES, RETIREMENTS } from '../../store/sealed-tables.ts'
 import type { Store } from '../../store/store.ts'
 import { loadStatus } from './status.ts'
 
-/** Content of the store that the backup lacks. */
+/** Contents of the store that the backup lacks. */
 export interface Losses {
-  /** Switches in force, by id. */
+  /** Ids of switches in force. */
   readonly kills: readonly string[]
-  /** Dead man's switches, by key store. */
+  /** Key stores that have a dead man's switch. */
   readonly deadManSwitches: readonly string[]
-  /** Access key ids revoked since, which are still valid in the backup. */
+  /** Access key ids that were revoked after the backup and are still valid in it. */
   readonly revocations: readonly string[]
-  /** Key store and key id of keys disabled since, which are still enabled in the backup. */
-  readonly disabledKeys: readonly string[]
   /**
-   * Key store, key id and version that the backup lacks; their ciphertexts could no longer be
-   * decrypted.
+   * Key store and key id of keys that were disabled after the backup and are still enabled in it.
+   */
+  readonly disabledKeys: readonly string[]
+  /** Key store and key id of keys whose activation or deactivation date differs in the backup. */
+  readonly changedDates: readonly string[]
+  /**
+   * Key store, key id and number of each version whose retirement is not approved in the backup.
+   */
+  readonly retirements: readonly string[]
+  /**
+   * Key store, key id and number of each version that the backup lacks; its ciphertexts could no
+   * longer be decrypted.
    */
   readonly versions: readonly string[]
-  /** The same for versions destroyed since, whose material the backup still has. */
+  /**
+   * Key store, key id and number of each version that was destroyed after the backup and whose
+   * material the backup still has.
+   */
   readonly destroyedVersions: readonly string[]
-  /** Events after the last one of the backup, oldest first. */
+  /** Events later than the last event in the backup, oldest first. */
   readonly events: readonly {
     readonly at: number
     readonly kind: string
@@ -35,6 +47,7 @@ export interface Losses {
 
 async function summarize(store: Store) {
   const { keys, versions, credentials } = await store.contents()
+  const [dates = [], retirements = []] = await store.tables(KEY_DATES, RETIREMENTS)
   const { switches, deadManSwitches, events } = await loadStatus(store, Number.MAX_SAFE_INTEGER)
   const id = (row: (typeof keys)[number], ...names: readonly string[]) =>
     names.map((name) => String(column(row, name))).join(' ')
@@ -49,6 +62,12 @@ async function summarize(store: Store) {
       .filter((row) => row['status'] === 'ENABLED')
       .map((row) => id(row, 'key_store', 'key_id')),
     keys: keys.map((row) => id(row, 'key_store', 'key_id')),
+    dates: new Map(
+      dates.map((row) => [id(row, 'key_store', 'key_id'), id(row, 'activate_at', 'deactivate_at')]),
+    ),
+    retired: retirements
+      .filter((row) => row['approved_at'] !== null)
+      .map((row) => id(row, 'key_store', 'key_id', 'version')),
     versions: versions.map((row) => id(row, 'key_store', 'key_id', 'version')),
     present: versions
       .filter((row) => row['destroyed_at'] === null)
@@ -62,7 +81,7 @@ export async function findLosses(current: Store, backup: Store): Promise<Losses>
   if (current.id !== backup.id) {
     throw new StorageError(
       'BACKUP_INVALID',
-      'the backup belongs to another store than the existing one',
+      'the backup belongs to a different store from the existing one',
     )
   }
   const now = await summarize(current)
@@ -78,6 +97,13 @@ export async function findLosses(current: Store, backup: Store): Promise<Losses>
     deadManSwitches: without(now.deadManSwitches, then.deadManSwitches),
     revocations: without(both(then.valid, now.credentials), now.valid),
     disabledKeys: without(both(then.enabled, now.keys), now.enabled),
+    changedDates: without(
+      [...new Set([...now.dates.keys(), ...then.dates.keys()])].filter(
+        (key) => now.dates.get(key) !== then.dates.get(key),
+      ),
+      without(now.keys, then.keys),
+    ),
+    retirements: without(now.retired, then.retired),
     versions: without(now.versions, then.versions),
     destroyedVersions: without(both(then.present, now.versions), now.present),
     events: now.events

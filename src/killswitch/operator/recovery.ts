@@ -38,7 +38,7 @@ export async function backUpStore(
   }
 }
 
-/** The store to recover, and where this host keeps its mark. */
+/** The store to recover, and the location of this host's mark. */
 export interface RecoveryPlace {
   readonly options: StoreOptions
   readonly highWaterFile: string
@@ -46,15 +46,15 @@ export interface RecoveryPlace {
 
 export interface RecoveryPlan {
   readonly manifest: Manifest
-  /** Highest epoch that this host has seen of the same store; undefined without a mark. */
+  /** Highest epoch that this host has seen of the same store; undefined if the host has no mark. */
   readonly seenEpoch?: number
   /** Epoch of the existing store; absent if there is none or it cannot be read. */
   readonly storeEpoch?: number
   /** Absent if there is no store to compare with, or it cannot be read. */
   readonly losses?: Losses
-  /** Why the existing store cannot be compared. */
+  /** Reason why the existing store cannot be compared. */
   readonly unreadable?: string
-  /** Whether a store already exists where the backup will be loaded. */
+  /** Whether the location to which the backup will be loaded already holds a store. */
   readonly isOccupied: boolean
 }
 
@@ -105,9 +105,10 @@ async function removeFiles(path: string): Promise<void> {
 }
 
 /**
- * Loads the planned backup into the place of the configured store, accepts its epoch, and raises
- * this host's mark. An existing file is kept beside it; a database must be empty.
- * @returns the epoch that servers continue from, and the new place of an existing file
+ * Loads the planned backup at the location of the configured store, accepts its epoch, and raises
+ * this host's mark. An existing file is kept beside the new one; an existing database must be
+ * empty.
+ * @returns the epoch from which servers continue, and the new path of an existing file
  * @throws StorageError STORE_EXISTS
  */
 export async function recoverStore(
@@ -124,9 +125,8 @@ export async function recoverStore(
   await loadBackup(path, options, by.onProgress)
   const store = await openStore(options)
   try {
-    const { seenEpoch = 0, storeEpoch = 0 } = by.plan
     const { operator, reason } = by
-    const seen = Math.max(seenEpoch, storeEpoch)
+    const seen = findSeenEpoch(by.plan)
     const epoch = await acceptEpoch(store, options.clock, { operator, reason, seen })
     const { tag } = await store.database.snapshot((reader) => readState(reader, store.sealing))
     await (await openHighWater(highWaterFile, store.id)).raise({ epoch, tag })
@@ -137,6 +137,20 @@ export async function recoverStore(
   } finally {
     await store.close()
   }
+}
+
+/**
+ * Quiet epochs that running servers may have seen since the mark in the file was last written: one
+ * for each start or stop of an instance since the last change of another kind (HighWater.note).
+ */
+const UNRECORDED_EPOCHS = 1_000_000
+
+/** Returns an epoch that is at least as high as any that a running server has seen. */
+function findSeenEpoch({ seenEpoch = 0, storeEpoch = -1, manifest }: RecoveryPlan): number {
+  // If the existing store is not behind this host's mark, no server has seen a higher epoch than
+  // the store's.
+  if (storeEpoch >= seenEpoch) return storeEpoch
+  return Math.max(seenEpoch, manifest.epoch) + UNRECORDED_EPOCHS
 }
 
 /**
@@ -155,7 +169,7 @@ async function moveAside({ path, clock }: StoreOptions): Promise<string | undefi
 }
 
 /**
- * Copies the store to the place of another configuration with the same master key.
+ * Copies the store to the location that another configuration with the same master key specifies.
  * @throws StorageError STORE_BUSY while instances run; STORE_EXISTS
  */
 export async function copyStore(

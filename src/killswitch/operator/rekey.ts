@@ -1,4 +1,4 @@
-/** Replaces the store key under running instances, and waits for each of them. */
+/** Replaces the store key while instances are running, and waits for each of them. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
@@ -11,13 +11,14 @@ import { type Instance, loadInstances } from '../instance/instances.ts'
 import { leaseEndMs } from './waiting-fleet.ts'
 
 export interface RekeyOptions extends Pick<RekeyDeps, 'onStage' | 'onProgress'> {
-  /** How long to wait for the instances in each stage, in milliseconds. */
+  /** Timeout in milliseconds for the instances in each stage. */
   readonly patienceMs: number
 }
 
 const LOOK_EVERY_MS = 250
 /**
- * An instance without a heartbeat for this long is gone, or reads everything again when it resumes.
+ * An instance without a heartbeat for this long has exited, or will read everything again when it
+ * resumes.
  */
 const LEAST_SILENCE_MS = 10_000
 

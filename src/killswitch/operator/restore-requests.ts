@@ -1,5 +1,6 @@
 /**
- * Closes restore requests: those that expired, and those that a later kill or closing withdraws.
+ * Closes restore requests that have expired, or that are withdrawn because of a later kill or a
+ * later closing of the key store.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -61,8 +62,9 @@ export async function pruneRequests(table: SwitchTable, change: Change): Promise
 }
 
 /**
- * A kill means that the scope must stay stopped, so every earlier request must be made again: a
- * second kill of the same scope keeps the switch of the first, and an older approval would lift it.
+ * A kill means that the scope must stay stopped, so every earlier request must be made again.
+ * Otherwise an older approval would lift the switch, because a second kill of the same scope keeps
+ * the existing switch.
  */
 export async function withdrawForKill(
   table: SwitchTable,
@@ -80,7 +82,7 @@ export async function withdrawForKill(
   await withdrawRequests(table, change, { ids: over.map(({ id }) => id), operator, reason })
 }
 
-/** Does the same for a key store that was closed by its dead man's switch. */
+/** Withdraws earlier requests for a key store that was closed by its dead man's switch. */
 export async function withdrawForClosing(
   table: SwitchTable,
   change: Change,

@@ -1,7 +1,4 @@
-/**
- * The careful direction: lifts switches. If the policy demands it, this takes a delay and a second
- * person.
- */
+/** Lifts switches. If the policy demands it, a restore needs a delay and a second person. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import { drawFromKernel } from '../../core/kernel-random.ts'
@@ -14,11 +11,11 @@ import { type RestoreRequest, type RestoreTarget, SwitchTable } from '../switch-
 import { pruneRequests, readDatabaseNow, withdrawRequests } from './restore-requests.ts'
 
 export interface RestorePolicy {
-  /** With 2, a second person must approve. */
+  /** Number of people who must agree. If it is 2, a second person must approve. */
   readonly people: 1 | 2
   /** Milliseconds between the request and the restore. */
   readonly delayMs: number
-  /** Milliseconds between the time from which a request can be carried out and its expiry. */
+  /** Milliseconds from the time at which a request can first be carried out until it expires. */
   readonly expiresMs: number
 }
 
@@ -29,7 +26,7 @@ export interface RestoreOrder extends Actor {
   readonly reason: string
 }
 
-/** The switches were lifted at once, or a request was written. */
+/** Whether the switches were lifted at once or a request was written. */
 export type RestoreOutcome =
   | {
       readonly state: 'restored'
@@ -59,7 +56,7 @@ export function findSwitches(
   if (found.length > 0) return found
   const what = 'id' in target ? target.id : describeScope(target.scope)
   throw new ControlError('NOTHING_KILLED', `no switch is in force for ${what}`, {
-    hint: 'latchkey status lists them',
+    hint: 'latchkey status lists the switches in force',
   })
 }
 
@@ -245,11 +242,11 @@ function expired({ id, expiresAt }: RestoreRequest): ControlError {
 function notReady({ readyAt }: RestoreRequest): ControlError {
   return new ControlError(
     'NOT_READY',
-    `this restoration can be carried out from ${new Date(readyAt).toISOString()}`,
+    `this restore cannot be carried out before ${new Date(readyAt).toISOString()}`,
   )
 }
 
-/** Removes the rows; the events keep their contents permanently. */
+/** Removes the rows of the switches. The events keep the contents of the rows permanently. */
 export async function liftSwitches(
   store: Store,
   clock: Clock,

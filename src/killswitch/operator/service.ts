@@ -1,6 +1,6 @@
 /**
- * The operators' interface to the kill switch: the command and the admin listener parse, call this,
- * and render.
+ * The operators' interface to the kill switch. The command and the admin listener parse input, call
+ * this interface, and render the result.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Config } from '../../config/config.ts'
@@ -13,7 +13,12 @@ import { findStoreWarnings } from '../../store/warnings.ts'
 import { readHighWater } from '../instance/high-water.ts'
 import { loadInstances } from '../instance/instances.ts'
 import { type Actor, ControlError, type Switch } from '../model.ts'
-import { findReceipt, listReceipts, type SignedReceipt } from '../receipt/receipt.ts'
+import {
+  findReceipt,
+  listReceipts,
+  type ReceiptQuery,
+  type SignedReceipt,
+} from '../receipt/receipt.ts'
 import { openSigner } from '../receipt/signing-key.ts'
 import {
   type DeadManOrder,
@@ -41,7 +46,7 @@ import {
   restore,
   withdrawRestore,
 } from './restore.ts'
-import { type ControlStatus, loadStatus } from './status.ts'
+import { type ControlStatus, type EventView, loadStatus } from './status.ts'
 import { type StopOptions, type StopResult, stop, writeReceipt } from './stop.ts'
 import { waitForRevocation } from './wait.ts'
 import type { PendingKill, Revocation } from './waiting-fleet.ts'
@@ -53,7 +58,7 @@ export interface KillSwitch {
    * effective on every instance, and writes the receipt.
    */
   stop(order: KillOrder, options: StopOptions): Promise<StopResult>
-  /** Makes one attempt to write the switch, and does not wait. People use `stop`. */
+  /** Makes one attempt to write the switch, and does not wait. Operators use `stop` instead. */
   kill(order: KillOrder): Promise<Kill>
   /** Resolves when the kill is effective on every instance. */
   wait(kill: PendingKill): Promise<Revocation>
@@ -62,13 +67,19 @@ export interface KillSwitch {
    * outside.
    */
   receipt(order: KillOrder, kill: Kill, revocation: Revocation): Promise<SignedReceipt | undefined>
-  /** Newest first, without proofs. */
-  receipts(): Promise<readonly SignedReceipt[]>
+  /**
+   * Returns receipts, newest first, without proofs.
+   * @param wanted receipts to return (default: all)
+   */
+  receipts(wanted?: ReceiptQuery): Promise<readonly SignedReceipt[]>
   /** Returns the newest receipt of a switch, with its proof. @throws ControlError NO_SUCH_RECEIPT */
   findReceipt(switchId: string): Promise<SignedReceipt>
   /** Returns the key that verifies receipts: 32 bytes in Base64. */
   publicKey(): Promise<string>
-  /** Runs in the first key store of the configuration, unless the order names one. */
+  /**
+   * Runs a drill in the key store that the order names (default: the first one in the
+   * configuration).
+   */
   drill(order: Omit<DrillOrder, 'keyStore'> & { readonly keyStore?: string }): Promise<Drill>
   /** Returns the switches that a restore would lift. @throws ControlError NOTHING_KILLED */
   previewRestore(target: RestoreOrder['target']): Promise<readonly Switch[]>
@@ -79,18 +90,21 @@ export interface KillSwitch {
     readonly operator: string
     readonly reason: string
   }): Promise<void>
-  /** @param recentEvents number of the newest events to return */
-  status(recentEvents: number): Promise<ControlStatus>
   /**
-   * Returns problems of the store, its backups, and the server that holds it.
+   * @param recentEvents number of the newest events to return
+   * @param view limits the events (default: every event)
+   */
+  status(recentEvents: number, view?: EventView): Promise<ControlStatus>
+  /**
+   * Returns problems with the store, its backups and the database server that holds the store.
    * @param processes number of serving processes
    */
   storeWarnings(processes: number): Promise<readonly string[]>
   /** Reports what a kill would have refused within the window. Refuses no request. */
   rehearse(order: RehearsalOrder, window: UsageWindow): Promise<RehearsalReport>
   /**
-   * Reports who fetched data keys of a scope or of a switch in force. Default: everything, for as
-   * long as usage is kept.
+   * Reports who fetched data keys within a scope, or within the scope of a switch in force.
+   * Default: all scopes, for as long as usage is kept.
    */
   exposure(
     about: Scope | { readonly id: string } | undefined,
@@ -105,7 +119,7 @@ export interface KillSwitch {
   close(): Promise<void>
 }
 
-/** A stop as a caller sees it, on this host or through the admin listener. */
+/** The result of a stop as its caller sees it, on this host or through the admin listener. */
 export interface StopOutcome extends Omit<StopResult, 'kill'> {
   readonly kill: Pick<Kill, 'switch' | 'isNew' | 'epoch'>
 }
@@ -136,8 +150,8 @@ export interface Operator extends Pick<
 
 /**
  * Works on a store that is already open; `close` closes it.
- * @param openReports opens a separate handle for the reports, so that no kill waits behind one.
- * Default: the same store
+ * @param openReports opens a separate handle for reports and receipts, so that no kill waits for
+ * them (default: the same store)
  */
 export function createKillSwitch(
   store: Store,
@@ -154,9 +168,9 @@ export function createKillSwitch(
     wait: (one) => waitForRevocation({ store, clock, leaseMs }, one),
     receipt: (order, one, revocation) =>
       writeReceipt(store, clock, { order, kill: one, revocation }),
-    receipts: () => listReceipts(store),
+    receipts: async (wanted) => listReceipts(await reports.open(), wanted),
     async findReceipt(switchId) {
-      const found = await findReceipt(store, switchId)
+      const found = await findReceipt(await reports.open(), switchId)
       if (found !== undefined) return found
       throw new ControlError('NO_SUCH_RECEIPT', `there is no receipt for ${switchId}`, {
         hint: 'latchkey receipt list shows the existing receipts',
@@ -169,7 +183,7 @@ export function createKillSwitch(
     restore: (order) => restore(store, clock, policy, order),
     approve: (by) => approveRestore(store, clock, policy, by),
     withdraw: (by) => withdrawRestore(store, clock, by),
-    status: (recentEvents) => loadStatus(store, recentEvents),
+    status: (recentEvents, view) => loadStatus(store, recentEvents, view),
     storeWarnings: (processes) =>
       findStoreWarnings(store, {
         ...{ processes, now: clock.now() },
@@ -197,8 +211,8 @@ export function createKillSwitch(
 }
 
 /**
- * Highest epoch of the store that this host has recorded, even if no server runs here; 0 without a
- * mark.
+ * Returns the highest epoch of the store that this host has recorded, even if no server runs here;
+ * 0 if the host has no mark.
  */
 async function findSeenEpoch(path: string, storeId: string): Promise<number> {
   const seen = await readHighWater(path, storeId).catch(() => undefined)
@@ -230,8 +244,9 @@ function createReports(store: Store, openReports: (() => Promise<Store>) | undef
 }
 
 /**
- * Raises the epoch above everything that a running instance has seen, and marks it as accepted. A
- * host that was down and has seen a higher epoch refuses when it starts; run this again then.
+ * Raises the epoch above every epoch that a running instance has seen, and marks it as accepted. A
+ * host that was down may have seen a higher epoch; if so, it refuses requests when it starts, and
+ * this must be called again.
  * @returns the new epoch
  */
 export async function acceptEpoch(
@@ -244,7 +259,8 @@ export async function acceptEpoch(
   }: { readonly operator: string; readonly reason: string; readonly seen?: number },
 ): Promise<number> {
   const load = (reader: Reader) => loadInstances(reader, store.sealing)
-  // Rows without their code do not count: a huge number could use up all epochs.
+  // Rows without a valid MAC do not count; otherwise, a huge number in one of them could use up all
+  // epochs.
   const marks = (await store.database.snapshot(load)).map(({ highEpoch }) => highEpoch)
   return store.change(
     async (transaction, epoch) => {

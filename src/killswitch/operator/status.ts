@@ -1,6 +1,7 @@
-/** Everything that an operator wants to know about the kill switch at a glance. */
+/** Loads an overview of the kill switch for operators. */
 // SPDX-License-Identifier: Apache-2.0
-import { type ControlEvent, readEvents } from '../../store/event-log.ts'
+import type { ControlEvent } from '../../store/event-log.ts'
+import { readLastEvents } from '../../store/recent-events.ts'
 import { findSealedFact } from '../../store/sealed-rows.ts'
 import { LAST_BACKUP } from '../../store/sealed-tables.ts'
 import type { Store } from '../../store/store.ts'
@@ -8,13 +9,13 @@ import { type Instance, loadInstances } from '../instance/instances.ts'
 import { type ControlState, loadControlState } from '../switch-table.ts'
 
 /**
- * Kind of event that the status leaves out: heads of audit logs are recorded regularly and would
- * bury the others.
+ * Kind of event that the status leaves out. Heads of audit logs are recorded regularly and would
+ * bury other events.
  */
 const ROUTINE = 'audit-head'
 
 export interface InstanceStatus extends Instance {
-  /** The instance refuses what every switch in force blocks. */
+  /** Whether the instance refuses everything that the switches in force block. */
   readonly hasAcknowledged: boolean
   /** Milliseconds since the instance's last poll, by the database's clock. */
   readonly silentMs: number
@@ -23,20 +24,48 @@ export interface InstanceStatus extends Instance {
 export interface ControlStatus extends ControlState {
   readonly storeId: string
   readonly instances: readonly InstanceStatus[]
-  /** The last backup by `store backup`; times are wall clock, in milliseconds. */
+  /** The last backup that `store backup` made. Its date is a wall time in milliseconds. */
   readonly lastBackup?: { readonly createdAt: number; readonly epoch: number }
   /** Newest first. */
   readonly events: readonly ControlEvent[]
 }
 
-/** @throws StorageError */
-export function loadStatus(store: Store, recentEvents: number): Promise<ControlStatus> {
+/** The part of the event log that a caller may see. */
+export interface EventView {
+  readonly isVisible: (event: ControlEvent) => boolean
+  /** Maximum number of events to examine, starting with the newest. */
+  readonly examined: number
+}
+
+/** Most of the examined events are usually routine ones, which the status leaves out. */
+const EXAMINED_EVENTS = 10_000
+
+/**
+ * @param view events to load (default: every event)
+ * @throws StorageError
+ */
+export function loadStatus(
+  store: Store,
+  recentEvents: number,
+  view?: EventView,
+): Promise<ControlStatus> {
+  const query = {
+    count: recentEvents,
+    isWanted: (event: ControlEvent) => event.kind !== ROUTINE && view?.isVisible(event) !== false,
+    examined: view?.examined ?? Math.max(EXAMINED_EVENTS, recentEvents),
+  }
   return store.database.snapshot(async (reader) => {
     const state = await loadControlState(reader, store.sealing)
     const instances = await loadInstances(reader, store.sealing)
+    // During `store rekey`, instances may sign with a key that this handle has not loaded yet. The
+    // key is loaded in the background, because the master key's token may be slow.
+    if (instances.some(({ isGenuine }) => !isGenuine)) {
+      void store.loadNextKey().catch(() => undefined)
+    }
     const backup = await findSealedFact(reader, store.sealing, LAST_BACKUP)
     const [row] = await reader.query(`SELECT ${store.database.nowSql} AS now`)
     const now = Number(row?.['now'])
+    const events = await readLastEvents(reader, store.sealing, query)
     const needed = Math.max(-1, ...state.switches.map(({ epoch }) => epoch))
     return {
       ...state,
@@ -49,10 +78,7 @@ export function loadStatus(store: Store, recentEvents: number): Promise<ControlS
         hasAcknowledged: one.ackedEpoch >= needed,
         silentMs: Math.max(0, now - one.seenAt),
       })),
-      events: (await readEvents(reader, store.sealing))
-        .filter(({ kind }) => kind !== ROUTINE)
-        .slice(-recentEvents)
-        .reverse(),
+      events: [...events].reverse(),
     }
   })
 }

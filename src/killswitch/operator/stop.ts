@@ -1,6 +1,6 @@
 /**
- * Stops something, from the first attempt to the receipt. The command and the admin listener both
- * use this path.
+ * Carries out an order to stop something, from the first attempt to the receipt. The command and
+ * the admin listener both use this path.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -17,11 +17,11 @@ import { waitForRevocation } from './wait.ts'
 import { leaseEndMs, type Revocation } from './waiting-fleet.ts'
 
 export interface StopOptions {
-  /** False returns once the switch is committed, without waiting for the instances. */
+  /** If false, returns once the switch is committed, without waiting for the instances. */
   readonly wait: boolean
-  /** Milliseconds from the call to the result. Default: see `defaultPatienceMs`. */
+  /** Timeout in milliseconds (default: `defaultPatienceMs`). */
   readonly patienceMs?: number
-  /** Called after each failed attempt that will be repeated. */
+  /** Called after each failed attempt that will be retried. */
   readonly onRetry?: (error: LatchkeyError) => void
   readonly onWritten?: (kill: Kill) => void
   /** Called as soon as the warning is available, while the kill is still waiting. */
@@ -40,14 +40,14 @@ export interface StopResult {
 }
 
 /**
- * Time for the store to accept the switch. A process that hangs while it holds SQLite's lock, or a
- * database failover, is over by then; after a longer wait, the operator needs another way to stop
- * the hosts.
+ * Timeout for the store to accept the switch, long enough to outlast a process that hangs while it
+ * holds SQLite's lock, or a database failover. If the store takes longer, the operator needs
+ * another way to stop the hosts.
  */
 const STORE_PATIENCE_MS = 30_000
 const RETRY_PAUSE_MS = 200
 
-/** The time for the store, plus the longest time that the instances can take. */
+/** Returns the timeout for the store plus the longest time that the instances can take. */
 export function defaultPatienceMs(leaseMs: number): number {
   return STORE_PATIENCE_MS + leaseEndMs(leaseMs)
 }
@@ -70,8 +70,7 @@ export async function stop(
 ): Promise<StopResult> {
   const startedAt = clock.monotonic()
   const endsAt = startedAt + (options.patienceMs ?? defaultPatienceMs(leaseMs))
-  // A repeated attempt does not create a second switch, whether or not the failed one wrote the
-  // first.
+  // A repeated attempt does not create a second switch if the failed attempt already wrote one.
   const attempt = () => kill(store, clock, order)
   const patience = { clock, endsAt, sentinelFile, onRetry: options.onRetry }
   const done = { ...(await withPatience(attempt, patience)), startedAt }
@@ -108,8 +107,8 @@ export interface Patience {
 }
 
 /**
- * Repeats work that failed because the store did not answer, until the time is over.
- * @throws what the last attempt threw
+ * Retries work that failed because the store did not respond, until the timeout.
+ * @throws the error of the last attempt
  */
 export async function withPatience<T>(work: () => Promise<T>, patience: Patience): Promise<T> {
   const { clock, endsAt, sentinelFile, onRetry, endsEarly } = patience
@@ -128,14 +127,18 @@ export async function withPatience<T>(work: () => Promise<T>, patience: Patience
   }
 }
 
-/** The attempt continues in the background, so it is unknown whether it writes the switch. */
+/**
+ * After the deadline, `work` continues in the background, so it is unknown whether it writes the
+ * switch.
+ */
 async function withinDeadline<T>(work: Promise<T>, leftMs: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_resolve, reject) => {
     const fail = () => {
       reject(new StorageError('STORE_TIMEOUT', 'the store did not accept the switch in time'))
     }
-    // A Deadline would reject with its own error; this one has a code that the caller knows.
+    // A Deadline would reject with its own error; this timer rejects with an error whose code the
+    // caller knows.
     timer = setTimeout(fail, Math.max(1, leftMs))
   })
   return Promise.race([work, late]).finally(() => {
@@ -148,7 +151,7 @@ const RETRIED: ReadonlySet<string> = new Set([
   ...['STORE_UNREACHABLE', 'STORE_TIMEOUT', 'STORE_BUSY', 'STORE_FAILED', 'CONFLICT'],
 ])
 
-/** Tells the operator how to stop a host when the store itself is out of reach. */
+/** Tells the operator how to stop a host when the store itself is unreachable. */
 function withHint(error: StorageError, sentinelFile: string): StorageError {
   if (!RETRIED.has(error.code) && error.code !== 'STORE_CORRUPT') return error
   return new StorageError(error.code, error.message, {
@@ -158,8 +161,8 @@ function withHint(error: StorageError, sentinelFile: string): StorageError {
 }
 
 /**
- * Resolves to undefined when the store was changed from outside, so that nothing can be written to
- * it.
+ * Resolves to undefined when nothing can be written to the store because it was changed from
+ * outside.
  * @throws StorageError
  */
 export async function writeReceipt(
@@ -178,13 +181,13 @@ export async function writeReceipt(
   return recordReceipt(store, clock, signed)
 }
 
-/** No kill waits longer than this for the warning. */
+/** Maximum time that a kill waits for the warning. */
 const WARNING_PATIENCE_MS = 1000
 
 /**
- * Warns about a key that was not created here, that no server has seen on a token, and that no
- * request has used recently: it may be misspelt, or may not exist yet. Undefined for a known key,
- * and when the store does not answer in time. Never rejects.
+ * Warns about a key that Latchkey did not create, that no server has seen on a token, and that no
+ * request has used recently: its id may be misspelt, or the key may not exist yet. Resolves to
+ * undefined for a known key, or if the store does not respond in time. Never rejects.
  */
 export async function warnIfKeyUnknown(store: Store, scope: Scope): Promise<string | undefined> {
   if (scope.kind !== 'key') return undefined
@@ -200,7 +203,7 @@ export async function warnIfKeyUnknown(store: Store, scope: Scope): Promise<stri
   const known = await Promise.race([look, patience])
   clearTimeout(timer)
   if (known) return undefined
-  return `the key store ${keyStore} has no known key ${keyId}: it was not created here, was not seen on a token, and was not used recently. Check the spelling; the switch is in force regardless`
+  return `the key store ${keyStore} has no known key ${keyId}: it was not created here, was not seen on a token, and was not used recently. The switch is in force regardless; check the spelling`
 }
 
 /**

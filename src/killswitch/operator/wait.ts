@@ -1,9 +1,12 @@
-/** Waits after a kill until no instance answers what it blocks, even if others write to the store. */
+/**
+ * Waits after a kill until no instance grants a request that the kill blocks, even if an attacker
+ * tampers with the store.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
 import { type Reader, StorageError } from '../../store/database.ts'
-import { readMark } from '../../store/epochs.ts'
+import { type EpochMark, readHistory, readMark } from '../../store/epochs.ts'
 import { readFact } from '../../store/facts.ts'
 import { column, loadTable } from '../../store/sealed-rows.ts'
 import { REGISTRATIONS, SWITCHES } from '../../store/sealed-tables.ts'
@@ -18,24 +21,28 @@ export interface WaitDeps {
   readonly clock: Clock
   /**
    * Lease from the configuration, which bounds how long an instance that the store does not list
-   * can still answer.
+   * can still respond.
    */
   readonly leaseMs: number
 }
 
 const LOOK_EVERY_MS = 20
-/** A store that is slow to list the instances must not delay the end of the leases. */
+/**
+ * Maximum time to wait for the store to list the instances. Even if the store is slow, the
+ * instances' leases must expire on time.
+ */
 const LOOK_PATIENCE_MS = 100
-/** How long to wait for a store that wrote the switch and then stopped answering. */
+/** Timeout for a store that wrote the switch and then stopped responding. */
 const UNKNOWN_FLEET_MS = 60_000
 /**
- * Resolves when no instance can answer what the kill blocks: each has acknowledged its epoch, or
- * can no longer hold a lease. In addition, at least one instance that has acknowledged it must have
- * held its lease long enough to have noticed an older copy of the store; otherwise a whole lease is
- * waited for. Leases end even if the store does not answer in the meantime.
+ * Resolves when no instance can grant a request that the kill blocks: each has acknowledged the
+ * kill's epoch, or can no longer hold a lease. In addition, at least one instance that has
+ * acknowledged the epoch must have held its lease long enough to have noticed an older copy of the
+ * store; otherwise the call waits for a whole lease. Leases expire even if the store does not
+ * respond in the meantime.
  * @param endsAt monotonic milliseconds at which the caller gives up
- * @throws ControlError NOT_REVOKED if the caller gives up, the store never lists the instances, or
- * others changed it; RESTORED_MEANWHILE
+ * @throws ControlError NOT_REVOKED if the caller gives up, or if the store never lists the
+ * instances or was changed from outside; RESTORED_MEANWHILE
  */
 export async function waitForRevocation(
   { store, clock, leaseMs }: WaitDeps,
@@ -53,8 +60,8 @@ export async function waitForRevocation(
     const found = seen === 'PENDING' ? undefined : seen
     isAnswered = found !== undefined
     if (found === 'LIFTED') {
-      // Earlier acknowledgements say nothing about the present, even if an identical switch was
-      // made again.
+      // Earlier acknowledgements say nothing about the present, even if an identical switch has
+      // been created since.
       throw new ControlError('RESTORED_MEANWHILE', 'the switch was lifted during the wait', {
         hint: 'latchkey status shows who lifted it; kill again if that was a mistake',
       })
@@ -62,7 +69,7 @@ export async function waitForRevocation(
     const now = clock.monotonic()
     if (found === 'REPLACED' || (found !== undefined && fleet.contradicts(found))) {
       throw notRevoked(
-        'the store was changed from outside during the wait, which can hide the switch from instances',
+        'the store was changed outside of Latchkey during the wait, which can hide the switch from instances',
         'block each host with its sentinel file, then find out who can write to the database',
       )
     }
@@ -70,7 +77,7 @@ export async function waitForRevocation(
     if (fleet.isDone(now)) break
     if (!fleet.isKnown && now - kill.committedAt > UNKNOWN_FLEET_MS) {
       throw notRevoked(
-        'the store did not list the instances',
+        'the list of instances could not be read from the store',
         'run the same command again, or block each host with its sentinel file',
       )
     }
@@ -83,7 +90,7 @@ export async function waitForRevocation(
     await pause(LOOK_EVERY_MS)
   }
   const elapsedMs = clock.monotonic() - kill.startedAt
-  // The kills after this one need not wait for instances that are dead.
+  // Dismisses dead instances, so that later kills need not wait for them.
   if (isAnswered) {
     await dismissInstances(store, fleet.findDead(clock.monotonic())).catch(() => undefined)
   }
@@ -97,7 +104,7 @@ function notRevoked(found: string, hint: string): ControlError {
 function withinPatience<T>(work: Promise<T>): Promise<T | 'PENDING'> {
   let timer: NodeJS.Timeout | undefined
   const patience = new Promise<'PENDING'>((resolve) => {
-    // Cleared as soon as the store answers.
+    // The timer is cleared as soon as the store responds.
     timer = setTimeout(resolve, LOOK_PATIENCE_MS, 'PENDING')
   })
   return Promise.race([work, patience]).finally(() => {
@@ -106,17 +113,21 @@ function withinPatience<T>(work: Promise<T>): Promise<T | 'PENDING'> {
 }
 
 /**
- * Returns a function that reads one snapshot of the store; it yields undefined when the store does
- * not answer, LIFTED when the switch is no longer in force, and REPLACED when the store does not
- * continue the one in which the kill was written.
+ * Returns a function that reads one snapshot of the store. The function yields undefined if the
+ * store does not respond, LIFTED if the switch is no longer in force, and REPLACED if the store
+ * does not continue the history in which the kill was written.
  */
 function createLook(
   store: Store,
   kill: PendingKill,
 ): () => Promise<Sight | 'LIFTED' | 'REPLACED' | undefined> {
   const { sealing } = store
-  /** Ids in a table, read again when the sum over its rows has changed. */
+  /**
+   * Ids in each table, by table name. They are read again when the sum over the table's rows has
+   * changed.
+   */
   const known = new Map<string, { readonly sum: TableSum | undefined; ids: ReadonlySet<string> }>()
+  let hasUnverified = false
 
   async function idsOf(reader: Reader, table: typeof SWITCHES, state: SealedState) {
     const sum = state.tables.get(table.name)
@@ -130,42 +141,56 @@ function createLook(
     return ids
   }
 
-  async function sight(reader: Reader, epoch: number, registered: Sight['registered']) {
+  async function sight(
+    reader: Reader,
+    history: ReadonlyMap<number, string>,
+    registered: Sight['registered'],
+  ) {
     const instances = await listInstances(reader, sealing, [])
+    // During `store rekey`, instances may sign with a key that this handle has not loaded yet.
+    hasUnverified = instances.some(({ isGenuine }) => !isGenuine)
     const acknowledged = new Set<string>()
-    /** Tags by epoch in this snapshot; many instances have acknowledged the same epoch. */
-    const tags = new Map<number, string>()
     for (const { id, isGenuine, ackedEpoch, ackedTag } of instances) {
-      if (!isGenuine || ackedEpoch < kill.epoch || ackedEpoch > epoch) continue
-      let tag = tags.get(ackedEpoch)
-      if (tag === undefined) {
-        tag = (await readMark(reader, sealing, ackedEpoch)).tag
-        tags.set(ackedEpoch, tag)
-      }
-      if (tag === ackedTag) acknowledged.add(id)
+      if (isGenuine && history.get(ackedEpoch) === ackedTag) acknowledged.add(id)
     }
     return { instances, acknowledged, registered }
   }
 
+  /**
+   * Returns the tags of all epochs from the kill's to `current`, by epoch; undefined if the history
+   * that ends with `current` does not contain the kill.
+   */
+  async function historySinceKill(reader: Reader, current: EpochMark) {
+    const tags = new Map<number, string>()
+    for await (const { epoch, tag } of readHistory(reader, sealing, current, kill.epoch)) {
+      tags.set(epoch, tag)
+    }
+    return tags.get(kill.epoch) === kill.tag ? tags : undefined
+  }
+
   async function read(reader: Reader): Promise<Sight | 'LIFTED' | 'REPLACED'> {
-    const isMarked = async (epoch: number) =>
-      epoch >= kill.epoch && (await readMark(reader, sealing, kill.epoch)).tag === kill.tag
     if (kill.registered === undefined) {
       // If the store was changed from outside, only what the kill wrote can be trusted.
       const epoch = Number(await readFact(reader, 'epoch'))
-      return (await isMarked(epoch)) ? sight(reader, epoch, undefined) : 'REPLACED'
+      const history = await historySinceKill(reader, await readMark(reader, sealing, epoch))
+      return history === undefined ? 'REPLACED' : sight(reader, history, undefined)
     }
     const state = await readState(reader, sealing)
-    if (!(await isMarked(state.epoch))) return 'REPLACED'
+    const history = await historySinceKill(reader, state)
+    if (history === undefined) return 'REPLACED'
     if (kill.switch !== undefined && !(await idsOf(reader, SWITCHES, state)).has(kill.switch.id)) {
       return 'LIFTED'
     }
-    return sight(reader, state.epoch, await idsOf(reader, REGISTRATIONS, state))
+    return sight(reader, history, await idsOf(reader, REGISTRATIONS, state))
   }
 
-  return () =>
-    store.database.snapshot(read).catch((error: unknown) => {
+  return async () => {
+    const seen = await store.database.snapshot(read).catch((error: unknown) => {
       const isTampered = error instanceof StorageError && error.code === 'STORE_TAMPERED'
       return isTampered ? ('REPLACED' as const) : undefined
     })
+    // The load is not awaited, because leases end on time even if the master key's token is slow.
+    if (hasUnverified) void store.loadNextKey().catch(() => undefined)
+    return seen
+  }
 }

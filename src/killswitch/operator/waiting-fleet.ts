@@ -5,14 +5,15 @@ import type { Switch } from '../model.ts'
 
 /** The part of a kill, or of another change, that a wait for all instances needs. */
 export interface PendingKill {
-  /** Undefined when the store was changed from outside; everything is refused then. */
+  /** Undefined when the store was changed from outside; instances then refuse everything. */
   readonly switch?: Switch | undefined
   /** An instance that has acknowledged this epoch refuses what the switch blocks. */
   readonly epoch: number
   readonly tag: string
   /**
-   * Instances registered at the write, verified. One that registers later reads the switch first.
-   * Undefined when the store was changed from outside, so that the list cannot be verified.
+   * Verified instances that were registered when the kill was written. An instance that registers
+   * later reads the switch first. Undefined when the store was changed from outside, because the
+   * list then cannot be verified.
    */
   readonly registered?: readonly Instance[]
   /** Monotonic milliseconds, taken when the commit was confirmed. */
@@ -29,11 +30,11 @@ export interface InstanceOutcome {
   readonly worker: number
   /** `waiting` occurs only when the caller did not wait, or the wait ended early. */
   readonly how: 'acknowledged' | 'lease-ended' | 'left' | 'waiting'
-  /** Milliseconds from the start of the kill until this was known. */
+  /** Milliseconds from the start of the kill until this outcome was known. */
   readonly afterMs: number
-  /** Wall time of the instance's last answer with data in it, as last reported. */
+  /** Wall time of the instance's last response that contained data, as last reported. */
   readonly lastSuccessAt: number | null
-  /** Requests between the two checks, as last reported. */
+  /** Number of requests between the gate's two checks, as last reported. */
   readonly inFlight: number
 }
 
@@ -48,26 +49,26 @@ export interface Revocation {
 /** State of the instances in one snapshot of the store. */
 export interface Sight {
   readonly instances: readonly Instance[]
-  /** Ids of those that have acknowledged the kill in this history of the store. */
+  /** Ids of instances that have acknowledged the kill in this history of the store. */
   readonly acknowledged: ReadonlySet<string>
-  /** Ids of those that are registered; undefined when that cannot be verified. */
+  /** Ids of registered instances; undefined when the registrations cannot be verified. */
   readonly registered: ReadonlySet<string> | undefined
 }
 
 /** The clocks of two machines differ in rate by far less than this. */
 const RATE_MARGIN = 0.01
 /**
- * Longer than the grace of lease-guard.ts, which cuts what a suspended process had released under
- * its lease. It is also the time KMS waits for an answer (XKS 1.0.3, Encrypt, Decrypt): without the
- * guard, an answer that leaves when the process resumes after this reaches a call that has already
- * failed.
+ * Margin that exceeds the grace of lease-guard.ts, which cuts responses that a suspended process
+ * had released under its lease. The margin also equals KMS's timeout for a response (XKS 1.0.3,
+ * Encrypt, Decrypt): without the guard, a response sent when the process resumes after this time
+ * reaches a call that has already failed.
  */
 const MARGIN_MS = 250
 
 /**
- * Returns the milliseconds after a commit by which an instance that has not seen it refuses
- * everything: its lease, which counts from before it asked and so from before the commit, plus a
- * margin for clock differences.
+ * Returns the time in milliseconds after a commit by which every instance that has not seen the
+ * commit refuses everything: the lease, which starts before the instance sends its query and so
+ * before the commit, plus a margin for clock differences.
  */
 export function leaseEndMs(leaseMs: number): number {
   return leaseMs * (1 + RATE_MARGIN) + MARGIN_MS
@@ -76,10 +77,10 @@ export function leaseEndMs(leaseMs: number): number {
 interface Watched {
   readonly instance: Instance
   outcome: InstanceOutcome
-  /** Beat in the first snapshot after the commit. */
+  /** `beat` of the instance in the first snapshot after the commit. */
   first: number | undefined
   beat: number | undefined
-  /** Monotonic milliseconds since which the beat has not changed. */
+  /** Monotonic milliseconds since which `beat` has not changed. */
   since: number
 }
 
@@ -87,7 +88,10 @@ export class WaitingFleet {
   readonly #kill: PendingKill
   readonly #watched = new Map<string, Watched>()
   #longest: number
-  /** Whether some instance that would have noticed an older copy of the store has acknowledged. */
+  /**
+   * Whether an instance that would have noticed an older copy of the store has acknowledged the
+   * kill.
+   */
   #isVouched = false
   #isKnown: boolean
 
@@ -108,8 +112,8 @@ export class WaitingFleet {
   }
 
   /**
-   * Reports whether an instance renewed its lease by a poll after the commit without acknowledging
-   * it. That cannot happen with the store as the kill left it.
+   * Reports whether an instance renewed its lease with a poll after the commit but did not
+   * acknowledge the kill. That cannot happen if the store is as the kill left it.
    */
   contradicts({ instances, acknowledged }: Sight): boolean {
     return instances.some(({ id, isGenuine, renewedBeat }) => {
@@ -118,14 +122,14 @@ export class WaitingFleet {
     })
   }
 
-  /** @param found undefined if the store did not answer */
+  /** @param found undefined if the store did not respond */
   take(found: Sight | undefined, now: number): void {
     if (found !== undefined) this.#takeSight(found, now)
     for (const one of this.#watched.values()) {
       if (one.outcome.how !== 'waiting') continue
       if (found?.registered?.has(one.instance.id) === false && one.instance.registeredEpoch >= 0) {
-        // The instance stopped, or another process removed it after a whole lease: a sealed change
-        // proves it.
+        // The instance stopped, or another process removed it after a whole lease. This is certain,
+        // because only a sealed change can remove a registration.
         this.#settle(one, one.instance, 'left', now)
       } else if (this.#hasEnded(this.#leaseOf(one.instance), now)) {
         this.#settle(one, one.instance, 'lease-ended', now)
@@ -139,7 +143,7 @@ export class WaitingFleet {
   }
 
   describeWaiting(): string {
-    if (!this.#isKnown) return 'the store did not list the instances'
+    if (!this.#isKnown) return 'the list of instances could not be read from the store'
     const waiting = this.outcomes.filter(({ how }) => how === 'waiting').length
     return waiting === 0
       ? 'no instance has vouched for the store'

@@ -1,14 +1,15 @@
 /**
- * Signs the control log: the tree over the events of the store (store/event-log.ts). Its key is derived
- * from the store's key, so every instance signs the same log.
+ * Signs the control log: the tree over the events of the store (store/event-log.ts). The signing
+ * key is derived from the store's key, so every instance signs the same log.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Signed } from '../../core/signature.ts'
 import { signCheckpoint } from '../../core/tlog/checkpoint.ts'
 import { encodeEvidence, type LogCertificate } from '../../core/tlog/evidence.ts'
-import { hashLeaf, nodesOf, proveInclusion, rootOf } from '../../core/tlog/merkle.ts'
+import { hashTree, proveInclusion, rootOf } from '../../core/tlog/merkle.ts'
 import { createNoteSigner, type NoteSigner } from '../../core/tlog/note.ts'
-import { type ControlEvent, encodeEvent, type WrittenEvent } from '../../store/event-log.ts'
+import { encodeEvent, type WrittenEvent } from '../../store/event-log.ts'
+import type { ProvableEvent } from '../../store/recent-events.ts'
 import type { Store } from '../../store/store.ts'
 import { openSigner } from './signing-key.ts'
 
@@ -29,7 +30,7 @@ export async function openControlLogKey(store: Store): Promise<ControlLogKey> {
   return { signer, certificate: (await openSigner(store, 'audit')).sign(statement) }
 }
 
-/** Returns the proof of an event. Call once its change is committed. */
+/** Returns the proof of an event. Call once the change that wrote the event is committed. */
 export function proveWritten({ signer, certificate }: ControlLogKey, event: WrittenEvent): string {
   const { entry, hashes, head, seq } = event
   return encodeEvidence({
@@ -38,23 +39,16 @@ export function proveWritten({ signer, certificate }: ControlLogKey, event: Writ
   })
 }
 
-/**
- * Returns the proof of an event in the tree over all events.
- * @param events all of them, from the first on
- */
-export function proveEvent(
+/** Returns the proof of an event in the tree over all events. Hashes the tree in short turns. */
+export async function proveEvent(
   { signer, certificate }: ControlLogKey,
-  events: readonly ControlEvent[],
-  seq: number,
-): string | undefined {
-  const entries = events.map(encodeEvent)
-  const entry = entries[seq - 1]
-  if (entry === undefined) return undefined
-  const size = entries.length
-  const node = nodesOf(entries.map(hashLeaf))
+  { event, leaves }: ProvableEvent,
+): Promise<string> {
+  const [index, size] = [event.seq - 1, leaves.length]
+  const node = await hashTree(leaves)
   return encodeEvidence({
-    ...{ certificate, entry, index: seq - 1 },
-    hashes: proveInclusion(node, seq - 1, size),
+    ...{ certificate, entry: encodeEvent(event), index },
+    hashes: proveInclusion(node, index, size),
     checkpoint: signCheckpoint({ size, root: rootOf(node, size) }, signer),
   })
 }

@@ -1,7 +1,8 @@
 /** The receipt of a revocation: what was stopped, by whom, and what each instance reported. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
-import { appendEvent, type ControlEvent, readEvents } from '../../store/event-log.ts'
+import { appendEvent, type ControlEvent } from '../../store/event-log.ts'
+import { findProvable, readLastEvents } from '../../store/recent-events.ts'
 import type { Store } from '../../store/store.ts'
 import { ControlError } from '../model.ts'
 import type { Direction, Scope } from '../../core/scope.ts'
@@ -23,21 +24,23 @@ export interface Receipt {
   readonly operator: string
   /** Every instance that acknowledged this epoch or a later one refuses what the switch blocks. */
   readonly epoch: number
-  /** When the switch was first written. Killing the same scope again does not change it. */
+  /**
+   * Time at which the switch was first written. Killing the same scope again does not change it.
+   */
   readonly killedAt: number
-  /** When this revocation was known to be complete. */
+  /** Time at which this revocation was known to be complete. */
   readonly revokedAt: number
-  /** Milliseconds from the call to that moment. */
+  /** Milliseconds from the call until the revocation was complete. */
   readonly timeToRevokeMs: number
   readonly instances: readonly InstanceOutcome[]
   /**
-   * Last answer with data in it from any instance, as far as instances could report; null if there
-   * was none.
+   * Time of the last response with data from any instance, as far as instances could report; null
+   * if there was none.
    */
   readonly lastSuccessAt: number | null
   /**
-   * Requests between the two checks when their instance acknowledged. None of them was granted
-   * afterwards.
+   * Number of requests that were between the gate's two checks when their instance acknowledged the
+   * epoch. None of them was granted afterwards.
    */
   readonly inFlight: number
 }
@@ -52,7 +55,7 @@ export interface SignedReceipt extends Signed<Receipt> {
 }
 
 /**
- * Returns undefined if nothing could be written, or an instance has not answered.
+ * Returns undefined if nothing could be written, or an instance has not responded.
  * @param now wall clock
  */
 export function toReceipt(
@@ -119,27 +122,44 @@ export async function recordReceipt(
   return { ...signed, proof: proveWritten(await openControlLogKey(store), event) }
 }
 
-/** Newest first, without proofs. @throws StorageError */
-export async function listReceipts(store: Store): Promise<readonly SignedReceipt[]> {
-  const events = await store.database.snapshot((reader) => readEvents(reader, store.sealing))
-  return events
-    .filter(({ kind }) => kind === REVOKED)
-    .map(toReceiptOf)
-    .reverse()
+export interface ReceiptQuery {
+  readonly count: number
+  /** Maximum number of the newest events to search (default: all). */
+  readonly examined?: number
+  readonly isVisible: (receipt: SignedReceipt) => boolean
 }
 
-/** Returns the newest receipt of a switch, with its proof. @throws StorageError */
+/**
+ * Returns receipts, newest first, without proofs. Reads the log in short turns.
+ * @throws StorageError
+ */
+export async function listReceipts(
+  store: Store,
+  { count, examined, isVisible }: ReceiptQuery = { count: Infinity, isVisible: () => true },
+): Promise<readonly SignedReceipt[]> {
+  const isWanted = (event: ControlEvent) => event.kind === REVOKED && isVisible(toReceiptOf(event))
+  const events = await store.database.snapshot((reader) =>
+    readLastEvents(reader, store.sealing, {
+      ...{ count, isWanted },
+      ...(examined === undefined ? {} : { examined }),
+    }),
+  )
+  return events.map(toReceiptOf).reverse()
+}
+
+/** Like listReceipts, but returns the newest receipt of a switch, with its proof. */
 export async function findReceipt(
   store: Store,
   switchId: string,
 ): Promise<SignedReceipt | undefined> {
-  const events = await store.database.snapshot((reader) => readEvents(reader, store.sealing))
   const isWanted = (event: ControlEvent) =>
     event.kind === REVOKED && toReceiptOf(event).statement.id === switchId
-  const found = events.findLast(isWanted)
+  const found = await store.database.snapshot((reader) =>
+    findProvable(reader, store.sealing, isWanted),
+  )
   if (found === undefined) return undefined
-  const proof = proveEvent(await openControlLogKey(store), events, found.seq)
-  return { ...toReceiptOf(found), ...(proof === undefined ? {} : { proof }) }
+  const proof = await proveEvent(await openControlLogKey(store), found)
+  return { ...toReceiptOf(found.event), proof }
 }
 
 function toReceiptOf({ detail }: ControlEvent): Signed<Receipt> {

@@ -8,7 +8,7 @@ import { findSealedFact } from '../../store/sealed-rows.ts'
 import type { Store } from '../../store/store.ts'
 import { createSigner, type Signer, type StatementKind } from '../../core/signature.ts'
 
-/** @throws StorageError STORE_TAMPERED, also when the fact was removed */
+/** @throws StorageError STORE_TAMPERED, including when the stored receipt key was removed */
 export async function openSigner(store: Store, kind: StatementKind = 'receipt'): Promise<Signer> {
   const { database, sealing } = store
   const wrapped = await database.snapshot((reader) => findSealedFact(reader, sealing, RECEIPT_KEY))

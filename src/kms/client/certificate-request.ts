@@ -1,22 +1,28 @@
-/** Detects whether a TLS 1.2 server requests a client certificate. Its CertificateRequest is not encrypted. */
+/**
+ * Detects whether a TLS 1.2 server requests a client certificate. In TLS 1.2, the
+ * CertificateRequest is not encrypted.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 
-/** RFC 5246, sections 6.2.1 and 7.4. */
+/** Constants of TLS records and handshake messages (RFC 5246, sections 6.2.1 and 7.4). */
 const RECORD_HEADER_BYTES = 5
 const RECORD_TYPE_HANDSHAKE = 22
 const HANDSHAKE_HEADER_BYTES = 4
 const CERTIFICATE_REQUEST = 13
 
 export interface HandshakeWatch {
-  /** Passes bytes through in both directions and reads those of the server. */
+  /** Passes bytes through in both directions and examines the bytes from the server. */
   readonly wrap: (socket: Socket) => Duplex
   /** Call after the handshake, whether it succeeded or not. */
   wasAsked(): boolean
 }
 
-/** Node does not report a CertificateRequest, so this reads the bytes. TLS 1.2 only. */
+/**
+ * Node does not report a CertificateRequest, so this function reads the bytes. It supports TLS 1.2
+ * only.
+ */
 export function watchHandshake(): HandshakeWatch {
   const chunks: Buffer[] = []
   return {

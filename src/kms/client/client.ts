@@ -1,4 +1,7 @@
-/** A client that calls an XKS proxy as AWS KMS does: signed, over TLS, on kept connections. */
+/**
+ * A client that calls an XKS proxy as AWS KMS does: with signed requests, over TLS, on persistent
+ * connections.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import https from 'node:https'
@@ -22,14 +25,17 @@ import { signHeaders } from './signing.ts'
 export interface KmsSideClientOptions {
   /** `https://host:port`. The host is signed, and the certificate must name it. */
   readonly endpoint: string
-  /** Address to connect to instead, before DNS is set up or when the load balancer uses another port. */
+  /**
+   * Address to connect to instead of the endpoint's address, before DNS is set up or when the load
+   * balancer uses another port.
+   */
   readonly connectTo?: { readonly host: string; readonly port: number }
   /** XksProxyUriPath, such as `/demo/kms/xks/v1` */
   readonly uriPath: string
   readonly accessKeyId: string
   readonly secretAccessKey: Secret
   readonly region: string
-  /** PEM bundle to trust instead of the system's. */
+  /** PEM bundle to trust instead of the system's bundle. */
   readonly caFile?: string
   /** PEM files of the client certificate, for a proxy that requires mTLS. */
   readonly clientCertificate?: {
@@ -114,7 +120,7 @@ export function createKmsSideClient(options: KmsSideClientOptions): KmsSideClien
   }
 }
 
-/** SNI and the verified name stay those of the endpoint. SNI is omitted for an IP address. */
+/** SNI and the verified name always come from the endpoint. SNI is omitted for an IP address. */
 function toAddress(endpoint: URL, connectTo: KmsSideClientOptions['connectTo']) {
   const host = endpoint.hostname.replace(/^\[|\]$/g, '')
   const port = endpoint.port === '' ? 443 : endpoint.port

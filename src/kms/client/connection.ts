@@ -1,4 +1,4 @@
-/** One connection to an XKS proxy, HTTP/1.1 or HTTP/2, that times every exchange. */
+/** One connection to an XKS proxy over HTTP/1.1 or HTTP/2, which times every exchange. */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import http2 from 'node:http2'
@@ -33,7 +33,7 @@ export interface WireAnswer {
   readonly body: unknown
   /** Milliseconds from the request's first byte to the response's head. */
   readonly firstByteMs: number
-  /** Milliseconds from the request's first byte to the response's last. */
+  /** Milliseconds from the first byte of the request to the last byte of the response. */
   readonly totalMs: number
 }
 
@@ -43,7 +43,10 @@ export interface Connection {
   readonly phases: ConnectPhases
   readonly protocol: 'http/1.1' | 'h2'
   isOpen(): boolean
-  /** Sends a request. HTTP/1.1 connections send one at a time. @throws EndpointError ENDPOINT_NO_ANSWER */
+  /**
+   * Sends a request. HTTP/1.1 connections send one request at a time.
+   * @throws EndpointError ENDPOINT_NO_ANSWER
+   */
   exchange(request: WireRequest, timeoutMs: number): Promise<WireAnswer>
   close(): void
 }
@@ -89,7 +92,7 @@ interface Transport {
   close(): void
 }
 
-/** Creates an agent that uses this one socket only. */
+/** An agent that uses only the given socket. */
 class OneSocket extends http.Agent {
   readonly #socket: TLSSocket
   #isTaken = false
@@ -99,7 +102,7 @@ class OneSocket extends http.Agent {
     this.#socket = socket
   }
 
-  /** Must not throw: Node calls this where no caller catches. */
+  /** Must not throw: no caller in Node catches the error. */
   override createConnection(
     _options: http.ClientRequestArgs,
     callback?: (error: Error | null, stream: Duplex) => void,
@@ -162,8 +165,8 @@ function overHttp2(socket: TLSSocket, endpoint: Endpoint): Transport {
         }
         stream.once('error', reject)
         stream.once('response', ({ ':status': status, ...headers }) => {
-          // From here on, `collect` decides: the stream of a complete response may close before it
-          // is read to the end.
+          // Once the response headers have arrived, `collect` detects failures: the stream of a
+          // complete response may close before it is read to the end.
           stream.off('close', onClose)
           const firstByteMs = clock.monotonic() - startedAt
           collect(stream, startedAt, firstByteMs).then((rest) => {

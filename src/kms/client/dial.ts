@@ -1,4 +1,4 @@
-/** Connects to an endpoint: DNS, TCP and TLS, each with its time and its own error code. */
+/** Connects to an endpoint by DNS, TCP and TLS. Each step has its own timing and error code. */
 // SPDX-License-Identifier: Apache-2.0
 import { lookup } from 'node:dns/promises'
 import { once } from 'node:events'
@@ -10,14 +10,14 @@ import { Deadline, DeadlineExceeded } from '../../core/deadline.ts'
 import { LatchkeyError } from '../../core/errors.ts'
 
 export interface Endpoint {
-  /** A host name. KMS does not accept an IP address, and `doctor` reports one. */
+  /** A host name. `doctor` reports an IP address as a problem, because KMS does not accept one. */
   readonly host: string
   readonly port: number
   /** Address to connect to instead of the one that DNS returns. */
   readonly address?: string
   /** PEM bundle to trust instead of Node's own list. */
   readonly ca?: string
-  /** PEM texts to show when the proxy asks for mTLS. */
+  /** PEM data to present when the proxy requests mTLS. */
   readonly clientCertificate?: { readonly certificate: string; readonly privateKey: string }
 }
 
@@ -46,9 +46,9 @@ export interface Connection {
 
 export type EndpointErrorCode =
   | 'ENDPOINT_NOT_FOUND' // the host name has no address
-  | 'ENDPOINT_UNREACHABLE' // no TCP connection in time
-  | 'ENDPOINT_TLS_FAILED' // no TLS connection in time, or a certificate that is not trusted
-  | 'ENDPOINT_NO_ANSWER' // connected, but no answer in time, or the connection was closed
+  | 'ENDPOINT_UNREACHABLE' // no TCP connection before the timeout
+  | 'ENDPOINT_TLS_FAILED' // no TLS connection before the timeout, or an untrusted certificate
+  | 'ENDPOINT_NO_ANSWER' // connected, but the response timed out, or the connection was closed
 
 export class EndpointError extends LatchkeyError<EndpointErrorCode> {
   override readonly name = 'EndpointError'
@@ -71,7 +71,10 @@ export async function resolveHost(
   }
 }
 
-/** Connects by IPv4 if the name has such an address, as KMS does. @throws EndpointError */
+/**
+ * Connects over IPv4 if the name has an IPv4 address, as KMS does.
+ * @throws EndpointError
+ */
 export async function dial(endpoint: Endpoint, options: DialOptions): Promise<Connection> {
   const deadline = new Deadline(clock, options.timeoutMs)
   const startedAt = clock.monotonic()
@@ -141,7 +144,7 @@ async function within<T>(
 
 /** Returns the reason in one line, without the file names and line numbers that OpenSSL adds. */
 export function reasonOf(error: unknown): string {
-  if (error instanceof DeadlineExceeded) return 'no answer in time'
+  if (error instanceof DeadlineExceeded) return 'no response in time'
   if (!(error instanceof Error)) return String(error)
   const [, , , , , reason] = error.message.split(':')
   const isOpenSsl = (error as NodeJS.ErrnoException).code?.startsWith('ERR_SSL_') === true

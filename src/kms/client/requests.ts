@@ -22,7 +22,7 @@ export interface DecryptArguments {
 /** Fields of requestMetadata (XKS 1.0.3, Appendix B). Every given field is sent. */
 export type RequestMetadata = Readonly<Record<string, unknown>>
 
-/** requestMetadata as KMS fills it in for a principal of the example account. */
+/** Returns requestMetadata as KMS fills it in for a principal of the example account. */
 export function requestMetadata(kmsOperation: string, region: string): RequestMetadata {
   return {
     awsPrincipalArn: `arn:${partitionOf(region).id}:iam::123456789012:user/Alice`,
@@ -32,7 +32,10 @@ export function requestMetadata(kmsOperation: string, region: string): RequestMe
   }
 }
 
-/** requestMetadata of a request that Latchkey's own tools send: core/probe.ts. */
+/**
+ * Returns requestMetadata that marks a request as sent by one of Latchkey's own tools
+ * (core/probe.ts).
+ */
 export function probeMetadata(kmsOperation: string, region: string): RequestMetadata {
   return { ...requestMetadata(kmsOperation, region), kmsRequestId: probeRequestId() }
 }

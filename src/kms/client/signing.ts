@@ -1,4 +1,4 @@
-/** Signs a request as KMS does, or with one deliberate fault to test whether a proxy rejects it. */
+/** Signs a request as KMS does, or with one deliberate error to test whether a proxy rejects it. */
 // SPDX-License-Identifier: Apache-2.0
 import aws4 from 'aws4'
 import type { Secret } from '../../core/secret.ts'
@@ -26,7 +26,7 @@ export interface SignInput {
   readonly leftUnsigned?: readonly string[]
 }
 
-/** XKS 1.0.3, Authentication: KMS signs `host;x-amz-date`. */
+/** Headers that KMS does not sign. It signs `host;x-amz-date` (XKS 1.0.3, Authentication). */
 const UNSIGNED_BY_KMS = ['content-type', 'content-length'] as const
 
 /** Formats a time in milliseconds since the Unix epoch for x-amz-date. */
@@ -40,7 +40,7 @@ export function signHeaders(
   credential: SigningCredential,
 ): Record<string, string> {
   const left = input.leftUnsigned ?? UNSIGNED_BY_KMS
-  // Assigned to a variable first, since aws4's types lack its last option.
+  // The request is assigned to a variable first, because aws4's types lack the last option below.
   const request = {
     host: input.host,
     path: input.target,

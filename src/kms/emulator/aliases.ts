@@ -1,4 +1,4 @@
-/** Aliases of KMS keys. */
+/** KMS key aliases. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import { partitionOf } from '../../core/partitions.ts'
@@ -7,7 +7,7 @@ import { KmsException } from './proxy-failure.ts'
 export interface Alias {
   /** Includes the prefix `alias/`. */
   readonly name: string
-  /** UUID of the KMS key. */
+  /** The KMS key's UUID. */
   readonly keyId: string
   /** Milliseconds since the Unix epoch. */
   readonly createdAt: number
@@ -22,7 +22,11 @@ export interface Aliases {
   /** @throws KmsException NotFoundException */
   delete(name: string): void
   list(): readonly Alias[]
-  /** Returns the key's UUID for `alias/…`, or the ARN of an alias; undefined for any other text. @throws KmsException NotFoundException */
+  /**
+   * Returns the key's UUID for an alias name (`alias/…`) or alias ARN; undefined for any other
+   * text.
+   * @throws KmsException NotFoundException
+   */
   resolve(nameOrArn: string): string | undefined
   arnOf(name: string): string
 }

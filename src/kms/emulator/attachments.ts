@@ -1,6 +1,6 @@
 /**
- * Keeps tags, key policies and grants of KMS keys, and returns them, as applications and Terraform
- * expect. The emulator does not enforce them.
+ * Stores and returns KMS keys' tags, key policies and grants without enforcing them. Applications
+ * and Terraform expect to read them back.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
@@ -21,7 +21,7 @@ export interface Grant {
   readonly request: Readonly<Record<string, unknown>>
 }
 
-/** By the UUID of the KMS key. */
+/** Keyed by the KMS key's UUID. */
 export interface KeyAttachments {
   readonly tags: readonly (readonly [string, readonly Tag[]])[]
   readonly policies: readonly (readonly [string, string])[]

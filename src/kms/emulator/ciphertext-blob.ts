@@ -1,6 +1,7 @@
 /**
- * The CiphertextBlob of the KMS emulator. AWS does not publish its own format; this one holds what the
- * specification requires: the backing key that made it, and every field of the proxy's response.
+ * The CiphertextBlob of the KMS emulator. AWS does not publish KMS's own format. The emulator's
+ * format holds what the specification requires: the backing key that made the blob, and every field
+ * of the proxy's response.
  */
 // SPDX-License-Identifier: Apache-2.0
 

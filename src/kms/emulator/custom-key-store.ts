@@ -83,7 +83,7 @@ export function checkUnique(
   }
 }
 
-/** The connection error that KMS would report for this store when it connects. */
+/** Returns the connection error that KMS would report for this store when it connects. */
 export function findVpcFault(
   proxy: ProxyConfiguration,
   services: ReadonlyMap<string, string>,

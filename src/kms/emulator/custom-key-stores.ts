@@ -1,4 +1,7 @@
-/** All custom key stores of an account: checks, connection states, and conflicts between stores. */
+/**
+ * All custom key stores of an account, with their checks, their connection states, and the
+ * conflicts between them.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
@@ -23,7 +26,7 @@ import {
 export interface CustomKeyStoresDeps {
   readonly clock: Clock
   readonly connect: (proxy: ProxyConfiguration) => ProxyConnection
-  /** Duration of ConnectCustomKeyStore in milliseconds. In KMS it takes minutes. */
+  /** Resolves after the time that ConnectCustomKeyStore should take. In KMS it takes minutes. */
   readonly connectDelay: () => Promise<void>
   /** Private DNS name of each existing VPC endpoint service, by service name. */
   readonly vpcEndpointServices: ReadonlyMap<string, string>
@@ -43,9 +46,15 @@ export interface CustomKeyStores {
   update(id: string, change: KeyStoreChange): Promise<void>
   delete(id: string): Promise<void>
   settled(id: string): Promise<CustomKeyStore>
-  /** Calls the proxy of a connected store. @throws KmsException KMSInvalidStateException, or `otherwise` */
+  /**
+   * Returns the proxy connection of a connected store.
+   * @throws KmsException KMSInvalidStateException
+   */
   connection(id: string): ProxyConnection
-  /** Calls GetHealthStatus, which KMS does every few minutes. @throws ProxyFailure */
+  /**
+   * Calls GetHealthStatus, as KMS does every few minutes.
+   * @throws ProxyFailure
+   */
   pollHealth(id: string): Promise<void>
   close(): Promise<void>
 }
@@ -65,7 +74,7 @@ export function createCustomKeyStores(deps: CustomKeyStoresDeps): CustomKeyStore
 
   function toEntry({ state, ...store }: CustomKeyStore): Entry {
     return {
-      // A process that ends while a store connects leaves it disconnected.
+      // A store that was connecting when the process exited is disconnected.
       store: { ...store, state: state === 'CONNECTING' ? 'DISCONNECTED' : state },
       connection: deps.connect(store.proxy),
       pending: Promise.resolve(),
@@ -115,7 +124,10 @@ export function createCustomKeyStores(deps: CustomKeyStoresDeps): CustomKeyStore
     async create({ name, proxy }) {
       checkParameters(name, proxy)
       if (entries.size >= MAX_STORES) {
-        throw new KmsException('LimitExceededException', `there are already ${String(MAX_STORES)}`)
+        throw new KmsException(
+          'LimitExceededException',
+          `there are already ${String(MAX_STORES)} custom key stores, which is the limit`,
+        )
       }
       checkUnique({ name, proxy }, stores())
       const connection =
@@ -133,7 +145,10 @@ export function createCustomKeyStores(deps: CustomKeyStoresDeps): CustomKeyStore
           (id === undefined || store.id === id) && (name === undefined || store.name === name),
       )
       if (found.length === 0 && (id !== undefined || name !== undefined)) {
-        throw new KmsException('CustomKeyStoreNotFoundException', 'there is no such key store')
+        throw new KmsException(
+          'CustomKeyStoreNotFoundException',
+          'no key store has this id or name',
+        )
       }
       return found
     },
@@ -141,7 +156,7 @@ export function createCustomKeyStores(deps: CustomKeyStoresDeps): CustomKeyStore
     connect(id) {
       const entry = find(id)
       if (entry.store.state === 'FAILED' || entry.store.state === 'DISCONNECTING') {
-        throw wrongState(`it is ${entry.store.state}: disconnect it first`)
+        throw wrongState(`the key store is ${entry.store.state}: disconnect it first`)
       }
       if (entry.store.state !== 'DISCONNECTED') return
       set(entry, { state: 'CONNECTING' })
@@ -150,17 +165,20 @@ export function createCustomKeyStores(deps: CustomKeyStoresDeps): CustomKeyStore
     disconnect(id) {
       const entry = find(id)
       if (entry.store.state === 'DISCONNECTED' || entry.store.state === 'DISCONNECTING') {
-        throw wrongState(`it is already ${entry.store.state}`)
+        throw wrongState(`the key store is already ${entry.store.state}`)
       }
       set(entry, { state: 'DISCONNECTED' })
     },
     async update(id, { name, ...change }) {
       const entry = find(id)
       const { state } = entry.store
-      // The KMS API reference, UpdateCustomKeyStore: name, credential and path may change while connected.
+      // Name, credential and path may change while the store is connected (KMS API reference,
+      // UpdateCustomKeyStore).
       const isLight = Object.keys(change).every((field) => CHANGED_WHILE_CONNECTED.has(field))
       if (state !== 'DISCONNECTED' && !(state === 'CONNECTED' && isLight)) {
-        throw wrongState(`it is ${state}: this can be changed while it is DISCONNECTED`)
+        throw wrongState(
+          `the key store is ${state}: this setting can be changed only while it is DISCONNECTED`,
+        )
       }
       const proxy = { ...entry.store.proxy, ...change }
       const next = { name: name ?? entry.store.name, proxy }
@@ -181,9 +199,10 @@ export function createCustomKeyStores(deps: CustomKeyStoresDeps): CustomKeyStore
     },
     async delete(id) {
       const entry = find(id)
-      if (entry.store.state !== 'DISCONNECTED') throw wrongState(`it is ${entry.store.state}`)
+      if (entry.store.state !== 'DISCONNECTED')
+        throw wrongState(`the key store is ${entry.store.state}: disconnect it first`)
       if (deps.hasKeys(id)) {
-        throw new KmsException('CustomKeyStoreHasCMKsException', 'it has KMS keys')
+        throw new KmsException('CustomKeyStoreHasCMKsException', 'the key store has KMS keys')
       }
       entries.delete(id)
       await entry.connection.close()
@@ -237,7 +256,8 @@ async function checkHealth(
   const answer = (await connection.call('/health', body)) as Record<string, unknown>
   const details = answer['ekmFleetDetails']
   const size = answer['xksProxyFleetSize']
-  // XKS 1.0.3, GetHealthStatus: one to ten key managers, and a fleet size of at least one.
+  // A valid response names one to ten key managers and a fleet size of at least one (XKS 1.0.3,
+  // GetHealthStatus).
   if (!Array.isArray(details) || details.length < 1 || details.length > 10) malformed()
   const states = details.map(
     (one: unknown) => (one as Record<string, unknown> | null)?.['healthStatus'],
@@ -253,5 +273,8 @@ async function checkHealth(
 }
 
 function malformed(): never {
-  throw new ProxyFailure('MALFORMED', 'the health status lacks what the specification requires')
+  throw new ProxyFailure(
+    'MALFORMED',
+    'the health status does not have the fields that the specification requires',
+  )
 }

@@ -1,5 +1,5 @@
 /**
- * The double encryption of KMS: it encrypts with its own key material first, has the proxy
+ * Implements KMS's double encryption: encrypts with KMS's own key material first, has the proxy
  * encrypt the result, and checks the response. Neither side can decrypt alone.
  */
 // SPDX-License-Identifier: Apache-2.0
@@ -12,7 +12,7 @@ import type { SealedByProxy } from './ciphertext-blob.ts'
 
 const CIPHER = 'aes-256-gcm'
 const TAG_BYTES = 16
-/** XKS 1.0.3, Encrypt: the largest ciphertextMetadata in bytes that KMS accepts. */
+/** Largest ciphertextMetadata in bytes that KMS accepts (XKS 1.0.3, Encrypt). */
 const MAX_METADATA_BYTES = 20
 
 /** Returns IV, ciphertext and tag: 28 bytes more than the plaintext. */
@@ -23,7 +23,7 @@ export function encryptInside(material: KeyObject, plaintext: Buffer, aad: Buffe
   return Buffer.concat([iv, ciphertext, cipher.getAuthTag()])
 }
 
-/** Returns undefined when the ciphertext was not made with this key and AAD. */
+/** Returns undefined if the ciphertext was not made with this key and AAD. */
 export function decryptInside(
   material: KeyObject,
   sealed: Buffer,
@@ -52,7 +52,8 @@ export function parseSealed(answer: unknown, inner: Buffer, aad: Buffer): Sealed
     authenticationTag: takeBytes(answer, 'authenticationTag', [TAG_BYTES, TAG_BYTES]),
   }
   const { length } = sealed.initializationVector
-  if (length !== 12 && length !== 16) malformed('initializationVector has neither 12 nor 16 bytes')
+  if (length !== 12 && length !== 16)
+    malformed(`expected an initializationVector of 12 or 16 bytes, found ${String(length)}`)
   const cdiv = takeBytes(answer, 'ciphertextDataIntegrityValue', [32, 32])
   if (!equalBytes(cdiv, computeCdiv(aad, sealed))) {
     malformed('ciphertextDataIntegrityValue does not match the other fields')
@@ -85,9 +86,10 @@ function takeBytes(
   const text = (answer as Readonly<Record<string, unknown>>)[field]
   if (text === undefined && least === 0) return Buffer.alloc(0)
   const bytes = typeof text === 'string' ? parseBase64(text) : undefined
-  if (bytes === undefined) malformed(`${field} is not Base64`)
+  if (bytes === undefined) malformed(`expected ${field} in Base64`)
   if (bytes.length < least || bytes.length > most) {
-    malformed(`${field} has ${String(bytes.length)} bytes`)
+    const range = least === most ? String(least) : `${String(least)} to ${String(most)}`
+    malformed(`expected ${field} of ${range} bytes, found ${String(bytes.length)}`)
   }
   return bytes
 }

@@ -24,7 +24,10 @@ export interface KmsStandInOptions {
   readonly region: string
   /** 12 digits. */
   readonly accountId: string
-  /** How to reach an endpoint without a public DNS name or a certificate from a public authority. */
+  /**
+   * Returns how to reach an endpoint that lacks a public DNS name or a certificate from a public
+   * authority.
+   */
   readonly reach?: (
     uriEndpoint: string,
   ) => Pick<KmsSideClientOptions, 'connectTo' | 'caFile' | 'clientCertificate'>
@@ -54,7 +57,7 @@ export interface KmsStandIn extends KmsCryptography {
   createKey(caller: KmsCaller, input: NewKmsKey): Promise<KmsKey>
   /** Returns `Unavailable` as the key state while the key store is not connected. */
   keyState(key: KmsKey): string
-  /** Returns what another emulator needs to continue from here. It contains secrets. */
+  /** Returns the state from which another emulator can continue. The state contains secrets. */
   state(): KmsState
   close(): Promise<void>
 }
@@ -137,7 +140,10 @@ export function createKmsStandIn(options: KmsStandInOptions): KmsStandIn {
   }
 }
 
-/** XKS 1.0.3, GetKeyMetadata, KMS Considerations. @throws KmsException, ProxyFailure */
+/**
+ * Checks the external key as required by XKS 1.0.3, GetKeyMetadata, KMS Considerations.
+ * @throws KmsException, ProxyFailure
+ */
 async function checkExternalKey(
   connection: ProxyConnection,
   xksKeyId: string,

@@ -59,7 +59,7 @@ export interface ReEncrypted extends Encrypted {
 }
 
 const MAX_PLAINTEXT_BYTES = 4096
-/** XKS 1.0.3, Encrypt: the plaintext size in bytes that every proxy must accept. */
+/** AAD size in bytes that every proxy must accept (XKS 1.0.3, Encrypt). */
 const MAX_AAD_BYTES = 8192
 const DATA_KEY_BYTES = 32
 
@@ -68,7 +68,7 @@ export function createKmsCryptography(deps: {
   /** @throws KmsException when the store is not connected */
   readonly connectionOf: (key: KmsKey) => ProxyConnection
   readonly requestId: () => string
-  /** Prepended to the AAD of every request; marks requests as those of a probe. */
+  /** Prefix for the AAD of every request, which marks the request as a probe. */
   readonly aadPrefix?: Buffer
 }): KmsCryptography {
   const { aadPrefix = Buffer.alloc(0) } = deps
@@ -113,7 +113,7 @@ export function createKmsCryptography(deps: {
     )
     const plaintext = decryptInside(key.material, parseOpened(answer, sealed), aad)
     if (plaintext === undefined) {
-      // XKS 1.0.3, KMS Considerations: "Proxy returns an invalid ciphertext".
+      // This is the case "Proxy returns an invalid ciphertext" (XKS 1.0.3, KMS Considerations).
       throw new KmsException(
         'KMSInvalidStateException',
         'the bytes that the external key store proxy decrypted differ from those that KMS encrypted',
@@ -122,7 +122,7 @@ export function createKmsCryptography(deps: {
     return { plaintext, keyId: key.arn }
   }
 
-  /** Runs one KMS call with its own request id and converts failures of the proxy as KMS does. */
+  /** Runs one KMS call with its own request id and converts proxy failures as KMS does. */
   async function perform<T>(
     caller: KmsCaller,
     kmsOperation: string,
@@ -188,7 +188,10 @@ export function createKmsCryptography(deps: {
 function toAad(header: Buffer, context: EncryptionContext = {}): Buffer {
   const aad = Buffer.concat([header, encodeEncryptionContext(context)])
   if (aad.length > MAX_AAD_BYTES) {
-    throw new KmsException('ValidationException', 'the encryption context is too long')
+    throw new KmsException(
+      'ValidationException',
+      `expected additional authenticated data of at most ${String(MAX_AAD_BYTES)} bytes, found ${String(aad.length)}: shorten the encryption context`,
+    )
   }
   return aad
 }
@@ -218,16 +221,19 @@ function notOurs(): KmsException {
 
 function checkLength(length: number, most: number): void {
   if (!Number.isInteger(length) || length < 1 || length > most) {
-    throw new KmsException('ValidationException', `expected 1 to ${String(most)} bytes`)
+    throw new KmsException(
+      'ValidationException',
+      `expected 1 to ${String(most)} bytes, found ${String(length)}`,
+    )
   }
 }
 
 type EncryptionContext = Readonly<Record<string, string>>
 
 /**
- * Encodes pairs in the order of their names, each name and value after its length in two bytes. So
- * the order in which a caller wrote them does not matter, and no two contexts have the same bytes.
- * An empty context has no bytes.
+ * Encodes pairs sorted by name, each name and value prefixed with its length in two bytes. The
+ * caller's order does not matter, and no two contexts have the same encoding. An empty context
+ * encodes to no bytes.
  */
 export function encodeEncryptionContext(context: EncryptionContext): Buffer {
   const pairs = Object.entries(context)

@@ -1,4 +1,6 @@
-/** KMS keys in external key stores: their state in KMS, and the external key of each. */
+/**
+ * KMS keys in external key stores: the state of each key in KMS, and the external key behind it.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { type KeyObject, createSecretKey, randomBytes, randomUUID } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
@@ -127,7 +129,10 @@ export function createKmsKeys(deps: {
     },
     scheduleDeletion(keyIdOrArn, days) {
       if (!Number.isInteger(days) || days < 7 || days > 30) {
-        throw new KmsException('ValidationException', 'PendingWindowInDays is 7 to 30')
+        throw new KmsException(
+          'ValidationException',
+          `expected PendingWindowInDays from 7 to 30, found ${String(days)}`,
+        )
       }
       return change(keyIdOrArn, 'PendingDeletion', deps.clock.now() + days * DAY_MS)
     },

@@ -1,4 +1,7 @@
-/** Calls a proxy as KMS does: signed, with a 250 ms timeout, and one retry after a network timeout. */
+/**
+ * Calls a proxy as KMS does: with a signed request, a 250 ms timeout, and one retry after a network
+ * timeout.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
 import {
@@ -16,7 +19,7 @@ export interface ProxyConnection {
 
 export interface CallReport {
   readonly path: string
-  /** Total time of all attempts in milliseconds. */
+  /** Total time for all attempts, in milliseconds. */
   readonly totalMs: number
   /** Number of attempts: 2 after a network timeout, else 1. */
   readonly attempts: number
@@ -24,7 +27,7 @@ export interface CallReport {
   readonly failure?: ProxyFailureKind
 }
 
-/** XKS 1.0.3, KMS Considerations of each operation: the timeout in milliseconds. */
+/** Timeout in milliseconds (XKS 1.0.3, KMS Considerations of each operation). */
 export const KMS_TIMEOUT_MS = 250
 /** KMS retries once after a network timeout, so its own latency metric can show up to 500 ms. */
 const ATTEMPTS = 2
@@ -43,9 +46,13 @@ export function createProxyConnection(
       } catch (cause) {
         const kind = classify(cause)
         if (kind === 'TIMEOUT' && attempts < ATTEMPTS) continue
-        const failure = new ProxyFailure(kind, `the proxy was not reached: ${reasonOf(cause)}`, {
-          cause,
-        })
+        const failure = new ProxyFailure(
+          kind,
+          `the proxy could not be reached: ${reasonOf(cause)}`,
+          {
+            cause,
+          },
+        )
         return { attempts, answer: undefined, failure }
       }
     }
@@ -69,11 +76,11 @@ function readFailure({ status, body }: KmsSideResponse): ProxyFailure | undefine
   if (status === 200 && typeof body === 'object' && body !== null) return undefined
   const { errorName, errorMessage } = (body ?? {}) as Record<string, unknown>
   const known = parseXksErrorName(errorName)
-  // XKS 1.0.3, Error codes: a response without a JSON body that has an errorName is malformed.
+  // An error is malformed unless its body is JSON with an errorName (XKS 1.0.3, Error codes).
   if (status === 200 || known === undefined) {
     return new ProxyFailure(
       'MALFORMED',
-      `an answer with status ${String(status)} in an unknown format`,
+      `a response with status ${String(status)} in an unknown format`,
     )
   }
   return new ProxyFailure(known, typeof errorMessage === 'string' ? errorMessage : known)
@@ -82,7 +89,7 @@ function readFailure({ status, body }: KmsSideResponse): ProxyFailure | undefine
 /** Returns the error code that Node or OpenSSL set, if any. */
 function reasonOf(error: unknown): string {
   const { name, code } = error as { name?: string; code?: string }
-  return name === 'AbortError' ? 'no answer in time' : (code ?? name ?? 'unknown')
+  return name === 'AbortError' ? 'no response in time' : (code ?? name ?? 'unknown')
 }
 
 const NO_CONNECTION = new Set([

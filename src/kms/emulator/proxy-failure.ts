@@ -1,4 +1,4 @@
-/** How KMS reports each way in which a proxy can fail. */
+/** Maps each kind of proxy failure to the errors that KMS reports. */
 // SPDX-License-Identifier: Apache-2.0
 import { LatchkeyError } from '../../core/errors.ts'
 import type { components } from '../../openapi/types.gen.ts'
@@ -7,11 +7,11 @@ type XksErrorName = components['schemas']['ErrorResponse']['errorName']
 
 export type ProxyFailureKind =
   | XksErrorName
-  | 'MALFORMED' // an answer that KMS cannot interpret
+  | 'MALFORMED' // a response that KMS cannot interpret
   | 'TCP' // KMS could not open a TCP connection
   | 'TLS' // the connection was made, but TLS failed
-  | 'TIMEOUT' // no answer came within 250 ms, twice
-  | 'ALL_UNAVAILABLE' // the answer's status is healthy, but no key manager can serve
+  | 'TIMEOUT' // both attempts timed out, each after 250 ms
+  | 'ALL_UNAVAILABLE' // the health check succeeded, but no key manager is available
 
 /** Values of `ConnectionErrorCode` in DescribeCustomKeyStores that apply to external key stores. */
 export type ConnectionErrorCode =
@@ -33,7 +33,7 @@ export class ProxyFailure extends LatchkeyError<ProxyFailureKind> {
 export type KmsSituation = 'key store' | 'CreateKey' | 'cryptographic'
 
 interface Consequences {
-  /** CreateCustomKeyStore and UpdateCustomKeyStore. */
+  /** Exception that CreateCustomKeyStore and UpdateCustomKeyStore throw. */
   readonly keyStore: KmsExceptionName
   readonly createKey: KmsExceptionName
   readonly connection: ConnectionErrorCode
@@ -44,9 +44,10 @@ const UNINTELLIGIBLE = 'KMS cannot interpret the response of the external key st
 const BUSY = 'the external key store proxy asked for fewer requests'
 
 /**
- * XKS 1.0.3, Error codes, KMS Considerations. Cryptographic operations throw KMSInvalidStateException
- * for all of them. The specification has no row for AccessDenied and InvalidState on creating a key store,
- * and none for connection error codes, so those rows follow AWS's description of each code.
+ * The rows follow XKS 1.0.3, Error codes, KMS Considerations. Cryptographic operations throw
+ * KMSInvalidStateException for every failure. The specification has no row for AccessDenied and
+ * InvalidState when a key store is created, and none for connection error codes, so those rows
+ * follow AWS's description of each code.
  */
 const CONSEQUENCES: Readonly<Record<ProxyFailureKind, Consequences>> = {
   ValidationException: malformed(UNINTELLIGIBLE),
@@ -89,7 +90,7 @@ const CONSEQUENCES: Readonly<Record<ProxyFailureKind, Consequences>> = {
   UnsupportedOperationException: malformed('the proxy does not support the requested operation'),
   DependencyTimeoutException: unreachable(
     'XKS_PROXY_TIMED_OUT',
-    'the external key store proxy did not get an answer from its key manager in time',
+    'the external key store proxy did not get a response from its key manager in time',
   ),
   InternalException: malformed('the proxy cannot communicate with its external key manager'),
   MALFORMED: malformed(UNINTELLIGIBLE),
@@ -155,7 +156,7 @@ const KNOWN: ReadonlySet<string> = new Set(
   Object.keys(CONSEQUENCES).filter((kind) => kind.endsWith('Exception')),
 )
 
-/** Names of the KMS API (version 2014-11-01). The emulator throws no others. */
+/** Exception names of the KMS API (version 2014-11-01). The emulator throws no others. */
 export type KmsExceptionName =
   | 'ValidationException' // a parameter violates its pattern or length
   | 'NotFoundException' // there is no such KMS key
@@ -175,7 +176,7 @@ export type KmsExceptionName =
   | 'TagException'
   | 'MalformedPolicyDocumentException' // the key policy is not JSON
   | 'DryRunOperationException' // the request would have succeeded
-  | 'ThrottlingException' // the caller exceeds its request quota of KMS
+  | 'ThrottlingException' // the caller exceeds its KMS request quota
   | 'XksKeyAlreadyInUseException' // another KMS key has this external key id
   | 'XksKeyInvalidConfigurationException' // the external key is not enabled, or lacks a usage
   | 'XksKeyNotFoundException' // the proxy does not know the external key

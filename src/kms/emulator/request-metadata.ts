@@ -1,4 +1,6 @@
-/** `requestMetadata` as KMS fills it in for a call on a key, by the specification. */
+/**
+ * Builds `requestMetadata` as KMS fills it in for a call on a key, according to the specification.
+ */
 // SPDX-License-Identifier: Apache-2.0
 
 /** The caller of KMS, and the path that the call took. */
@@ -12,7 +14,7 @@ export interface KmsCaller {
   readonly sourceVpce?: string
   /** Id of this call in KMS and in CloudTrail (default: a new one). */
   readonly requestId?: string
-  /** Set for a call with DryRun: KMS checks it, and does not carry it out. */
+  /** Set for a DryRun call, which KMS checks but does not carry out. */
   readonly isDryRun?: boolean
 }
 
@@ -24,7 +26,7 @@ export interface KmsCall {
 
 type Metadata = Readonly<Record<string, string>>
 
-/** XKS 1.0.3, GetKeyMetadata: there is no KMS key yet, so no kmsKeyArn. */
+/** Omits kmsKeyArn, because there is no KMS key yet (XKS 1.0.3, GetKeyMetadata). */
 export function keyMetadataMetadata({ caller, ...call }: KmsCall): Metadata {
   return {
     awsPrincipalArn: caller.principalArn,
@@ -34,7 +36,10 @@ export function keyMetadataMetadata({ caller, ...call }: KmsCall): Metadata {
   }
 }
 
-/** XKS 1.0.3, Encrypt and Decrypt: KMS names the VPC only when the caller's account owns the key. */
+/**
+ * Names the VPC only when the caller's account owns the key, as KMS does (XKS 1.0.3, Encrypt and
+ * Decrypt).
+ */
 export function cryptographicMetadata({ caller, ...call }: KmsCall, kmsKeyArn: string): Metadata {
   return {
     awsPrincipalArn: caller.principalArn,
@@ -53,7 +58,7 @@ function vpcOf({ sourceVpc, sourceVpce }: KmsCaller): Metadata {
   }
 }
 
-/** The fifth field of an ARN. */
+/** Returns an ARN's account id, which is its fifth field. */
 function accountOf(arn: string): string | undefined {
   return arn.split(':')[4]
 }

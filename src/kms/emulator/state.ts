@@ -35,7 +35,7 @@ export class KmsStateError extends LatchkeyError<KmsStateErrorCode> {
   override readonly name = 'KmsStateError'
 }
 
-/** The account and region that ARNs in the state name. */
+/** The account and region in the ARNs of the state. */
 export interface KmsIdentity {
   readonly region: string
   /** 12 digits. */
@@ -70,8 +70,8 @@ export async function loadKmsState(path: string, identity: KmsIdentity): Promise
   if (file.region !== identity.region || file.accountId !== identity.accountId) {
     throw new KmsStateError(
       'KMS_STATE_OF_ANOTHER',
-      `${path} is of account ${file.accountId} in ${file.region}, not of ${identity.accountId} in ${identity.region}`,
-      { hint: 'name the same --account and --region, or another file' },
+      `${path} belongs to account ${file.accountId} in ${file.region}, not to ${identity.accountId} in ${identity.region}`,
+      { hint: 'pass the same --account and --region, or name another file' },
     )
   }
   return {
@@ -97,12 +97,12 @@ function parse(path: string, text: string): StateFile {
   }
   const lists = [file?.stores, file?.keys, file?.aliases]
   if (file?.format !== FORMAT || !lists.every(Array.isArray) || file.attachments === undefined) {
-    throw new KmsStateError('KMS_STATE_INVALID', `${path} is not a state of latchkey kms`)
+    throw new KmsStateError('KMS_STATE_INVALID', `${path} is not a state file of latchkey kms`)
   }
   return file as StateFile
 }
 
-/** Replaces the file as a whole: after a crash it is the old one or the new one. */
+/** Replaces the file atomically, so that a crash leaves either the old file or the new one. */
 export async function saveKmsState(
   path: string,
   { region, accountId }: KmsIdentity,

@@ -32,7 +32,10 @@ interface Rule {
   readonly form: string
 }
 
-/** From the KMS API model, version 2014-11-01, and XKS 1.0.3, API operations and Appendix A. */
+/**
+ * Rules from the KMS API model, version 2014-11-01, and from XKS 1.0.3, API operations and Appendix
+ * A.
+ */
 const RULES: Readonly<Record<keyof XksParameters, Rule>> = {
   customKeyStoreName: { min: 1, max: 256, pattern: /^[^\n]+$/, form: 'any characters' },
   xksProxyUriEndpoint: {
@@ -45,14 +48,14 @@ const RULES: Readonly<Record<keyof XksParameters, Rule>> = {
     min: 10,
     max: 128,
     pattern: /^(?:\/[a-zA-Z0-9/_-]+)?\/kms\/xks\/v\d{1,2}$/,
-    form: '/prefix/kms/xks/v1, of letters, digits, hyphens and underscores',
+    form: '/prefix/kms/xks/v1, where the prefix has letters, digits, hyphens and underscores',
   },
-  accessKeyId: { min: 20, max: 30, pattern: /^[A-Z2-7]+$/, form: 'A-Z and 2-7' },
+  accessKeyId: { min: 20, max: 30, pattern: /^[A-Z2-7]+$/, form: 'characters A-Z and 2-7' },
   rawSecretAccessKey: {
     min: 43,
     max: 64,
     pattern: /^[a-zA-Z0-9/+=]+$/,
-    form: 'A-Z, a-z, 0-9, /, + and =',
+    form: 'characters A-Z, a-z, 0-9, /, + and =',
   },
   xksProxyVpcEndpointServiceName: {
     min: 20,

@@ -1,4 +1,4 @@
-/** All of Latchkey's own metrics, in the order of docs/metrics.md. A test compares the two. */
+/** Latchkey's own metrics, in the order of docs/metrics.md. A test compares both lists. */
 // SPDX-License-Identifier: Apache-2.0
 
 export interface MetricDescription {
@@ -12,13 +12,14 @@ export interface MetricDescription {
 const ofRequest = ['key_store', 'operation'] as const
 const sum = 'sum'
 const total = { type: 'counter', labels: [], aggregator: sum } as const
+const worst = { type: 'gauge', labels: [], aggregator: 'max' } as const
 const amount = { type: 'gauge', labels: [], aggregator: sum } as const
 const ofToken = { labels: ['backend', 'token'], aggregator: sum } as const
 
 export const METRICS = {
   latchkey_request_duration_seconds: {
     type: 'histogram',
-    help: 'Time from the first byte of a request to its answer.',
+    help: 'Time from the first byte of a request to its response.',
     labels: ofRequest,
     aggregator: sum,
   },
@@ -30,19 +31,19 @@ export const METRICS = {
   },
   latchkey_added_latency_seconds: {
     type: 'histogram',
-    help: 'Time of successful requests beyond the same AES-GCM operation in this process.',
+    help: 'Time that Latchkey adds to a successful request, compared with the same AES-GCM operation in this process.',
     labels: ofRequest,
     aggregator: sum,
   },
   latchkey_baseline_seconds: {
     type: 'gauge',
-    help: 'Time of AES-GCM on a data key in this process, measured at the start.',
+    help: 'Time that AES-GCM on a data key takes in this process, measured at startup.',
     labels: ['operation'],
     aggregator: 'max',
   },
   latchkey_requests_total: {
     type: 'counter',
-    help: 'Requests that were answered.',
+    help: 'Requests that got a response.',
     labels: [...ofRequest, 'error_name', 'reason'],
     aggregator: sum,
   },
@@ -56,7 +57,7 @@ export const METRICS = {
   },
   latchkey_connections_refused_total: {
     type: 'counter',
-    help: 'Connections that were refused before a request.',
+    help: 'Connections that were refused before they carried a request.',
     labels: ['reason'],
     aggregator: sum,
   },
@@ -68,57 +69,51 @@ export const METRICS = {
   },
   latchkey_tls_handshakes_total: {
     type: 'counter',
-    help: 'TLS handshakes by version and key exchange group; X25519MLKEM768 is the hybrid one.',
+    help: 'TLS handshakes by version and key exchange group; X25519MLKEM768 is the post-quantum hybrid group.',
     labels: ['version', 'group'],
     aggregator: sum,
   },
   latchkey_client_certificates_total: {
     type: 'counter',
-    help: 'mTLS: connections with a good signature, and requests through terminators with mode observe. The result is OK, or why enforcing would refuse.',
+    help: 'mTLS: connections with a valid signature, and in observe mode also requests through terminators. The result is OK, or why enforcing would refuse the client.',
     labels: ['result'],
     aggregator: sum,
   },
   latchkey_client_certificate_changes_total: {
     type: 'counter',
-    help: 'mTLS: times a signed client showed a certificate with another issuer, purpose or name than before.',
+    help: 'mTLS: times a client with a valid signature presented a certificate whose issuer, purpose or name had changed.',
     labels: ['field'],
     aggregator: sum,
   },
   latchkey_quota_requests_per_second: {
     type: 'gauge',
-    help: 'Configured quota of a key store, for all its processes together.',
+    help: 'Configured quota of a key store, shared by all worker processes.',
     labels: ['key_store'],
     aggregator: 'max',
   },
   latchkey_gate_refusing: {
     type: 'gauge',
-    help: '1 while the gate refuses everything, with the reason.',
+    help: '1 while the gate refuses all requests; the label gives the reason.',
     labels: ['reason'],
     aggregator: 'max',
   },
   latchkey_gate_epoch: {
     type: 'gauge',
-    help: 'Epoch of the rules that the gate enforces; the lowest of all workers.',
+    help: 'Epoch of the rules that the gate enforces; minimum across workers.',
     labels: [],
     aggregator: 'min',
   },
   latchkey_gate_switches: {
-    type: 'gauge',
-    help: 'Kill switches in force at the gate.',
-    labels: [],
-    aggregator: 'max',
+    ...worst,
+    help: 'Kill switches that the gate enforces.',
   },
   latchkey_kill_oldest_timestamp_seconds: {
-    type: 'gauge',
-    help: 'Time of the oldest kill of Decrypt in force; 0 if there is none.',
-    labels: [],
-    aggregator: 'max',
+    ...worst,
+    help: 'Time of the oldest kill in force that stops Decrypt; 0 if there is none.',
   },
   latchkey_restore_requests: {
-    type: 'gauge',
-    help: 'Restore requests that wait for a second person, for their delay, or to be carried out.',
-    labels: [],
-    aggregator: 'max',
+    ...worst,
+    help: 'Restore requests waiting for approval, for their delay to pass, or to be carried out.',
   },
   latchkey_access_deadline_timestamp_seconds: {
     type: 'gauge',
@@ -127,14 +122,12 @@ export const METRICS = {
     aggregator: 'max',
   },
   latchkey_gate_lease_age_seconds: {
-    type: 'gauge',
-    help: 'Time since the control store was last read; the highest of all workers.',
-    labels: [],
-    aggregator: 'max',
+    ...worst,
+    help: 'Time since the control store was last read; maximum across workers.',
   },
   latchkey_gate_lease_left_seconds: {
     type: 'gauge',
-    help: 'Time until the lease ends and everything is refused; the lowest of all workers.',
+    help: 'Time until the lease expires and all requests are refused; minimum across workers.',
     labels: [],
     aggregator: 'min',
   },
@@ -146,11 +139,11 @@ export const METRICS = {
   },
   latchkey_gate_late_answers_total: {
     ...total,
-    help: 'Answers that may have left after the lease under which they were released.',
+    help: 'Responses that may have been sent after their lease expired.',
   },
   latchkey_policies: {
     type: 'gauge',
-    help: 'Policies in force (enforced) and policies being tried out (shadow).',
+    help: 'Number of policies in force (enforced) and in shadow mode (shadow).',
     labels: ['set'],
     aggregator: 'max',
   },
@@ -162,41 +155,49 @@ export const METRICS = {
   },
   latchkey_policy_decisions_total: {
     type: 'counter',
-    help: 'Decisions of the policies; shadow with deny counts what would have been refused.',
+    help: 'Policy decisions. In the shadow set, deny counts requests that would have been refused.',
     labels: ['set', 'decision'],
     aggregator: sum,
   },
   latchkey_policy_evaluations_total: {
     ...total,
-    help: 'Decisions that were not in the cache and had to be evaluated.',
+    help: 'Policy decisions that were not cached and had to be evaluated.',
   },
   latchkey_audit_entries_total: {
     type: 'counter',
-    help: 'Entries of the audit log, by outcome: written or lost.',
+    help: 'Audit log entries by outcome: written or lost.',
     labels: ['outcome'],
     aggregator: sum,
   },
   latchkey_audit_queued_entries: {
     ...amount,
-    help: 'Entries of the audit log that wait for the disk.',
+    help: 'Audit log entries waiting to be written to disk.',
   },
   latchkey_audit_failing: {
+    ...worst,
+    help: '1 if the most recent audit log entries could not be written.',
+  },
+  latchkey_audit_witness_state: {
     type: 'gauge',
-    help: '1 if the last entries of the audit log could not be written.',
-    labels: [],
+    help: '1 for the most recent result of each control log witness: cosigns, fails, or refuses (the witness has seen a different history).',
+    labels: ['witness', 'state'],
     aggregator: 'max',
+  },
+  latchkey_audit_witness_quorum: {
+    type: 'gauge',
+    help: '1 if the last checkpoint of the control log has the cosignatures that the witness policy requires.',
+    labels: [],
+    aggregator: 'min',
   },
   latchkey_tripwire_trips_total: {
     type: 'counter',
-    help: 'Broken rules of the tripwire, by action taken: log, throttle, kill, or failed for a kill that the store did not accept.',
+    help: 'Tripwire rule violations by action taken: log, throttle, kill, or failed (the store rejected the kill).',
     labels: ['rule', 'done'],
     aggregator: sum,
   },
   latchkey_tripwire_throttled: {
-    type: 'gauge',
+    ...worst,
     help: 'Callers, keys and key stores that the tripwire has throttled within the last window.',
-    labels: [],
-    aggregator: 'max',
   },
   latchkey_tripwire_forgotten_total: {
     ...total,
@@ -204,7 +205,7 @@ export const METRICS = {
   },
   latchkey_lease_guard: {
     type: 'gauge',
-    help: '1 if the kernel guards the end of the lease; the lowest of all workers.',
+    help: '1 if the kernel enforces lease expiry; minimum across workers.',
     labels: [],
     aggregator: 'min',
   },
@@ -214,13 +215,13 @@ export const METRICS = {
   },
   latchkey_key_manager_state: {
     type: 'gauge',
-    help: '1 for the state found by the last deep check.',
+    help: '1 for the state of the key manager in the most recent deep health check.',
     labels: ['key_store', 'manager', 'state'],
     aggregator: 'max',
   },
   latchkey_key_uses_ratio: {
     type: 'gauge',
-    help: 'Encryptions of the most used current version of a software key, as a share of its limit.',
+    help: "Fraction of the encryption limit that the key store's most used current software key version has reached.",
     labels: ['key_store'],
     aggregator: 'max',
   },
@@ -230,26 +231,26 @@ export const METRICS = {
     labels: ['backend', 'token', 'state'],
     aggregator: sum,
   },
-  latchkey_token_queued: { type: 'gauge', help: 'Calls waiting for a session.', ...ofToken },
+  latchkey_token_queued: { type: 'gauge', help: 'Calls waiting for a token session.', ...ofToken },
   latchkey_token_circuit: {
     type: 'gauge',
-    help: '1 for the current state of the circuit breaker.',
+    help: "1 for the current state of the token's circuit breaker.",
     labels: ['backend', 'token', 'state'],
     aggregator: 'max',
   },
   latchkey_token_hosts: {
     type: 'gauge',
-    help: 'Worker processes that load the module of a token.',
+    help: 'Worker processes that have loaded a token module.',
     ...ofToken,
   },
   latchkey_token_host_restarts_total: {
     type: 'counter',
-    help: 'Restarts of those worker processes.',
+    help: 'Restarts of worker processes that load a token module.',
     ...ofToken,
   },
   latchkey_token_hedges_total: {
     type: 'counter',
-    help: 'Operations also sent to another token, because this one took longer than `hedge.after`, by which answered first: first (this token), other or none.',
+    help: 'Operations also sent to another token because this token took longer than `hedge.after`, by the token that responded first: first (this token), other or none.',
     labels: ['backend', 'token', 'winner'],
     aggregator: sum,
   },
@@ -267,13 +268,13 @@ export const METRICS = {
   },
   latchkey_credential_last_used_timestamp_seconds: {
     type: 'gauge',
-    help: 'Time of the last request signed with the credential; 0: none since the start.',
+    help: 'Time of the last request signed with the credential; 0 if there has been none since the process started.',
     labels: ['key_store', 'access_key_id'],
     aggregator: 'max',
   },
   latchkey_webhook_messages_total: {
     type: 'counter',
-    help: 'Messages to webhooks, by outcome: delivered, failed (an attempt that may be repeated) or dropped.',
+    help: 'Webhook messages by outcome: delivered, failed (the attempt may be retried) or dropped.',
     labels: ['webhook', 'outcome'],
     aggregator: sum,
   },
@@ -289,7 +290,7 @@ export const METRICS = {
   },
   latchkey_info: {
     type: 'gauge',
-    help: 'Always 1, with the versions of Latchkey and Node.js, and the id of the instance.',
+    help: 'Always 1; the labels give the versions of Latchkey and Node.js, and the instance id.',
     labels: ['version', 'node', 'instance_id'],
     aggregator: 'first',
   },

@@ -16,8 +16,12 @@ export type MetricsSnapshot = readonly unknown[]
 
 export type Collectors = Readonly<Partial<Record<MetricName, () => readonly MetricValue[]>>>
 
+export function value(number: number, labels: Record<string, string> = {}): MetricValue {
+  return { value: number, labels }
+}
+
 export interface MetricsRegistry {
-  /** Adds the source of some metrics. Each metric has one source. */
+  /** Adds a source of metrics. Each metric has exactly one source. */
   add(collectors: Collectors): void
   snapshot(): Promise<MetricsSnapshot>
   text(): Promise<string>
@@ -25,12 +29,27 @@ export interface MetricsRegistry {
 
 export function createMetricsRegistry(): MetricsRegistry {
   const registry = new Registry()
+  addProcessMetrics(registry)
+  return openRegistry(registry)
+}
+
+/** Returns the values of the given metrics, without the process metrics. */
+export function takeSnapshot(collectors: Collectors): Promise<MetricsSnapshot> {
+  const registry = openRegistry(new Registry())
+  registry.add(collectors)
+  return registry.snapshot()
+}
+
+function addProcessMetrics(registry: Registry): void {
   collectDefaultMetrics({ register: registry })
-  // Gauges whose names end in _total, which promtool rejects; each is the sum of a metric that
-  // stays.
+  // promtool rejects gauges whose names end in _total. Each of the removed gauges is the sum of a
+  // metric that is kept.
   for (const name of ['handles', 'requests', 'resources']) {
     registry.removeSingleMetric(`nodejs_active_${name}_total`)
   }
+}
+
+function openRegistry(registry: Registry): MetricsRegistry {
   return {
     add(collectors) {
       for (const [name, values] of Object.entries(collectors)) {

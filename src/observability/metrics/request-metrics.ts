@@ -1,7 +1,7 @@
 /**
- * Latency metrics: how long finished requests and handshakes took, and how they ended. They are
- * counted in typed arrays: with prom-client's histograms, the eleven observations of an Encrypt take
- * 12 µs, which is 7 % of its processor time.
+ * Latency metrics: how long finished requests and handshakes took, and what their outcomes were.
+ * Observations are counted in typed arrays: with prom-client's histograms, the eleven observations
+ * of an Encrypt would take 12 µs, which is 7 % of its processor time.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
@@ -18,11 +18,12 @@ export interface HandshakeSample {
 }
 
 /**
- * Reasons come from a few tables, one of which is OpenSSL's. At most this many get their own label.
+ * Maximum number of reasons with their own label. Reasons come from a few tables, one of which is
+ * OpenSSL's.
  */
 const MAX_REASONS = 64
 
-/** The series of one key store and operation. */
+/** The series for one key store and operation. */
 interface Series {
   readonly labels: { readonly key_store: string; readonly operation: string }
   readonly total: Histogram
@@ -41,7 +42,7 @@ export interface RequestMetrics {
     >,
   ): void
   handshake(sample: HandshakeSample): void
-  /** @param result `OK`, or why enforcing mTLS would refuse the connection */
+  /** @param result `OK`, or the reason why the connection would be refused if mTLS were enforced */
   clientCertificate(result: string): void
   certificateChange(field: string): void
   refusedConnection(reason: string): void
@@ -50,14 +51,15 @@ export interface RequestMetrics {
   readonly values: Readonly<Partial<Record<MetricName, () => readonly MetricValue[]>>>
 }
 
-/** @param baselineMs milliseconds by operation, for those that encrypt or decrypt */
+/** @param baselineMs time that AES-GCM takes on a data key, in milliseconds by operation */
 export function createRequestMetrics(baselineMs: Readonly<Record<string, number>>): RequestMetrics {
   const byKeyStore = new Map<string, Map<string, Series>>()
   const all: Series[] = []
   const handshakes = new Map<string, { labels: Record<string, string>; histogram: Histogram }>()
   const groups = new Map<string, Count>()
   const certificates = new Map<string, Count>()
-  // Starts at zero, because Prometheus sees no increase in a series that begins at one.
+  // Each count starts at zero, because Prometheus does not count a series' first value as an
+  // increase.
   const changes = new Map(
     ['issuer', 'purpose', 'name'].map((field) => [field, { labels: { field }, value: 0 }]),
   )
@@ -156,7 +158,7 @@ interface Count {
   value: number
 }
 
-/** Counts by labels. Beyond MAX_REASONS, all others share one series. */
+/** Counts by labels. Beyond MAX_REASONS combinations, all further combinations share one series. */
 function count(counts: Map<string, Count>, labels: Count['labels']): void {
   let key = Object.values(labels).join(' ')
   let own = labels
@@ -182,7 +184,10 @@ function toOutcomes({ labels, succeeded, failed }: Series): readonly MetricValue
   return [{ labels: { ...labels, error_name: '', reason: '' }, value: succeeded }, ...failures]
 }
 
-/** Upper bounds in seconds: 10 microseconds suits a stage, 250 ms is how long KMS waits. */
+/**
+ * Upper bounds in seconds, from 10 microseconds, short enough for a single stage, to 250 ms, the
+ * KMS timeout.
+ */
 export const BUCKETS_SECONDS = [
   0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
   0.05, 0.1, 0.15, 0.2, 0.25,
@@ -212,7 +217,7 @@ export class Histogram {
     if (ms > 0) this.#sumMs += ms
   }
 
-  /** Returns cumulative counts, as Prometheus expects; empty until something was observed. */
+  /** Returns cumulative counts, as Prometheus expects; empty until something has been observed. */
   values(name: string, labels: Labels): readonly MetricValue[] {
     const values: MetricValue[] = []
     let count = 0
@@ -233,8 +238,8 @@ const AAD_BYTES = 128
 const ROUNDS = 300
 
 /**
- * Returns milliseconds by operation: the median of several hundred rounds, after as many to warm
- * up.
+ * Returns the time that AES-GCM takes on a data key, in milliseconds by operation: the median of
+ * several hundred rounds, after as many warm-up rounds.
  */
 export function measureBaseline(clock: Clock): Readonly<Record<'Encrypt' | 'Decrypt', number>> {
   const key = randomBytes(32)

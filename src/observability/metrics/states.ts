@@ -1,6 +1,7 @@
 /** Metrics that are read at scrape time: the states of the components. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Collectors } from './registry.ts'
+import { type AuditState, ofAudit, ofWitnesses, type WitnessState } from './audit-states.ts'
+import { type Collectors, value } from './registry.ts'
 import type { MetricValue } from './request-metrics.ts'
 
 export interface GateState {
@@ -12,14 +13,6 @@ export interface GateState {
   readonly leaseLeftMs: number
   readonly lateAnswers: number
   readonly refusals: Readonly<Partial<Record<string, number>>>
-}
-
-export interface AuditState {
-  readonly written: number
-  readonly lost: number
-  readonly queued: number
-  /** Why the last entries could not be written. */
-  readonly failure: string | undefined
 }
 
 export interface TripwireState {
@@ -54,7 +47,7 @@ export interface TokenState {
   readonly queued: number
   readonly hosts: number
   readonly restarts: number
-  /** Operations also sent to another token, by the token that answered first. */
+  /** Hedged operations (also sent to a second token), by the token that responded first. */
   readonly hedges: { readonly first: number; readonly other: number; readonly none: number }
 }
 
@@ -94,14 +87,16 @@ export interface StateSources {
   }[]
   readonly connections: () => number
   readonly gate: () => GateState
-  /** Undefined in processes that do not watch it. */
+  /** Undefined in processes that do not watch the control store. */
   readonly control: () => ControlState | undefined
-  /** Share of the limit of uses, by key store. */
+  /** Fraction of the key-use limit consumed so far, by key store. */
   readonly keyUses: () => ReadonlyMap<string, number>
   readonly policies: () => PoliciesState
-  /** Undefined without an audit log. */
+  /** Undefined if the audit log is off. */
   readonly audit: () => AuditState | undefined
-  /** Undefined without rules. */
+  /** Undefined in processes that ask no witnesses. */
+  readonly witnesses: () => WitnessState | undefined
+  /** Undefined if the tripwire has no rules. */
   readonly tripwire: () => TripwireState | undefined
   readonly leaseGuard: () => LeaseGuardState
   readonly managers: () => readonly {
@@ -110,7 +105,7 @@ export interface StateSources {
     readonly status: string
   }[]
   readonly tokens: () => readonly TokenState[]
-  /** Expiry of each certificate, milliseconds since the Unix epoch. */
+  /** Expiry of each certificate, in milliseconds since the Unix epoch. */
   readonly certificates: () => Readonly<Record<string, number>>
   readonly credentials: () => readonly CredentialState[]
   readonly webhooks: () => readonly WebhookState[]
@@ -127,6 +122,7 @@ export function createStateCollectors(sources: StateSources): Collectors {
     latchkey_lease_guard_fired_total: () => [value(sources.leaseGuard().firings)],
     ...ofPolicies(sources.policies),
     ...ofAudit(sources.audit),
+    ...ofWitnesses(sources.witnesses),
     ...ofTripwire(sources.tripwire),
     ...ofTokens(sources.tokens),
     ...ofCredentials(sources),
@@ -154,10 +150,6 @@ export function createStateCollectors(sources: StateSources): Collectors {
       return [value(1, { version, node, instance_id: instanceId })]
     },
   }
-}
-
-function value(number: number, labels: Record<string, string> = {}): MetricValue {
-  return { value: number, labels }
 }
 
 function ofGate(gate: () => GateState): Collectors {
@@ -202,21 +194,6 @@ function ofTripwire(tripwire: () => TripwireState | undefined): Collectors {
       (tripwire()?.trips ?? []).map(({ rule, done, count }) => value(count, { rule, done })),
     latchkey_tripwire_throttled: one(({ throttled }) => throttled),
     latchkey_tripwire_forgotten_total: one(({ forgotten }) => forgotten),
-  }
-}
-
-function ofAudit(audit: () => AuditState | undefined): Collectors {
-  const ofState = (toValues: (state: AuditState) => readonly MetricValue[]) => () => {
-    const state = audit()
-    return state === undefined ? [] : toValues(state)
-  }
-  return {
-    latchkey_audit_entries_total: ofState(({ written, lost }) => [
-      value(written, { outcome: 'written' }),
-      value(lost, { outcome: 'lost' }),
-    ]),
-    latchkey_audit_queued_entries: ofState(({ queued }) => [value(queued)]),
-    latchkey_audit_failing: ofState(({ failure }) => [value(failure === undefined ? 0 : 1)]),
   }
 }
 

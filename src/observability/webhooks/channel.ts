@@ -1,34 +1,35 @@
 /**
- * Notifies one receiver, one message at a time and in order: first of the refusals of this
- * instance, then of the events of the control store, if this instance has the claim.
- * docs/webhooks.md states the guarantees.
+ * Notifies one receiver, one message at a time and in order. This instance's refusals come first,
+ * followed by the control store's events if this instance has the claim. docs/webhooks.md states
+ * the guarantees.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { WebhookConfig } from '../../config/config.ts'
 import type { Clock } from '../../core/clock.ts'
 import type { Logger } from '../../core/logger.ts'
-import { readEvents } from '../../store/event-log.ts'
+import { readEventsAfter } from '../../store/recent-events.ts'
 import type { Store } from '../../store/store.ts'
 import { createCursor } from './cursor.ts'
 import { type Notification, toNotification } from './event.ts'
-import { post } from './post.ts'
-import type { Receiver } from './receiver.ts'
+import { deliver, type Receiver } from './receiver.ts'
 
 export interface ChannelStats {
   readonly name: string
   readonly delivered: number
-  /** Attempts that failed. */
+  /** Number of failed attempts. */
   readonly failed: number
-  /** Messages that were given up. */
+  /** Number of messages given up on. */
   readonly dropped: number
-  /** Events and refusals not sent yet; undefined while the store cannot be read. */
+  /** Number of events and refusals not sent yet; undefined while the store cannot be read. */
   readonly pending: number | undefined
 }
 
 export interface Channel {
   /** Sends the messages that are due. Calls must not overlap. Never rejects. */
   run(): Promise<void>
-  /** Queues a refusal of this instance; when the queue is full, the oldest is dropped. */
+  /** Uses another configuration from the next message on, and tries to send at once. */
+  update(config: WebhookConfig, receiver: Receiver): void
+  /** Queues a refusal of this instance; when the queue is full, the oldest refusal is dropped. */
   push(notification: Notification): void
   stats(): ChannelStats
   /** Releases the claim, so that another instance continues at once. */
@@ -44,70 +45,70 @@ export interface ChannelDeps {
   /** Unique for each process. */
   readonly owner: string
   readonly drillKey: string
-  /** Aborts when the process stops. */
+  /** Aborts when the process stops or the webhook is removed. */
   readonly stopping: AbortSignal
 }
 
-/** The pause after failed attempts doubles, from the first value to the longest. */
+/** Initial and maximum backoff after failed attempts; the delay doubles each time. */
 const FIRST_PAUSE_MS = 1000
 const LONGEST_PAUSE_MS = 60_000
-/** Longer than one attempt may take, so that a slow instance keeps its claim. */
+/** Added to the maximum duration of an attempt, so that a slow instance keeps its claim. */
 const CLAIM_RESERVE_MS = 10_000
 const MAX_QUEUED = 32
 
 type Outcome = 'told' | 'later'
 
 export function createChannel(deps: ChannelDeps): Channel {
-  const { config, receiver, store, clock, logger } = deps
-  const { name, timeoutMs, giveUpAfterMs } = config
+  const { store, clock, logger } = deps
+  const { name } = deps.config
   const cursor = createCursor(store, name, deps.owner)
-  const claimMs = timeoutMs + CLAIM_RESERVE_MS
-  const othersMs = LONGEST_PAUSE_MS + timeoutMs
+  let { config, receiver } = deps
   const queue: Notification[] = []
   const counts = { delivered: 0, failed: 0, dropped: 0 }
   let failures = 0
   let notBefore = 0
-  /** Monotonic time of the first of the failures in a row; undefined while there is none. */
+  /** Monotonic time at which the current run of failures began; undefined if there are none. */
   let failingSince: number | undefined
   let pending: number | undefined
-  /** True from a claim until it was released. */
+  /** True from a claim until it is released. */
   let hasClaim = false
   let isCutOff = false
 
   function drop(notification: Notification, reason: string): void {
     counts.dropped += 1
-    logger.error('a webhook message was given up', { webhook: name, id: notification.id, reason })
+    logger.error('webhook message dropped: it could not be delivered in time', {
+      webhook: name,
+      id: notification.id,
+      reason,
+    })
   }
 
   async function attempt(notification: Notification): Promise<Outcome> {
+    const { timeoutMs, giveUpAfterMs } = config
     const deadline = AbortSignal.any([AbortSignal.timeout(timeoutMs), deps.stopping])
-    const outcome = await receiver.toRequest(notification, clock.now()).then(
-      (request) => post(request, deadline),
-      (error: unknown) => ({
-        result: 'failed' as const,
-        reason: error instanceof Error ? error.message : String(error),
-        isFinal: false,
-      }),
-    )
+    const outcome = await deliver(receiver, notification, { now: clock.now(), signal: deadline })
     if (outcome.result === 'delivered') {
-      if (failures > 0) logger.info('a webhook receiver answers again', { webhook: name })
+      if (failures > 0) logger.info('webhook receiver is responding again', { webhook: name })
       counts.delivered += 1
       failures = 0
       failingSince = undefined
       return 'told'
     }
+    // The receiver is not to blame for an attempt that this process ended.
+    if (deps.stopping.aborted) return 'later'
     counts.failed += 1
     const { reason } = outcome
     failingSince ??= clock.monotonic()
+    const othersMs = LONGEST_PAUSE_MS + timeoutMs
     const isOld = clock.now() - notification.at > giveUpAfterMs
-    // Other instances may reach the receiver, and each of them tries within this time.
+    // Other instances may be able to reach the receiver. Each of them retries within `othersMs`.
     if (outcome.isFinal || (isOld && clock.monotonic() - failingSince >= othersMs)) {
       drop(notification, reason)
       return 'told'
     }
     // Log once per outage; the metric counts every failure.
     if (failures === 0)
-      logger.warn('a webhook message cannot be delivered', { webhook: name, reason })
+      logger.warn('webhook message could not be delivered; retrying', { webhook: name, reason })
     const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(failures, 10))
     failures += 1
     notBefore = clock.monotonic() + pause
@@ -129,29 +130,33 @@ export function createChannel(deps: ChannelDeps): Channel {
     if (told === end && !hasClaim) return
     // After a failure, the claim is left to instances that may reach the receiver.
     if (clock.monotonic() < notBefore) return
-    const from = await cursor.claim(claimMs)
+    const from = await cursor.claim(config.timeoutMs + CLAIM_RESERVE_MS)
     if (from === undefined) return
     hasClaim = true
     try {
-      await tellFrom(from, end)
+      await tellFrom(from)
     } finally {
       await release()
     }
   }
 
   /** Returns at the first event that cannot be sent now. */
-  async function tellFrom(from: number, end: number): Promise<void> {
+  async function tellFrom(from: number): Promise<void> {
     const events = await store.database.snapshot((reader) =>
-      readEvents(reader, store.sealing, from),
+      readEventsAfter(reader, store.sealing, from),
     )
+    // More events may have been written since the end of the log was read.
+    const end = events.at(-1)?.seq ?? from
+    pending = end - from
     for (const event of events) {
+      if (deps.stopping.aborted) return
       const notification = toNotification(event, { storeId: store.id, drillKey: deps.drillKey })
       if (notification !== undefined && config.events.includes(notification.event)) {
-        if ((await cursor.claim(claimMs)) === undefined) return
-        if ((await attempt(notification)) === 'later' || deps.stopping.aborted) return
+        if ((await cursor.claim(config.timeoutMs + CLAIM_RESERVE_MS)) === undefined) return
+        if ((await attempt(notification)) === 'later') return
       }
       if (!(await cursor.advance(event.seq))) return
-      pending = Math.max(0, end - event.seq)
+      pending = end - event.seq
     }
   }
 
@@ -168,17 +173,24 @@ export function createChannel(deps: ChannelDeps): Channel {
         isCutOff = false
       } catch (err) {
         // Log once per outage; the next run tries again.
-        if (!isCutOff) logger.warn('a webhook cannot use the control store', { webhook: name, err })
+        if (!isCutOff) logger.warn('webhook cannot use the control store', { webhook: name, err })
         isCutOff = true
         pending = undefined
       }
+    },
+    update(next, itsReceiver) {
+      config = next
+      receiver = itsReceiver
+      failures = 0
+      failingSince = undefined
+      notBefore = 0
     },
     push(notification) {
       if (!config.events.includes(notification.event)) return
       const [oldest] = queue
       if (queue.length >= MAX_QUEUED && oldest !== undefined) {
         queue.shift()
-        drop(oldest, 'too many messages wait')
+        drop(oldest, 'too many messages are waiting')
       }
       queue.push(notification)
     },

@@ -1,6 +1,6 @@
 /**
- * The position of a webhook in the event log, kept in the control store. One instance of the fleet
- * at a time claims it, sends the events that follow, and advances it.
+ * A webhook's position in the event log, kept in the control store. One instance at a time claims
+ * the webhook, sends the events that follow, and advances the position.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { webhookFields } from '../../store/bindings.ts'
@@ -15,7 +15,7 @@ const RETOLD_EVENTS = 100
 export interface Position {
   /** Number of the last event that was sent; undefined before the webhook has a row. */
   readonly told: number | undefined
-  /** Number of the last event of the log. */
+  /** Number of the log's last event. */
   readonly end: number
 }
 
@@ -30,7 +30,10 @@ export interface Cursor {
    * @throws StorageError
    */
   claim(claimMs: number): Promise<number | undefined>
-  /** Call only with the claim. Returns false if another instance has it. @throws StorageError */
+  /**
+   * Call only while holding the claim. Returns false if another instance has the claim.
+   * @throws StorageError
+   */
   advance(seq: number): Promise<boolean>
   /**
    * Releases the claim, so that another instance continues at once.
@@ -57,15 +60,15 @@ export function createCursor(store: Store, name: string, owner: string): Cursor 
    */
   let known: number | undefined
 
-  /** Undefined for a row that was not written with the store's key. */
+  /** Returns undefined for a row that was not written with the store's key. */
   function parse(row: Row): number | undefined {
     const seq = Number(column(row, 'seq'))
     return sealing.isAuthentic(fieldsOf(seq), column(row, 'mac')) ? seq : undefined
   }
 
   /**
-   * While the store key is being replaced, a code made with the old key is still valid, and is
-   * replaced here.
+   * While the store key is being replaced, a MAC made with the old key is still valid. This
+   * function replaces it with a new MAC.
    */
   async function renewCode(seq: number, mac: SqlValue): Promise<void> {
     if (mac === authenticate(seq)) return

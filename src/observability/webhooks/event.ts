@@ -1,6 +1,7 @@
 /** Turns an event of the control store, or a refusal of this instance, into a notification. */
 // SPDX-License-Identifier: Apache-2.0
 import type { WebhookEvent } from '../../config/config.ts'
+import { UNPRINTABLE } from '../../core/remark.ts'
 import type { ControlEvent } from '../../store/event-log.ts'
 
 export interface Notification {
@@ -20,11 +21,15 @@ interface Kind {
   readonly title: string
 }
 
-/** Kinds of events that webhooks report; all others are routine administration. */
+/** Kinds of events that webhooks report; all other events are routine administration. */
 const KINDS: Readonly<Record<string, Kind>> = {
   kill: { event: 'kill', title: 'Access was stopped' },
   'kill-again': { event: 'kill', title: 'Access was stopped again' },
   'deadman-closed': { event: 'kill', title: "A dead man's switch was closed" },
+  'deadman-lapsed': {
+    event: 'kill',
+    title: "A dead man's switch was not renewed, and closed its key store",
+  },
   restore: { event: 'restore', title: 'Access was restored' },
   expired: { event: 'restore', title: 'A timed kill expired' },
   'deadman-reopened': {
@@ -33,18 +38,21 @@ const KINDS: Readonly<Record<string, Kind>> = {
   },
   'deadman-ended': { event: 'restore', title: "A dead man's switch was ended" },
   'epoch-accepted': { event: 'restore', title: 'A replaced control store was accepted' },
-  'restore-requested': { event: 'restore-request', title: 'A restore was requested and waits' },
+  'restore-requested': {
+    event: 'restore-request',
+    title: 'A restore was requested and is pending',
+  },
   'restore-approved': { event: 'restore-request', title: 'A restore request was approved' },
   'restore-withdrawn': { event: 'restore-request', title: 'A restore request was withdrawn' },
   'restore-expired': { event: 'restore-request', title: 'A restore request expired' },
-  tripwire: { event: 'tripwire', title: 'A rule of the tripwire was broken' },
+  tripwire: { event: 'tripwire', title: 'A tripwire rule was broken' },
   'retire-requested': {
     event: 'retirement',
     title: 'The destruction of a key version was requested',
   },
   'retire-approved': {
     event: 'retirement',
-    title: 'A key version refuses Decrypt before its destruction',
+    title: 'A key version now refuses Decrypt, before its destruction',
   },
   'retire-cancelled': {
     event: 'retirement',
@@ -59,8 +67,9 @@ const KINDS: Readonly<Record<string, Kind>> = {
 }
 
 /**
- * Returns the notification of an event; undefined if webhooks do not report it.
- * @param drillKey id of the key that drills stop; killing and restoring it are parts of a drill
+ * Returns an event's notification; undefined if webhooks do not report the event.
+ * @param drillKey id of the key used by drills, whose kills and restores are not reported
+ * separately
  */
 export function toNotification(
   { seq, at, epoch, kind, operator, detail }: ControlEvent,
@@ -79,15 +88,17 @@ export function toNotification(
   }
 }
 
-/** Describes in one line for people what happened, to what, by whom and why. */
+/** Describes an event in one line for people: what happened, to what, by whom and why. */
 export function describe({ title, data }: Notification): string {
   const { scope, keyStore, direction, operator, reason, host } = data
   const what = [scope ?? keyStore, direction === 'both' ? undefined : direction]
   const about = what.filter((one) => typeof one === 'string').join(', ')
-  return [
+  const parts = [
     about === '' ? title : `${title}: ${about}`,
     ...(typeof host === 'string' ? [`on ${host}`] : []),
     ...(typeof operator === 'string' ? [`by ${operator}`] : []),
     ...(typeof reason === 'string' ? [`(${reason})`] : []),
-  ].join(' ')
+  ]
+  // Events of earlier releases, and policies quoted in reasons, may contain unprintable characters.
+  return parts.join(' ').replace(UNPRINTABLE, '\uFFFD')
 }

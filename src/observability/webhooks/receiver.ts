@@ -1,19 +1,25 @@
-/** The kinds of receivers: which request each gets, and how it is signed. */
+/**
+ * Builds the requests for each kind of receiver, and signs them in the way that the receiver
+ * expects.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createHmac } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import aws4 from 'aws4'
 import type { WebhookConfig } from '../../config/config.ts'
+import { type AwsTimeouts, toRequestHandler } from '../../core/aws-http.ts'
+import { raceSignal } from '../../core/deadline.ts'
 import { LatchkeyError } from '../../core/errors.ts'
 import type { HttpAnswer } from '../../core/http-exchange.ts'
 import { partitionOf } from '../../core/partitions.ts'
+import { createHttpsAgent, type Proxy } from '../../core/proxy.ts'
 import { describe, type Notification } from './event.ts'
-import type { OutgoingRequest } from './post.ts'
+import { type OutgoingRequest, post, type PostOutcome } from './post.ts'
 
 export type WebhookErrorCode =
-  | 'WEBHOOK_KEY_INVALID' // the signing key of a webhook is not 24 to 64 bytes in Base64
-  | 'WEBHOOK_URL_INVALID' // the URL of a webhook of Slack is not an https URL
-  | 'WEBHOOK_CA_UNREADABLE' // the bundle of authorities of a webhook cannot be read
+  | 'WEBHOOK_KEY_INVALID' // a webhook's signing key is not 24 to 64 bytes in Base64
+  | 'WEBHOOK_URL_INVALID' // a Slack webhook's URL is not an https URL
+  | 'WEBHOOK_CA_UNREADABLE' // a webhook's CA bundle cannot be read
 
 export class WebhookError extends LatchkeyError<WebhookErrorCode> {
   override readonly name = 'WebhookError'
@@ -22,24 +28,60 @@ export class WebhookError extends LatchkeyError<WebhookErrorCode> {
 export interface Receiver {
   readonly kind: 'generic' | 'slack' | 'sns'
   /**
-   * Returns the request of one attempt.
-   * @param now wall time, milliseconds since the Unix epoch
-   * @throws an error of the AWS SDK when there are no credentials
+   * Returns the request for one attempt.
+   * @param attempt `now` is the wall time in milliseconds since the Unix epoch; `signal` sets the
+   * attempt's deadline
+   * @throws an AWS SDK error if there are no credentials, DeadlineExceeded if they come too late
    */
-  toRequest(notification: Notification, now: number): Promise<OutgoingRequest>
+  toRequest(notification: Notification, attempt: Attempt): Promise<OutgoingRequest>
 }
 
-/** @throws WebhookError */
-export async function createReceiver({ name, to }: WebhookConfig): Promise<Receiver> {
-  if (to.generic !== undefined) return createGeneric(name, to.generic)
-  if (to.slack !== undefined) return createSlack(name, to.slack)
-  if (to.sns !== undefined) return createSns(name, to.sns)
-  throw new TypeError(`the webhook ${name} has no kind`)
+export interface Attempt {
+  readonly now: number
+  readonly signal: AbortSignal
+}
+
+/** Makes one attempt to deliver a message. Never rejects, and ends when the signal aborts. */
+export async function deliver(
+  receiver: Receiver,
+  notification: Notification,
+  attempt: Attempt,
+): Promise<PostOutcome> {
+  const { signal } = attempt
+  let request
+  try {
+    // Files and credentials may come from a share or a service that hangs.
+    request = await raceSignal(receiver.toRequest(notification, attempt), signal)
+  } catch (error) {
+    const reason = signal.aborted
+      ? "the receiver's credentials and certificate authorities could not be read in time"
+      : error instanceof Error
+        ? error.message
+        : String(error)
+    return { result: 'failed', reason, isFinal: false }
+  }
+  return post(request, signal)
+}
+
+/**
+ * @param proxy the proxy for https
+ * @param timeouts limits for calls that obtain credentials from AWS
+ * @throws WebhookError
+ */
+export async function createReceiver(
+  { name, to }: WebhookConfig,
+  proxy?: Proxy,
+  timeouts: AwsTimeouts = CREDENTIAL_TIMEOUTS,
+): Promise<Receiver> {
+  if (to.generic !== undefined) return createGeneric(name, to.generic, proxy)
+  if (to.slack !== undefined) return createSlack(name, to.slack, proxy)
+  if (to.sns !== undefined) return createSns(name, to.sns, { proxy, timeouts })
+  throw new TypeError(`the webhook ${name} has none of the kinds generic, slack and sns`)
 }
 
 type Kinds = WebhookConfig['to']
 
-/** The body for generic receivers and for subscribers of a topic. */
+/** Returns the body for generic receivers and for subscribers of a topic. */
 export function toBody(notification: Notification): string {
   const { id, event, kind, at, data } = notification
   const text = describe(notification)
@@ -47,7 +89,7 @@ export function toBody(notification: Notification): string {
   return JSON.stringify({ type: kind, timestamp, id, event, text, data })
 }
 
-/** Status codes with which a receiver of your own says that it will never accept this body. */
+/** Status codes with which a generic receiver states that it will never accept this body. */
 const FINAL: ReadonlySet<number> = new Set([400, 413, 422])
 
 function isFinalStatus({ status }: HttpAnswer): boolean {
@@ -56,43 +98,45 @@ function isFinalStatus({ status }: HttpAnswer): boolean {
 
 const KEY_BYTES = { least: 24, most: 64 }
 
-/** Standard Webhooks 1.0.0: the signature covers id, time and body. */
+/** The signature covers id, time and body (Standard Webhooks 1.0.0). */
 async function createGeneric(
   name: string,
   { url, key, caFile }: NonNullable<Kinds['generic']>,
+  proxy: Proxy | undefined,
 ): Promise<Receiver> {
   const text = key.reveal().replace(/^whsec_/, '')
   const bytes = Buffer.from(text, 'base64')
   const isBase64 = /^[A-Za-z0-9+/_-]+={0,2}$/.test(text)
   if (!isBase64 || bytes.length < KEY_BYTES.least || bytes.length > KEY_BYTES.most) {
-    const message = `the key of the webhook ${name} is not 24 to 64 bytes in Base64`
+    const message = `the webhook ${name}: expected a key of 24 to 64 bytes in Base64`
     const hint = 'openssl rand -base64 32 makes one'
     throw new WebhookError('WEBHOOK_KEY_INVALID', message, { hint })
   }
-  const ca = await loadAuthorities(name, caFile)
+  await loadAuthorities(name, caFile)
   return {
     kind: 'generic',
-    toRequest(notification, now) {
+    async toRequest(notification, { now }) {
       const body = toBody(notification)
       const { id } = notification
       const time = String(Math.floor(now / 1000))
       const code = createHmac('sha256', bytes).update(`${id}.${time}.${body}`).digest('base64')
-      return Promise.resolve({
-        ...{ url: new URL(url), body, ca, isFinal: isFinalStatus },
+      return {
+        ...{ url: new URL(url), body, proxy, isFinal: isFinalStatus },
+        ca: await loadAuthorities(name, caFile),
         headers: {
           'content-type': 'application/json',
           'webhook-id': id,
           'webhook-timestamp': time,
           'webhook-signature': `v1,${code}`,
         },
-      })
+      }
     },
   }
 }
 
 /**
- * Slack and compatible receivers also answer 400 for a URL or a user that they do not know. Only
- * these texts are about the message (docs.slack.dev, Sending messages using incoming webhooks).
+ * Slack and compatible receivers also return 400 for an unknown URL or user. Only these bodies
+ * concern the message (docs.slack.dev, Sending messages using incoming webhooks).
  */
 const SLACK_FAULTS = /invalid_payload|no_text|too_many_attachments/
 
@@ -100,24 +144,28 @@ function isFinalForSlack({ status, text }: HttpAnswer): boolean {
   return status === 413 || (status === 400 && SLACK_FAULTS.test(text))
 }
 
-function createSlack(name: string, { url }: NonNullable<Kinds['slack']>): Receiver {
+function createSlack(
+  name: string,
+  { url }: NonNullable<Kinds['slack']>,
+  proxy: Proxy | undefined,
+): Receiver {
   const parsed = URL.canParse(url.reveal()) ? new URL(url.reveal()) : undefined
   const isLocal = parsed?.hostname === 'localhost' || parsed?.hostname === '127.0.0.1'
   if (parsed === undefined || (parsed.protocol !== 'https:' && !isLocal)) {
-    const message = `the URL of the webhook ${name} is not an https URL`
+    const message = `the webhook ${name}: expected an https URL`
     throw new WebhookError('WEBHOOK_URL_INVALID', message)
   }
   return {
     kind: 'slack',
     toRequest(notification) {
       const at = new Date(notification.at).toISOString()
-      // Escapes & < >, which are control characters in Slack's texts.
+      // Escapes & < >, which are control characters in Slack's message format.
       const text = `${describe(notification)}\n${at}, Latchkey, id ${notification.id}`
         .replaceAll('&', '&amp;')
         .replaceAll('<', '&lt;')
         .replaceAll('>', '&gt;')
       return Promise.resolve({
-        ...{ url: parsed, body: JSON.stringify({ text }), ca: undefined },
+        ...{ url: parsed, body: JSON.stringify({ text }), ca: undefined, proxy },
         isFinal: isFinalForSlack,
         headers: { 'content-type': 'application/json' },
       })
@@ -126,13 +174,15 @@ function createSlack(name: string, { url }: NonNullable<Kinds['slack']>): Receiv
 }
 
 /**
- * SNS, Publish: a subject has up to 99 printable ASCII characters and does not begin with a space.
+ * A subject has up to 99 printable ASCII characters and does not begin with a space (SNS, Publish).
  */
 const MAX_SUBJECT = 99
 
+const CREDENTIAL_TIMEOUTS: AwsTimeouts = { connectMs: 5000, requestMs: 20_000 }
+
 /**
- * AWS also answers 400 when it throttles, when a request is too old, and when the key of the topic is
- * disabled. Only these codes are about the message (SNS API, Publish and Common Error Types).
+ * AWS also returns 400 when it throttles, when a request has expired, and when the topic's key is
+ * disabled. Only these codes concern the message (SNS API, Publish and Common Error Types).
  */
 const SNS_FAULTS: ReadonlySet<string> = new Set([
   ...['InvalidParameter', 'InvalidParameterValue', 'ParameterValueInvalid'],
@@ -147,15 +197,28 @@ function isFinalForSns({ status, text }: HttpAnswer): boolean {
 async function createSns(
   name: string,
   { topicArn, endpoint, caFile }: NonNullable<Kinds['sns']>,
+  { proxy, timeouts }: { readonly proxy: Proxy | undefined; readonly timeouts: AwsTimeouts },
 ): Promise<Receiver> {
   const region = topicArn.split(':')[3] ?? ''
   const url = new URL(endpoint ?? `https://sns.${region}.${partitionOf(region).domain}/`)
-  const ca = await loadAuthorities(name, caFile)
+  await loadAuthorities(name, caFile)
   const { defaultProvider } = await import('@aws-sdk/credential-provider-node')
-  const credentials = defaultProvider()
+  // AWS may also supply the credentials, such as the credentials of a role.
+  const requestHandler = toRequestHandler(createHttpsAgent(proxy, { keepAlive: true }), timeouts)
+  const createProvider = () => defaultProvider({ clientConfig: { requestHandler } })
+  let provider = createProvider()
+  const findCredentials = async (signal: AbortSignal) => {
+    try {
+      return await raceSignal(provider(), signal)
+    } catch (error) {
+      // A provider shares the call in flight, so a call that hangs would make all later calls hang.
+      if (signal.aborted) provider = createProvider()
+      throw error
+    }
+  }
   return {
     kind: 'sns',
-    async toRequest(notification) {
+    async toRequest(notification, { signal }) {
       const { id, event } = notification
       const subject = `Latchkey: ${describe(notification)}`.replace(/[^\x20-\x7e]/g, '?')
       const fields = {
@@ -167,13 +230,13 @@ async function createSns(
         'MessageAttributes.entry.1.Name': 'event',
         'MessageAttributes.entry.1.Value.DataType': 'String',
         'MessageAttributes.entry.1.Value.StringValue': event,
-        // A FIFO topic drops a duplicate by itself, within five minutes.
+        // A FIFO topic deduplicates on its own, within five minutes.
         ...(topicArn.endsWith('.fifo')
           ? { MessageGroupId: 'latchkey', MessageDeduplicationId: id }
           : {}),
       }
       const body = new URLSearchParams(fields).toString()
-      const { accessKeyId, secretAccessKey, sessionToken } = await credentials()
+      const { accessKeyId, secretAccessKey, sessionToken } = await findCredentials(signal)
       const { headers } = aws4.sign(
         {
           ...{ service: 'sns', region, method: 'POST', host: url.host },
@@ -187,11 +250,13 @@ async function createSns(
         },
       )
       const signed = headers as Record<string, string>
-      return { url, body, ca, headers: signed, isFinal: isFinalForSns }
+      const ca = await loadAuthorities(name, caFile)
+      return { url, body, ca, proxy, headers: signed, isFinal: isFinalForSns }
     },
   }
 }
 
+/** Reads the file for each message, so that a renewed bundle needs no restart. @throws WebhookError */
 async function loadAuthorities(
   name: string,
   file: string | undefined,
@@ -200,7 +265,7 @@ async function loadAuthorities(
   try {
     return await readFile(file)
   } catch (cause) {
-    const message = `the bundle of authorities of the webhook ${name} cannot be read: ${file}`
+    const message = `the certificate authorities of the webhook ${name} cannot be read: ${file}`
     throw new WebhookError('WEBHOOK_CA_UNREADABLE', message, { cause })
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Admission control: under overload, serve what can be answered in time and reject the rest before
- * it is parsed.
+ * Admission control: under overload, serves the requests that can be answered in time and
+ * rejects all other requests before they are parsed.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -24,13 +24,13 @@ export interface Conduct {
    */
   round: number
   inRound: number
-  /** How many requests of one round are served before the first valid signature. */
+  /** Maximum number of requests served in one round before the first valid signature. */
   share: number
 }
 
 /** More requests than any signing caller would pipeline on a new HTTP/1.1 connection. */
 const HTTP1_SHARE = 32
-/** The largest number of streams of an HTTP/2 session. */
+/** Maximum number of streams in an HTTP/2 session. */
 export const HTTP2_SHARE = 128
 
 export const newConduct = (share = HTTP1_SHARE): Conduct => ({
@@ -38,7 +38,7 @@ export const newConduct = (share = HTTP1_SHARE): Conduct => ({
   share,
 })
 
-/** `close`: the request is shed, and the connection ends with this answer. */
+/** `close`: the request is shed, and the connection closes with this response. */
 export type Verdict = 'serve' | 'shed' | 'close'
 
 /**
@@ -46,22 +46,23 @@ export type Verdict = 'serve' | 'shed' | 'close'
  * round covers everything read in one turn of the loop: it begins with the first request of the
  * turn and ends with the turn. A request may have arrived right after the previous round began,
  * unless the loop was idle in between. Under overload this reaches an equilibrium: rounds grow
- * until the wait reaches the limit, and the excess is rejected at a third of the cost of an answer.
- * Only queues cause shedding. The first few requests of a round are always served, and after a
- * round that was not crowded a request may have waited for the whole deadline, so a pause of the
- * process does not reject its callers.
+ * until the wait reaches the limit, and the excess is rejected at a third of the cost of a served
+ * request. Only queues cause shedding. The first few requests of a round are always served. After a
+ * round that was not crowded, requests may wait for the whole deadline, so a pause of the process
+ * does not cause rejections.
  */
 export interface Admission<Item> {
   /**
    * Call for a request whose head was just read.
-   * @param isExempt GetHealthStatus or /ping: shed only as part of a flood
+   * @param isExempt whether the request is GetHealthStatus or /ping, which is shed only as part of
+   * a flood
    */
   judge(conduct: Conduct, isExempt: boolean): Verdict
   /** Serves a completely read request at the end of this turn of the event loop. */
   serve(item: Item): void
   /**
-   * Call with each answer. Returns true if the connection must end with this answer. A ping, which
-   * needs no signature, counts only as part of a flood.
+   * Call with each response. Returns true if the connection must end with this response. A ping,
+   * which needs no signature, counts only as part of a flood.
    */
   note(conduct: Conduct, signature: SignatureState): boolean
 }
@@ -79,43 +80,47 @@ export interface AdmissionDeps {
 /** Assumed time per request until this machine has been measured. */
 const FIRST_GUESS_MS = 0.1
 /**
- * Weight of the newest round in the mean time per request. A pause counts as at most twice the
- * mean.
+ * Weight of the newest round in the mean time per request. If the process paused during the round,
+ * its time counts as at most twice the mean.
  */
 const NEWEST = 0.2
 const MAX_SAMPLE = 2
-/** Polling the kernel for events, which takes some microseconds, also counts as idle time. */
+/** Polling the kernel for events, which takes a few microseconds, also counts as idle time. */
 const IDLE_MS = 1
 /**
  * The first requests of a round, up to this number, are served regardless of the previous round.
  */
 const FIRST = 8
 /**
- * Up to this number, callers that each wait for an answer before their next request are not a
- * crowd, and all of them are served.
+ * Number of concurrent callers that are always served, provided that each waits for a response
+ * before it sends its next request.
  */
 const CROWD = 64
-/** An overload is in progress if the loop was idle for less than this share of this period. */
+/**
+ * An overload is in progress if the loop was idle for less than IDLE_SHARE of a period of at least
+ * WATCHED_MS.
+ */
 const WATCHED_MS = 40
 const IDLE_SHARE = 0.02
 /**
- * During an overload, the round after one of N requests serves CROWD * (CROWD / N) ** STEEPNESS.
+ * Exponent: during an overload, the round that follows one with N requests serves CROWD * (CROWD /
+ * N) ** STEEPNESS requests.
  */
 const STEEPNESS = 3
 /**
- * Number of requests per round from a connection that has sent bad requests, while the loop has no
- * idle time or the connection is suspect.
+ * Maximum number of requests served per round for a connection that has sent bad requests. The
+ * limit applies while the loop has no idle time, or if the connection is suspect.
  */
 const SMALL_SHARE = 8
 /** An unproven connection that sends this many times its share in one round is closed. */
 const FLOOD = 2
-/** Number of strikes after which a connection is suspect, and after which it is closed. */
+/** Number of strikes after which a connection is suspect, and number after which it is closed. */
 const SUSPECT = 8
 const MAX_STRIKES = 100
 
 /**
- * Connections with and without a valid signature are counted separately, so that a crowd of one kind
- * does not shed the other.
+ * Connections with and without a valid signature are counted separately, so that a crowd of one
+ * kind does not cause requests of the other kind to be shed.
  */
 interface Group {
   heads: number
@@ -234,7 +239,8 @@ export function createAdmission<Item, Answer>(
       }
       conduct.inRound += 1
       const verdict = decide(conduct, isExempt, now)
-      // Admitted requests must not become late while many more are read and rejected.
+      // Serve admitted requests now; otherwise they would become late while many more are read and
+      // rejected.
       if (verdict !== 'serve') batch.flush()
       return verdict
     },

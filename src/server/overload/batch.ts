@@ -1,4 +1,4 @@
-/** Serves the requests of one turn of the event loop together. */
+/** Collects the requests that arrive in one turn of the event loop and serves them together. */
 // SPDX-License-Identifier: Apache-2.0
 
 export interface Batch<Item> {
@@ -9,8 +9,8 @@ export interface Batch<Item> {
 
 export interface Steps<Item, Answer> {
   /**
-   * Returns the answer if it is available synchronously; undefined if it comes later or was already
-   * sent. Must not throw.
+   * Returns the response if it is available synchronously; undefined if it comes later or was
+   * already sent. Must not throw.
    */
   make(item: Item): Answer | undefined
   /** Must not throw. */
@@ -20,7 +20,7 @@ export interface Steps<Item, Answer> {
 }
 
 export interface BatchRules {
-  /** This many requests are served even if they are late. */
+  /** Number of requests that are served even if they are late. */
   readonly first: number
   /** Reports whether the waiting requests have exceeded the limit. */
   readonly isLate: () => boolean
@@ -29,14 +29,14 @@ export interface BatchRules {
   readonly onServed: (count: number) => void
 }
 
-/** Number of answers computed before the first of them is sent. */
+/** Number of responses computed before the first of them is sent. */
 const SIDE_BY_SIDE = 16
 
 /**
  * Collects the requests that arrive while the event loop reads its sockets, and serves all of them
  * right after. Each step then runs for every request of the batch while its code and tables are in
- * the processor's caches: first reading, then computing answers, then sending them. Without
- * batches, the proxy answers 8 % fewer requests per second of processor time
+ * the processor's caches: first reading, then computing responses, then sending them. Without
+ * batches, the proxy serves 8 % fewer requests per second of processor time
  * (docs/internals/performance.md).
  */
 export function createBatch<Item, Answer>(
@@ -69,7 +69,7 @@ export function createBatch<Item, Answer>(
       served += some.length
     }
     rules.onServed(served)
-    // Requests already in progress are finished first.
+    // The served requests finish before the late ones are refused.
     if (served < items.length) setImmediate(refuseAll, items.slice(served))
   }
 

@@ -1,6 +1,6 @@
 /**
- * Runs before Fastify, and rejects requests that would be answered too late, with
- * ThrottlingException and without parsing them.
+ * Runs before Fastify, and rejects requests whose response would be too late: it sends
+ * ThrottlingException without parsing the request.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
@@ -23,7 +23,7 @@ export interface SheddingDeps {
   readonly schemas: ApiSchemas
   readonly connections: Connections
   readonly admission: Pick<Admission<never>, 'judge'>
-  /** Reports whether this is the XksProxyUriPath of a key store. */
+  /** Reports whether `uriPath` is the XksProxyUriPath of a key store. */
   readonly isUriPath: (uriPath: string) => boolean
   readonly onShed: (request: ShedRequest) => void
   /** Called when a connection was closed because it sent nothing but unsigned requests. */
@@ -33,7 +33,9 @@ export interface SheddingDeps {
 export interface Shedding {
   /** Adds admission control to a handler. */
   before(handler: RequestListener): RequestListener
-  /** Rejects a request that waited too long. Returns false for a request that is never shed. */
+  /**
+   * Rejects a request that waited too long. Returns false if the request is exempt from shedding.
+   */
   refuse(request: IncomingMessage, response: ServerResponse): boolean
 }
 
@@ -78,7 +80,10 @@ export function createShedding(deps: SheddingDeps): Shedding {
   }
 }
 
-/** Load balancers and KMS's health polling ask about the state of the proxy, not about its load. */
+/**
+ * Health checks by load balancers and KMS are exempt, because they ask about the state of the
+ * proxy, not about its load.
+ */
 function isExempt(
   isUriPath: SheddingDeps['isUriPath'],
   { method, url: target = '' }: IncomingMessage,

@@ -2,14 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { TLSSocket } from 'node:tls'
 
-/** Why a connection was closed, for the log. */
+/** Reason for closing a connection, for the log. */
 export interface Refusal {
   readonly reason: string
   readonly subject?: string
   readonly issuer?: string
 }
 
-/** Why an open connection was closed. */
+/** Reason for closing an open connection. */
 export const CLOSED = {
   /** The client's certificate has expired, or its authority was removed. */
   untrusted: { reason: 'CERTIFICATE_OVER' },
@@ -30,11 +30,10 @@ export const CLOSED = {
 } as const satisfies Readonly<Record<string, Refusal>>
 
 /**
- * XKS 1.0.3, Authentication: the certificate must chain to the configured authority and have one of
- * the configured subject common names, which must match exactly.
- *
- * `authorized` alone proves nothing: Node sets it on a resumed TLS 1.3 session without any
- * certificate. So the certificate must be present; then the chain is checked, then the name.
+ * XKS 1.0.3, Authentication, requires that the certificate chain to the configured authority and
+ * have one of the configured subject common names, which must match exactly. `authorized` alone
+ * proves nothing: Node sets it on a resumed TLS 1.3 session without any certificate. So the
+ * certificate must be present; then the chain is checked, then the name.
  */
 export function checkClientCertificate(
   socket: TLSSocket,
@@ -51,12 +50,12 @@ export function checkClientCertificate(
   return undefined
 }
 
-/** Result that enforcing mTLS would give for a connection, and its client's certificate. */
+/** The client's certificate, and the result that enforcing mTLS would give for its connection. */
 export interface SeenCertificate {
-  /** `OK`, or the reason of the refusal. */
+  /** `OK`, or the reason for the refusal. */
   readonly result: string
   readonly shown?: {
-    /** Absent if the certificate has none or several. */
+    /** Absent if the certificate has no common name, or several. */
     readonly commonName?: string
     readonly subject: string
     /** Empty if a terminator ended the connection; it reports only the name. */
@@ -71,7 +70,8 @@ export function toSeen(socket: TLSSocket, refusal: Refusal | undefined): SeenCer
   const result = refusal?.reason ?? 'OK'
   if (certificate === undefined) return { result }
   const { subject, issuer } = certificate
-  // `keyUsage` is the extended key usage, and undefined in a certificate without one, unlike in Node's types.
+  // `keyUsage` is the extended key usage. Unlike in Node's types, it is undefined in a certificate
+  // without one.
   const usages = certificate.keyUsage as readonly string[] | undefined
   const commonName = commonNameOf(socket)
   return {
@@ -91,20 +91,20 @@ export interface CertificateChange {
 }
 
 /**
- * Maximum number of remembered names, above the number of KMS's regions. Only clients with a valid
- * signature are remembered, so strangers cannot fill it.
+ * Results for a name that enforcing mTLS would not accept, from a handshake or a terminator's
+ * header.
  */
 const WRONG_NAMES: readonly string[] = ['WRONG_SUBJECT', 'FORWARDED_SUBJECT']
 /**
- * More names than KMS has regions. Only clients without a valid signature can fill this, because
- * the others are recorded separately.
+ * Maximum number of remembered names, which exceeds the number of KMS regions. Only clients with a
+ * valid signature are remembered, so strangers cannot reach this limit.
  */
 const MAX_NAMES = 200
 
 /**
- * Reports when the certificate of a client with a valid signature has another issuer, purpose or
- * distinguished name than the last one with its common name, or a name that enforcing mTLS would
- * not accept. The first certificate that a process sees is only remembered.
+ * Reports a client with a valid signature if its certificate differs in issuer, purpose or
+ * distinguished name from the last certificate with the same common name, or has a name that
+ * enforcing mTLS would not accept. The first certificate that a process sees is only remembered.
  */
 export function createCertificateWatch(
   onChange: (change: CertificateChange) => void,
@@ -140,7 +140,7 @@ export function commonNameOf(socket: TLSSocket): string | undefined {
   return typeof commonName === 'string' ? commonName : undefined
 }
 
-/** The types say Error, but at run time it is OpenSSL's name of the failure. */
+/** Node's types declare an Error, but at run time the value is OpenSSL's name for the failure. */
 export function toReason(authorizationError: unknown): string {
   if (typeof authorizationError === 'string') return authorizationError
   return authorizationError instanceof Error ? authorizationError.message : 'NOT_AUTHORIZED'

@@ -17,11 +17,11 @@ interface Parser {
 
 const parserOf = (socket: unknown) => (socket as { readonly parser?: Parser | null }).parser
 
-/** Call once per HTTP/1.1 connection, when its parser exists. */
+/** Call once per HTTP/1.1 connection, after its parser has been created. */
 export function watchFirstBytes(socket: Socket, clock: Clock): void {
   const parser = parserOf(socket)
   if (parser === undefined || parser === null) return
-  // Node reuses parsers for other connections.
+  // Node reuses parsers, so this removes the time left by an earlier connection.
   parser.latchkeyBegunAt = undefined
   parser[ON_MESSAGE_BEGIN] = function () {
     this.latchkeyBegunAt = clock.monotonic()
@@ -34,8 +34,8 @@ export function isUnused(socket: Socket): boolean {
 }
 
 /**
- * Returns monotonic milliseconds for a request whose head was just read. HTTP/2 does not provide
- * the time, but reads a head almost instantly.
+ * Returns the monotonic time, in milliseconds, at which a request whose head was just read began to
+ * arrive. HTTP/2 does not provide that time, but reads a head almost instantly.
  */
 export function firstByteAt(message: IncomingMessage, clock: Clock): number {
   return parserOf(message.socket)?.latchkeyBegunAt ?? clock.monotonic()

@@ -14,7 +14,7 @@ export interface Http2Sessions {
   accept(socket: TLSSocket): void
   /** Cuts the session's connection, so that nothing still queued is sent. */
   destroy(session: http2.Http2Session): void
-  /** Sessions end after their current streams; new sessions end immediately. */
+  /** Ends each session after its current streams, and new sessions immediately. */
   close(): void
   stop(): void
 }
@@ -32,10 +32,10 @@ export interface Http2SessionsOptions {
   readonly onTimeout: (remoteAddress: string | undefined) => void
 }
 
-/** How often sessions are checked; Node does the same for HTTP/1.1. */
+/** Interval at which sessions are checked, the same as Node's for HTTP/1.1. */
 const SWEEP_MS = 1000
 
-/** The progress to which headersMs applies. */
+/** Progress of a session's request headers, which headersMs limits. */
 interface Progress {
   readonly socket: TLSSocket
   /** Id of the last stream with complete headers; 0 before the first. */
@@ -63,7 +63,7 @@ export function createHttp2Sessions(options: Http2SessionsOptions): Http2Session
     handler as unknown as (req: http2.Http2ServerRequest, res: http2.Http2ServerResponse) => void,
   )
   server.on('checkExpectation', handler)
-  // Node would answer without a body, and nothing would be logged.
+  // Without this listener, Node would send a response without a body, and nothing would be logged.
   server.on('connect', options.onConnect)
   let accepted: TLSSocket | undefined
   server.on('session', (session) => {
@@ -80,12 +80,12 @@ export function createHttp2Sessions(options: Http2SessionsOptions): Http2Session
     if (isClosing) session.close()
   })
   server.on('sessionError', () => {
-    // Node destroys the session itself, but without a listener it would throw.
+    // Node destroys the session itself, but would throw the error if there were no listener.
   })
   server.on('stream', (stream) => {
     const progress = stream.session && open.get(stream.session as http2.ServerHttp2Session)
     if (progress !== undefined) progress.completeId = Math.max(progress.completeId, stream.id ?? 0)
-    // Does what requestTimeout does on HTTP/1.1: ends a body that trickles in.
+    // Enforces requestTimeout as on HTTP/1.1: closes a stream whose body arrives too slowly.
     const timer = setTimeout(() => {
       stream.close(http2.constants.NGHTTP2_CANCEL)
     }, timeouts.requestMs)
@@ -109,7 +109,7 @@ export function createHttp2Sessions(options: Http2SessionsOptions): Http2Session
     if (progress.isTimedOut) progress.socket.destroy()
     else {
       progress.isTimedOut = true
-      // A connection on which nothing was sent is closed silently, as with HTTP/1.1.
+      // A connection on which no request was begun is closed without a report, as with HTTP/1.1.
       if (!isFirst) options.onTimeout(progress.socket.remoteAddress)
       session.close()
     }
@@ -126,7 +126,7 @@ export function createHttp2Sessions(options: Http2SessionsOptions): Http2Session
   return {
     accept(socket) {
       accepted = socket
-      // Node creates the session before this returns.
+      // Node creates the session before `emit` returns.
       server.emit('connection', socket)
       accepted = undefined
     },

@@ -1,4 +1,4 @@
-/** TLS as the specification demands it: versions, cipher suites, and the files they need. */
+/** TLS as the specification demands it: versions, cipher suites, and the certificates and keys. */
 // SPDX-License-Identifier: Apache-2.0
 import { X509Certificate, createPrivateKey, constants } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -8,8 +8,8 @@ import { tlsGroups } from '../../core/tls-groups.ts'
 import type { ListenerConfig } from '../../config/config.ts'
 
 /**
- * XKS 1.0.3, API content type: exactly its four cipher suites, and none weaker. Node's default list
- * for TLS 1.2 still includes CBC and static RSA.
+ * Exactly the four cipher suites of XKS 1.0.3, API content type, and none weaker. Node's default
+ * list for TLS 1.2 still includes CBC and static RSA.
  */
 export const CIPHER_SUITES = [
   'TLS_AES_256_GCM_SHA384',
@@ -29,7 +29,7 @@ export class TlsError extends LatchkeyError<TlsErrorCode> {
 
 export interface TlsMaterial {
   readonly context: SecureContextOptions
-  /** The context for connections of terminators. */
+  /** TLS context for connections from terminators. */
   readonly terminatorContext?: SecureContextOptions
   /** The server's own certificate. */
   readonly certificate: X509Certificate
@@ -52,7 +52,7 @@ export async function loadTlsMaterial(config: TlsFiles, now: number): Promise<Tl
   const { certificateFile, privateKeyFile } = config.tls
   const { clientCertificate } = config
   const forwardedBy = clientCertificate?.forwardedBy
-  // Checked one after another, so that the same fault is reported each time.
+  // The files are checked one after another, so that the same error is reported each time.
   const cert = await loadPem(certificateFile, 'CERTIFICATE')
   const key = await loadPem(privateKeyFile, 'PRIVATE KEY')
   const ca = await loadAuthorities(clientCertificate?.caFile)
@@ -75,10 +75,7 @@ export async function loadTlsMaterial(config: TlsFiles, now: number): Promise<Tl
 
 const PEM = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
 
-/**
- * Reports whether an authority that clients may have been verified with is missing from the new
- * bundle.
- */
+/** Reports whether the new bundle lacks an authority that may have verified a connected client. */
 export function losesAuthority(
   before: SecureContextOptions | undefined,
   after: SecureContextOptions | undefined,
@@ -139,9 +136,9 @@ async function loadAuthorities(path: string | undefined): Promise<Buffer | undef
 }
 
 /**
- * Reads PEM, and explains common mistakes in such files. Removes a byte order mark, which OpenSSL
- * does not skip.
- * @param what blocks that the file must have
+ * Reads a PEM file, and explains common mistakes in such files. Removes a byte order mark, which
+ * OpenSSL does not skip.
+ * @param what type of PEM block that the file must contain
  */
 async function loadPem(path: string, what: 'CERTIFICATE' | 'PRIVATE KEY'): Promise<Buffer> {
   const bytes = await loadFile(path)
@@ -194,7 +191,7 @@ function checkPair(certificate: X509Certificate, key: Buffer, config: TlsFiles):
     matches = certificate.checkPrivateKey(createPrivateKey(key))
   } catch {
     if (
-      // The header of PKCS #8, or the second line of the older format.
+      // Matches the header of an encrypted PKCS #8 key, or the second line of the older format.
       /^-----BEGIN ENCRYPTED |^Proc-Type: 4,ENCRYPTED/m.test(key.toString('latin1'))
     ) {
       throw new TlsError(

@@ -8,8 +8,8 @@ import { periodic, type Periodic, type Schedule } from '../../core/periodic.ts'
 import { loadTlsMaterial, type TlsFiles, type TlsMaterial } from './material.ts'
 
 /**
- * Files are polled, not watched: change events get lost on network file systems and with the
- * symbolic links of mounted secrets, and five seconds are soon enough.
+ * Polling interval for the files. Change events get lost on network file systems and with the
+ * symbolic links of mounted secrets, and a delay of five seconds is acceptable.
  */
 const LOOK_EVERY_MS = 5000
 
@@ -30,8 +30,8 @@ export interface LoadedMaterial {
 }
 
 /**
- * Loads the files for the start. Their fingerprint is taken before they are read, so that
- * the first check notices files that were renewed while the server was starting.
+ * Loads the files at startup. Their fingerprint is taken before they are read, so that the first
+ * check notices files that were renewed while the server was starting.
  * @throws TlsError
  */
 export async function loadForReload(config: TlsFiles, now: number): Promise<LoadedMaterial> {
@@ -46,7 +46,7 @@ export interface CertificateReloadDeps {
   readonly now: () => number
   readonly apply: (material: TlsMaterial) => void
   readonly onReloaded: (material: TlsMaterial) => void
-  /** Called once for each refusal, and again when the files or the reason change. */
+  /** Called when the files are refused, and again only when the files or the reason change. */
   readonly onFailed: (error: unknown) => void
   /** For tests. */
   readonly schedule?: Schedule
@@ -56,7 +56,7 @@ export function createCertificateReload(deps: CertificateReloadDeps): Certificat
   const files = filesOf(deps.config)
   let looking: Periodic | undefined
   let seen = deps.fingerprint
-  /** Why the current files were refused. */
+  /** Reason why the current files were refused. */
   let refusal: string | undefined
 
   async function reload(): Promise<void> {
@@ -69,8 +69,8 @@ export function createCertificateReload(deps: CertificateReloadDeps): Certificat
   async function look(): Promise<void> {
     const current = await fingerprint(files)
     const isChanged = current !== seen
-    // Rejected files are retried at every check: a certificate may become valid, a key arrive, a
-    // disk recover.
+    // Rejected files are retried at every check, because a certificate may become valid, a missing
+    // key may arrive, or a disk may recover.
     if (!isChanged && refusal === undefined) return
     seen = current
     try {

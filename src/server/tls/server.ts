@@ -1,6 +1,6 @@
 /**
- * One TLS port for HTTP/1.1 and, by ALPN, HTTP/2. Certificates are checked before either protocol
- * sees a byte.
+ * A TLS port that serves HTTP/1.1 and, if ALPN selects it, HTTP/2. Certificates are checked before
+ * either protocol sees a byte.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type http2 from 'node:http2'
@@ -31,7 +31,10 @@ import { createTerminators } from '../trusted-proxy/tls.ts'
 import { losesAuthority, type TlsMaterial } from './material.ts'
 
 const MAX_HEADER_BYTES = 16_384
-/** How often Node looks for requests that exceeded headersMs or requestMs; its default is 30 s. */
+/**
+ * Interval at which Node looks for requests that exceeded headersMs or requestMs; its default is 30
+ * s.
+ */
 const TIMEOUT_CHECK_MS = 1000
 /**
  * Detects peers that have vanished, because dead connections would otherwise accumulate up to the
@@ -54,11 +57,11 @@ export interface Handshake {
 export interface TlsServer {
   readonly server: https.Server
   /**
-   * New connections use the material. Open ones continue, unless an authority that they may depend
-   * on was removed.
+   * Uses the material for new connections. Open connections continue, unless an authority that they
+   * may depend on was removed.
    */
   setMaterial(material: TlsMaterial): void
-  /** HTTP/2 sessions end after their current streams; new sessions end immediately. */
+  /** Ends each HTTP/2 session after its current streams, and new sessions immediately. */
   closeSessions(): void
   /** Counts open connections, including those in a handshake. */
   countConnections(): number
@@ -82,9 +85,9 @@ export interface TlsServerOptions {
   readonly clock: Clock
 }
 
-/** Where a connection comes from, before its certificate is checked. */
+/** The peer of a connection, before its certificate is checked. */
 interface Peer {
-  /** Common names that its certificate may have; absent if no certificate is required. */
+  /** Common names that the peer's certificate may have; absent if no certificate is required. */
   readonly subjects: readonly string[] | undefined
   readonly isFromTerminator: boolean
   /** Whether to close a connection whose certificate is refused. */
@@ -94,7 +97,10 @@ interface Peer {
 export function createTlsServer(options: TlsServerOptions): TlsServer {
   const { config, handler } = options
   const mutual = config.clientCertificate
-  /** With `observe`, every connection is served, and what enforcing would refuse is counted. */
+  /**
+   * With `observe`, every connection is served, and connections that `enforce` would refuse are
+   * counted.
+   */
   const enforces = mutual?.mode === 'enforce'
   let inUse = options.material
   const common = {
@@ -112,13 +118,13 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
       keepAliveTimeout: config.timeouts.keepAliveMs,
       connectionsCheckingInterval: TIMEOUT_CHECK_MS,
       maxHeaderSize: MAX_HEADER_BYTES,
-      // Node would answer without a body. The request is refused anyway, because the signature
-      // covers the host.
+      // If this were true, Node would refuse a request without Host, with a response that has no
+      // body. Such a request is refused anyway, because the signature covers the host.
       requireHostHeader: false,
     },
     handler,
   )
-  // Node would answer 417 without a body to an Expect header that it does not know.
+  // Node would return 417 without a body for an Expect header that it does not know.
   server.on('checkExpectation', handler)
   server.on('connect', options.onConnect)
   const sessions = createHttp2Sessions({
@@ -133,7 +139,10 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
     },
   })
   server.once('close', sessions.stop)
-  /** Addresses by connection, because a refused connection no longer has one when it is logged. */
+  /**
+   * Addresses by connection, because a refused connection no longer has an address by the time it
+   * is logged.
+   */
   const addresses = new WeakMap<object, string | undefined>()
   const openedAt = new WeakMap<object, number>()
   const noteHandshake = (socket: TLSSocket, peer: Peer, refusal?: Refusal) => {
@@ -168,7 +177,7 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
   server.removeAllListeners('secureConnection')
   const startHttp = (socket: TLSSocket, peer: Peer) => {
     const address = addresses.get(tcpBelow(socket))
-    // From here on, every reader of the address gets the caller's.
+    // Makes every later reader of `remoteAddress` get the caller's address.
     if (address !== socket.remoteAddress)
       Object.defineProperty(socket, 'remoteAddress', { value: address })
     const refusal = peer.subjects && checkClientCertificate(socket, peer.subjects)
@@ -190,7 +199,7 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
     })
   })
   const onFailed = (error: Error, socket: TLSSocket) => {
-    // A chain that Node refused ends here, and `error` says nothing but ECONNRESET.
+    // If Node refused the chain, the handshake ends here, and `error` contains only ECONNRESET.
     const chain: unknown = socket.authorizationError
     const reason = chain ? toReason(chain) : ((error as NodeJS.ErrnoException).code ?? 'TLS')
     options.onRefused({ reason }, socket.remoteAddress ?? addresses.get(tcpBelow(socket)))

@@ -1,4 +1,7 @@
-/** Connections from a load balancer that names their source before TLS begins. */
+/**
+ * Connections from a load balancer that reports each client's address in a header before TLS
+ * begins.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Socket } from 'node:net'
 import type { IsPeer } from './peers.ts'
@@ -6,15 +9,15 @@ import type { IsPeer } from './peers.ts'
 export interface TrustedProxyOptions {
   /** Peers that must send the header. All other connections begin with TLS. */
   readonly isPeer: IsPeer
-  /** Milliseconds within which the header must arrive. */
+  /** Timeout for the header, in milliseconds. */
   readonly timeoutMs: number
   readonly onRefused: (reason: string, remoteAddress: string | undefined) => void
 }
 
 /**
- * Calls `start` with the connection when TLS can begin. The header is accepted from named peers
- * only: from others it is not TLS, and fails as such. A named peer without a header is a
- * misconfigured load balancer.
+ * Calls `start` with the connection's source when TLS can begin. The header is accepted from named
+ * peers only: from any other peer it is not valid TLS, so the handshake fails. A named peer that
+ * sends no header is a misconfigured load balancer.
  */
 export function createProxied(
   options: TrustedProxyOptions,
@@ -75,11 +78,15 @@ interface ProxyHeader {
 type ProxyHeaderResult = ProxyHeader | 'incomplete' | 'invalid'
 
 /**
- * proxy-protocol.txt, 2.2: carriage returns and a NUL, so that no other protocol starts like this.
+ * The signature contains carriage returns and a NUL, so that no other protocol starts like this
+ * (proxy-protocol.txt, 2.2).
  */
 const SIGNATURE = Buffer.from('0d0a0d0a000d0a515549540a', 'hex')
 const FIXED_BYTES = 16
-/** Maximum size: addresses and a few extensions. Real headers have under 300 bytes. */
+/**
+ * Maximum size of a header, enough for addresses and a few extensions. Real headers have under 300
+ * bytes.
+ */
 const MAX_BYTES = 2048
 
 const VERSION_2 = 0x20
@@ -114,7 +121,7 @@ function withAddresses(
   if (rest.length < addressBytes) return 'invalid'
   const width = (addressBytes - 4) / 2
   const source = { address: format(rest.subarray(0, width)), port: rest.readUInt16BE(2 * width) }
-  // The rest are extensions, none of which is needed.
+  // The remaining bytes are extensions, which are not needed.
   return { length, source }
 }
 
@@ -122,7 +129,7 @@ function formatIpv4(bytes: Buffer): string {
   return [...bytes].join('.')
 }
 
-/** Formats all eight groups without abbreviation, because it is for a log. */
+/** Formats all eight groups without abbreviation, because the address is for a log. */
 function formatIpv6(bytes: Buffer): string {
   return Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(2 * i).toString(16)).join(':')
 }

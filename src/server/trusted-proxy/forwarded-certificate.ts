@@ -1,6 +1,6 @@
 /**
- * mTLS terminated in front of Latchkey: a named terminator reports its client's certificate in a
- * header.
+ * Checks client certificates when mTLS is terminated in front of Latchkey: a named terminator
+ * reports its client's certificate in a header.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { ForwardedByConfig } from '../../config/config.ts'
@@ -12,15 +12,15 @@ import { XksError } from '../../xks/errors.ts'
  */
 const VERIFIED: readonly string[] = ['SUCCESS', '0']
 
-/** Why a request was refused, for the log. */
+/** Reason for refusing a request, for the log. */
 type ForwardedErrorCode =
   | 'FORWARDED_BY_STRANGER' // the header is present, but the connection is not from a named terminator
   | 'FORWARDED_MISSING' // a named terminator sent a request without the header
   | 'FORWARDED_UNREADABLE' // the header is present twice, or is malformed
   | 'FORWARDED_UNVERIFIED' // the terminator does not confirm that it verified the certificate
-  | 'FORWARDED_SUBJECT' // the common name is not among those that may call
+  | 'FORWARDED_SUBJECT' // the certificate's common name is not permitted to call the proxy
 
-/** The result of reading a terminator's header about its client. */
+/** The result of reading the header in which a terminator reports its client's certificate. */
 export interface Forwarded {
   /** Absent if the request may proceed to the signature check. */
   readonly fault?: XksError
@@ -32,8 +32,8 @@ type CheckForwarded = (rawHeaders: readonly string[], isFromTerminator: boolean)
 
 /**
  * Applies the same rule as to a client certificate in our own handshake (XKS 1.0.3,
- * Authentication): one common name, which must match exactly. Other clients were checked in their
- * handshake, so a header from them is forged.
+ * Authentication): one common name, which must match exactly. A client that is not a terminator was
+ * checked in its handshake, so a header from it is forged.
  * @param subjects common names that may call
  */
 export function createCheckForwarded(
@@ -60,7 +60,7 @@ function toFault(reason: ForwardedErrorCode): XksError {
   )
 }
 
-/** Returns undefined for a client that is no terminator and does not claim to be one. */
+/** Returns undefined for a client that is not a terminator and does not claim to be one. */
 function readForwarded(
   { header, format, verifyHeader }: ForwardedByConfig,
   rawHeaders: readonly string[],
@@ -91,8 +91,8 @@ function valuesOf(rawHeaders: readonly string[], name: string): string[] {
 
 const TYPE = /(?:[A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)+)=/y
 /**
- * Escapes first, then the characters that RFC 2253, 3 allows unescaped. OpenSSL does not escape `=`
- * either.
+ * Matches escapes first, then the characters that RFC 2253, 3 allows unescaped, and `=`, which
+ * OpenSSL does not escape.
  */
 const VALUE = /(?:\\[0-9A-Fa-f]{2}|\\[,+"\\<>;=# ]|[^\\,+"<>;])*/y
 const ESCAPE = /\\([0-9A-Fa-f]{2}|[,+"\\<>;=# ])/g
@@ -102,9 +102,9 @@ const SEPARATORS = [',', '+']
 
 /**
  * Pure function. Returns the common name if there is exactly one; we do not guess which of several
- * counts.
+ * applies.
  * @param name at most as long as a header
- * @returns undefined for anything that is not entirely a name in this form
+ * @returns undefined for anything that is not entirely a name in this format
  */
 export function parseCommonName(name: string): string | undefined {
   if (!PRINTABLE.test(name)) return undefined
@@ -127,7 +127,10 @@ function match(pattern: RegExp, text: string, at: number): string | undefined {
   return pattern.exec(text)?.[0]
 }
 
-/** Non-printable bytes, and those of UTF-8, come as two hexadecimal digits each. */
+/**
+ * Non-printable bytes, including those of UTF-8 sequences, are written as two hexadecimal digits
+ * each.
+ */
 function unescape(value: string): string | undefined {
   const bytes = value.replace(ESCAPE, (_, escaped: string) =>
     escaped.length === 2 ? String.fromCharCode(Number.parseInt(escaped, 16)) : escaped,
@@ -142,9 +145,10 @@ function unescape(value: string): string | undefined {
 }
 
 /**
- * By, Hash, Cert and Chain are percent-encoded, hexadecimal or Envoy's own; Subject is quoted. URI
- * and DNS are alternative names of the client's certificate, and Envoy writes them unquoted: a
- * client with a comma in such a name could add elements. So a header with one of them is refused.
+ * The values of By, Hash, Cert and Chain are percent-encoded, hexadecimal or written by Envoy
+ * itself, and Subject is quoted. URI and DNS are alternative names of the client's certificate, and
+ * Envoy writes them unquoted: a client with a comma in such a name could add elements. So a header
+ * with URI or DNS is refused.
  */
 const KEYS = new Set(['by', 'hash', 'cert', 'chain', 'subject'])
 
@@ -155,12 +159,11 @@ const KEYS = new Set(['by', 'hash', 'cert', 'chain', 'subject'])
 const PAIR = /([A-Za-z]{1,16})=(?:"((?:[^"\\]|\\.)*)"|([^",;=\\]*))([,;]|$)/y
 
 /**
- * Pure function. Returns the Subject of the last element in the form of RFC 2253, as it stands
- * between the quotes: Envoy copies it there with the escapes of that form.
- *
- * Every hop appends an element, so the last one comes from the hop that connected to us, and the
- * earlier ones are hearsay. But the whole header must be well-formed: with an unclosed quote in an
- * earlier element, the last element would not be the one that was appended last.
+ * Pure function. Returns the Subject of the last element in RFC 2253 format, exactly as it stands
+ * between the quotes: Envoy copies it there with the escapes of that format. Every hop appends an
+ * element, so the last one comes from the hop that connected to us, and the earlier ones cannot be
+ * trusted. But the whole header must be well-formed: with an unclosed quote in an earlier element,
+ * the last element would not be the one that was appended last.
  * @returns undefined unless every element is well-formed and the last one has exactly one quoted
  * Subject
  */

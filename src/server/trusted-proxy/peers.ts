@@ -7,7 +7,7 @@ import { BlockList, isIPv4, isIPv6 } from 'node:net'
 /** Reports whether an address, as Node formats it, is a named peer. */
 export type IsPeer = (address: string | undefined) => boolean
 
-/** The form of an IPv4 address on a dual-stack socket. */
+/** Format of an IPv4 address on a dual-stack socket. */
 const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i
 
 /** @param ranges valid addresses, or networks such as `10.0.0.0/16` */

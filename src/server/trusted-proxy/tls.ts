@@ -10,7 +10,10 @@ import { createIsPeer } from './peers.ts'
 import type { TlsMaterial } from '../tls/material.ts'
 
 export interface TrustedProxyTls {
-  /** Decides by the address of the TCP connection, regardless of a PROXY header. */
+  /**
+   * Reports whether a connection comes from a terminator, according to its TCP address and
+   * regardless of any PROXY header.
+   */
   isOne(socket: Socket): boolean
   /** Starts TLS. */
   accept(socket: Socket): void
@@ -20,15 +23,16 @@ export interface TrustedProxyTls {
 export interface TrustedProxyTlsOptions {
   readonly config: ForwardedByConfig
   readonly material: TlsMaterial
-  /** Options that all connections share. */
+  /** Options that apply to all connections. */
   readonly common: Pick<TlsOptions, 'ALPNProtocols' | 'handshakeTimeout'>
   readonly onSecure: (socket: TLSSocket) => void
   readonly onFailed: (error: Error, socket: TLSSocket) => void
 }
 
 /**
- * Uses a separate server, which never listens. With both authorities in one list, the terminators'
- * authority could vouch for a KMS name, and KMS's public authority for a terminator's name.
+ * Uses a separate server, which never listens. If both authorities were in one list, the
+ * terminators' authority could vouch for a KMS name, and KMS's public authority for a terminator's
+ * name.
  */
 export function createTerminators(options: TrustedProxyTlsOptions): TrustedProxyTls {
   const { config, material, common } = options

@@ -1,9 +1,9 @@
-/** Schema version 1: facts about the store, keys and their versions, credentials. */
+/** Schema version 1: named records about the store, keys and their versions, and credentials. */
 // SPDX-License-Identifier: Apache-2.0
 
 /**
  * `mac` authenticates all other columns of its row (see sealed-rows.ts). Later migrations add
- * columns with defaults, so that the previous release can keep running next to them.
+ * columns with defaults, so that instances of the previous release can keep using the tables.
  */
 export const INITIAL = [
   `CREATE TABLE facts (

@@ -5,9 +5,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * Tables with a `mac` are sealed, or chained (`control_events`, `epochs`). `instances` is neither:
- * each process writes its own row four times a second, and its contents are trusted in one
- * direction only (docs/internals/store.md).
+ * Tables with a `mac` are either sealed or chained (`control_events`, `epochs`). `instances` is
+ * neither: each process rewrites its own row four times a second, and the contents are trusted in
+ * one direction only (docs/internals/store.md).
  */
 export const CONTROL = [
   `CREATE TABLE switches (

@@ -1,7 +1,7 @@
 /**
- * Schema version 3: who used which key, and when credentials were used. There is no `mac`, because
- * nothing depends on the counts and they are not evidence (docs/internals/store.md). `span_ms` is a minute or
- * an hour; both count the same requests.
+ * Schema version 3: key usage per caller, and credential usage. There is no `mac`, because nothing
+ * depends on the counts and they are not evidence (docs/internals/store.md). `span_ms` is a minute
+ * or an hour; each request is counted in both.
  */
 // SPDX-License-Identifier: Apache-2.0
 

@@ -1,9 +1,9 @@
-/** Schema version 4: the number of encryptions of each key version, in separate rows. */
+/** Schema version 4: encryption counts per key version, in separate rows. */
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * `reserved_uses` only grows. A version without a row has reserved only what its row in
- * `key_versions` says (keys/software/use-reservations.ts).
+ * `reserved_uses` only grows. A version without a row has reserved only the uses recorded in its
+ * `key_versions` row (keys/software/use-reservations.ts).
  */
 export const KEY_USES = [
   `CREATE TABLE key_uses (

@@ -1,9 +1,9 @@
-/** Schema version 5: leased access is renamed to dead man's switch. */
+/** Schema version 5: renames leased access to dead man's switch. */
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * The codes of the rows cover the old name (`sealedAs` in sealed-rows.ts), so they stay valid. The
- * view lets instances of the previous release read until they are replaced.
+ * The rows' MACs cover the old name (`sealedAs` in sealed-rows.ts), so they stay valid. Instances
+ * of the previous release read through the view until they are replaced.
  */
 export const DEAD_MAN_SWITCHES = [
   'ALTER TABLE leased_access RENAME TO dead_man_switches',

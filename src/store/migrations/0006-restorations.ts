@@ -1,11 +1,12 @@
 /**
- * Schema version 6: restore requests record who asked and who approved, the epoch, and the expiry.
+ * Schema version 6: restore requests record who requested and who approved them, the epoch, and the
+ * expiry.
  */
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * Requests in the earlier format, in `restore_requests`, record none of that. They are withdrawn,
- * and must be made again.
+ * Requests in the earlier format, in `restore_requests`, lack these details, so they are withdrawn
+ * and must be resubmitted.
  */
 export const RESTORATIONS = [
   `CREATE TABLE restorations (

@@ -1,6 +1,6 @@
 /**
- * Schema version 7: each sealed row records the epoch of its last change, and deleted rows leave a
- * record.
+ * Schema version 7: each sealed row records the epoch of its last change, and each deletion leaves
+ * a record.
  */
 // SPDX-License-Identifier: Apache-2.0
 
@@ -9,7 +9,7 @@ const SEALED = [
   ...['switches', 'dead_man_switches', 'restore_requests', 'restorations'],
 ]
 
-/** store/upgrade.ts computes the codes of existing rows, because only the store key can. */
+/** store/upgrade.ts computes the MACs of existing rows, because that requires the store key. */
 export const CHANGE_FEED: readonly string[] = [
   "ALTER TABLE facts ADD COLUMN mac TEXT NOT NULL DEFAULT ''",
   ...SEALED.flatMap((table) => [

@@ -1,9 +1,9 @@
-/** Schema version 8: sealed registrations of instances, and a code over each heartbeat. */
+/** Schema version 8: sealed instance registrations, and a MAC for each heartbeat. */
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * `dismissed` is 1 while others take the instance for dead (killswitch/instance/instances.ts).
- * `instances` holds what each one reports four times a second.
+ * `dismissed` is 1 while other instances consider this one dead (killswitch/instance/instances.ts).
+ * `instances` holds the status that each instance reports four times a second.
  */
 export const REGISTRATIONS = [
   `CREATE TABLE registrations (

@@ -1,10 +1,13 @@
 /**
- * Schema version 9: policies about who may use which key, with a row for each document that a
- * revision touches.
+ * Schema version 9: policies that decide who may use which key, with one row for each document that
+ * a revision affects.
  */
 // SPDX-License-Identifier: Apache-2.0
 
-/** `document` is null if the revision deletes it or removes it from shadow. Rows are only added. */
+/**
+ * `document` is null if the revision deletes the document or removes it from shadow mode. Rows are
+ * only added.
+ */
 export const POLICIES = [
   `CREATE TABLE policies (
      revision BIGINT NOT NULL,

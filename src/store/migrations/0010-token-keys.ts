@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * A row is written when a version is first seen on a token, and replaced by `keys trust`, which also sets `reason` and
- * `operator` (keys/pkcs11/trusted-keys.ts).
+ * A row is written when a version is first seen on a token. `keys trust` replaces it and sets
+ * `reason` and `operator` (keys/pkcs11/trusted-keys.ts).
  */
 export const TOKEN_KEYS = [
   `CREATE TABLE token_keys (

@@ -1,6 +1,7 @@
 /**
- * Schema version 11: which counted requests came from Latchkey's own tools, so that reports can leave
- * them out. A server of an earlier version writes rows without the column: they count as ordinary.
+ * Schema version 11: marks counted requests that came from Latchkey's own tools, so that reports
+ * can exclude them. Servers of earlier versions do not set the column, so their rows count as
+ * ordinary requests.
  */
 // SPDX-License-Identifier: Apache-2.0
 

@@ -1,7 +1,7 @@
 /**
- * Schema version 12: the position of each webhook in the event log, and which instance sends its
- * messages. The code over name and number keeps an attacker who can only write rows from moving a
- * cursor forward.
+ * Schema version 12: each webhook's position in the event log, and the instance that sends its
+ * messages. The MAC covers the name and the position, so an attacker who can only write rows cannot
+ * move a cursor forward.
  */
 // SPDX-License-Identifier: Apache-2.0
 

@@ -1,9 +1,9 @@
-/** Schema version 13: operators, their groups, and their tokens for the admin listener. */
+/** Schema version 13: operators, operator groups, and their tokens for the admin listener. */
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * `kind` is `person` or `group`. `key_stores` and `member_of` are JSON arrays of names. The uses of
- * tokens are not sealed, because no decision depends on them.
+ * `kind` is `person` or `group`. `key_stores` and `member_of` are JSON arrays of names. Token usage
+ * is not sealed, because no decision depends on it.
  */
 export const OPERATORS = [
   `CREATE TABLE operators (

@@ -1,9 +1,11 @@
-/** Schema version 14: when key versions were used and by whom, and versions that are being retired. */
+/**
+ * Schema version 14: when and by whom key versions were used, and which versions are being retired.
+ */
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * `version_uses` and `ledger_writers` have no `mac`, like the counts of usage. A change from
- * outside can make a version look unused; the waiting period of a retirement reveals such users.
+ * `version_uses` and `ledger_writers` have no `mac`, like the usage counts. Tampering can make a
+ * version look unused, but the waiting period of a retirement still reveals the version's users.
  * `retirements` is sealed.
  */
 export const VERSION_LEDGER = [

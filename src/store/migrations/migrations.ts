@@ -1,7 +1,7 @@
 /**
- * All schema changes in order. The number of steps taken is the store's schema version. A new step only
- * adds tables, and columns with defaults, because backups of schema versions since 8 are loaded into
- * the tables of the current one (backup.ts).
+ * All schema changes, in order. The number of applied steps is the store's schema version. A new
+ * step may only add tables, and columns with defaults, because backups from schema version 8 onward
+ * are loaded into the current tables (backup.ts).
  */
 // SPDX-License-Identifier: Apache-2.0
 import { INITIAL } from './0001-initial.ts'
@@ -18,6 +18,7 @@ import { PROBES } from './0011-probes.ts'
 import { WEBHOOKS } from './0012-webhooks.ts'
 import { OPERATORS } from './0013-operators.ts'
 import { VERSION_LEDGER } from './0014-version-ledger.ts'
+import { KEY_DATES } from './0015-key-dates.ts'
 
 export const MIGRATIONS: readonly (readonly string[])[] = [
   INITIAL,
@@ -34,4 +35,5 @@ export const MIGRATIONS: readonly (readonly string[])[] = [
   WEBHOOKS,
   OPERATORS,
   VERSION_LEDGER,
+  KEY_DATES,
 ]

@@ -1,5 +1,6 @@
 /**
- * Address and login of a PostgreSQL server. Secrets and certificates are read for each connection.
+ * A PostgreSQL server's address and login. The files and programs that provide secrets and
+ * certificates are read or run for every connection.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
@@ -9,37 +10,42 @@ import { Secret } from '../../core/secret.ts'
 import { StorageError } from '../database.ts'
 
 export interface PostgresAddress {
-  /** In libpq's format: one host, or several separated by commas, each with an optional `:port`. */
+  /** One host or a comma-separated list in libpq's format, each host with an optional `:port`. */
   readonly host: string
-  /** Port of hosts without their own. */
+  /** Port for hosts that do not specify one. */
   readonly port: number
   readonly database: string
   readonly user: string
   readonly password?: Secret
-  /** Read for each connection, so that a rotated password needs no restart. Replaces `password`. */
+  /**
+   * File that contains the password. It is read for each connection, so that a rotated password
+   * needs no restart. Used instead of `password`.
+   */
   readonly passwordFile?: string
-  /** Run for each connection; prints the password. Replaces `password`. */
+  /**
+   * Program that prints the password. It is run for each connection. Used instead of `password`.
+   */
   readonly passwordProgram?: readonly string[]
-  /** Absent for no encryption. */
+  /** Absent if the connection is not encrypted. */
   readonly tls?: {
-    /** PEM file; absent for the authorities that Node.js ships with. */
+    /** PEM file of certificate authorities (default: those that ship with Node.js). */
     readonly caFile?: string
-    /** PEM files of a client certificate and its key. */
+    /** PEM files containing a client certificate and its key. */
     readonly certificateFile?: string
     readonly privateKeyFile?: string
-    /** Name that the server's certificate must have; absent for the host of the connection. */
+    /** Name that the server's certificate must contain (default: the host being connected to). */
     readonly serverName?: string
   }
 }
 
-/** An address with the current contents of its files. */
+/** An address together with the current contents of its files. */
 export interface PostgresTarget {
   readonly host: string
   readonly port: number
   readonly database: string
   readonly user: string
   readonly password?: Secret
-  /** Absent for no encryption, which is allowed on loopback only. */
+  /** Absent if the connection is not encrypted, which is allowed on loopback only. */
   readonly tls?: Pick<ConnectionOptions, 'ca' | 'cert' | 'key'> & { readonly serverName?: string }
 }
 
@@ -48,7 +54,7 @@ export interface PostgresHost {
   readonly port: number
 }
 
-/** Returns the hosts of a list such as `db1,db2:5433,[fd00::1]:5434`, in order. */
+/** Parses a host list such as `db1,db2:5433,[fd00::1]:5434`, keeping its order. */
 export function parseHosts(list: string, port: number): readonly PostgresHost[] {
   return list
     .split(',')
@@ -56,7 +62,7 @@ export function parseHosts(list: string, port: number): readonly PostgresHost[] 
     .filter((text) => text !== '')
     .map((text) => {
       const [, bracketed, plain, own] = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d{1,5}))?$/.exec(text) ?? []
-      // An IPv6 address without brackets contains colons and has no port.
+      // An IPv6 address without brackets contains colons but no port.
       const host = bracketed ?? plain ?? text
       return { host, port: own === undefined ? port : Number(own) }
     })
@@ -99,7 +105,7 @@ async function loadTls(
   }
 }
 
-/** OpenSSL would skip a block that follows a byte order mark. */
+/** Reads a file without its byte order mark, because OpenSSL skips a PEM block that follows one. */
 async function readPem(path: string): Promise<Buffer> {
   const bytes = await read(path)
   return bytes.toString('latin1', 0, 3) === '\xef\xbb\xbf' ? bytes.subarray(3) : bytes

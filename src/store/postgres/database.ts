@@ -1,4 +1,7 @@
-/** The control store of a fleet: PostgreSQL, or any server that speaks its protocol and its SQL. */
+/**
+ * The control store for a fleet: PostgreSQL, or any server that speaks its protocol and SQL
+ * dialect.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { type Periodic, periodic } from '../../core/periodic.ts'
 import {
@@ -6,6 +9,7 @@ import {
   Mutex,
   type Reader,
   type Row,
+  type SqlParameters,
   type SqlValue,
   StorageError,
   type Transaction,
@@ -16,32 +20,43 @@ import { admitServingRole } from './serving-role.ts'
 import { PostgresSession } from './session.ts'
 
 export interface PostgresOptions {
-  /** Called for each connection, so that changes take effect. */
+  /** Called for each connection, so that changed secrets and certificates take effect. */
   readonly loadTarget: () => Promise<PostgresTarget>
-  /** Deadline of each statement, in milliseconds. */
+  /** Statement timeout, in milliseconds. */
   readonly deadlineMs: number
   /**
-   * `three` (the default): separate connections for reads, writes and heartbeats, so that none
-   * waits for the others. `one`: a single connection, for a command. `kept`: a connection opened
-   * before it is needed, for emergencies.
+   * `three` (the default): separate connections for reads, writes and heartbeats, which therefore
+   * never wait for one another. `one`: a single connection, for a CLI command. `kept`: a connection
+   * opened in advance, for emergencies.
    */
   readonly connections?: 'three' | 'one' | 'kept'
-  /** Whether to refuse a database whose encoding cannot store every text. */
+  /** Whether to refuse a database whose encoding cannot represent all text. */
   readonly requiresUtf8?: boolean
-  /** Connects as the owner of the tables, who then admits this role to serve. */
+  /**
+   * Role that the server uses. The connection logs in as the table owner and grants this role its
+   * access.
+   */
   readonly servingRole?: string
 }
 
-/** "Lkey". All writers of Latchkey take this lock, so their transactions run one after another. */
+/**
+ * Id of the lock, "Lkey". Every Latchkey process takes the lock to write, so transactions run one
+ * at a time.
+ */
 const WRITER_LOCK = 0x4c6b6579
-/** A heartbeat that takes longer than this is abandoned and repeated on a new connection. */
+/** A heartbeat that takes longer than this is abandoned and retried on a new connection. */
 const BEAT_DEADLINE_MS = 1000
 /**
- * One each for reads, writes and heartbeats. The admin listener has at most two more, once per
- * host.
+ * Connections per process: one each for reads, writes and heartbeats. The admin listener, which
+ * runs once per host, adds up to two.
  */
 const CONNECTIONS_OF_A_PROCESS = 3
-/** Interval at which a connection kept for emergencies is used, so that its loss is noticed. */
+/**
+ * Page size. One query costs the server as much as reading several hundred rows, and the driver
+ * parses rows as they arrive.
+ */
+const PAGE_ROWS = 500
+/** Keepalive interval for an emergency connection, so that a lost connection is detected. */
 const KEEP_EVERY_MS = 5000
 
 /** @throws StorageError STORE_UNREACHABLE, STORE_MISSING, STORE_NEWER, STORE_UNSUITABLE */
@@ -61,7 +76,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
   }
 }
 
-/** Opens a store for reading that another connection of this process has already opened. */
+/** Opens a read-only view of a store that another connection in this process has already opened. */
 export function openPostgresReader(
   options: Pick<PostgresOptions, 'loadTarget' | 'deadlineMs'>,
 ): Database {
@@ -69,7 +84,8 @@ export function openPostgresReader(
 }
 
 class PostgresDatabase implements Database {
-  readonly nowSql = '(extract(epoch FROM clock_timestamp()) * 1000)::bigint'
+  readonly nowSql =
+    '(extract(epoch FROM pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000)::bigint'
   readonly #reader: Connection
   readonly #writer: Connection
   readonly #beats: Connection
@@ -88,7 +104,7 @@ class PostgresDatabase implements Database {
     const writer = new PostgresSession(loadTarget, deadlineMs)
     const beatDeadlineMs = Math.min(deadlineMs, BEAT_DEADLINE_MS)
     const beats = new PostgresSession(loadTarget, beatDeadlineMs, () => {
-      // After a failover, all connections must lead to the new primary.
+      // After a failover, every connection must move to the new primary.
       for (const other of [reader, writer]) other.distrust(beatDeadlineMs)
     })
     this.#writer = new Connection(writer)
@@ -101,7 +117,7 @@ class PostgresDatabase implements Database {
       work: async () => {
         await this.#reader.single('SELECT 1', [])
       },
-      // The next statement connects again, and reports why it cannot.
+      // The next statement reconnects, and reports the error if that fails.
       onError: () => undefined,
     })
   }
@@ -111,9 +127,9 @@ class PostgresDatabase implements Database {
   }
 
   transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
-    // The lock serializes transactions, so none ever has to be repeated. Each statement after it
-    // sees everything committed before.
-    const lock = `SELECT pg_advisory_xact_lock(${String(WRITER_LOCK)})`
+    // The lock serializes transactions, so no transaction needs a retry. Each statement sees
+    // everything committed before the lock was taken.
+    const lock = `SELECT pg_catalog.pg_advisory_xact_lock(${String(WRITER_LOCK)})`
     return this.#writer.transaction(['BEGIN ISOLATION LEVEL READ COMMITTED', lock], work)
   }
 
@@ -126,7 +142,7 @@ class PostgresDatabase implements Database {
     return this.#beats.single(sql, parameters)
   }
 
-  write(sql: string, parameters: readonly SqlValue[] = []): Promise<readonly Row[]> {
+  write(sql: string, parameters: SqlParameters = []): Promise<readonly Row[]> {
     return this.#writer.single(sql, parameters)
   }
 
@@ -142,7 +158,10 @@ class PostgresDatabase implements Database {
     return checkPostgresSchema(reader)
   }
 
-  /** No client can make the server remove old row versions from pages, WAL and replicas. */
+  /**
+   * Erases nothing, because no client can make the server remove old row versions from its pages,
+   * its WAL or its replicas.
+   */
   erase(): Promise<void> {
     return this.#closed
       ? Promise.reject(new StorageError('STORE_CLOSED', 'the store is closed'))
@@ -173,8 +192,8 @@ class PostgresDatabase implements Database {
   }
 
   /**
-   * Runs all missing steps in one transaction, in whichever process comes first. If none is
-   * missing, it waits for no other writer, so that a whole fleet can start at once.
+   * Runs all pending migrations in one transaction, in whichever process takes the lock first. If
+   * none are pending, it does not wait for other writers, so a whole fleet can start at once.
    */
   async migrate(): Promise<void> {
     const reader: Reader = { query: (sql, parameters = []) => this.#reader.single(sql, parameters) }
@@ -188,7 +207,7 @@ function retryOnNew(session: PostgresSession, sql: string, error: unknown) {
   return session.run(sql)
 }
 
-/** A session for one kind of work, which runs one piece of work at a time. */
+/** A session for one kind of work, which it runs sequentially. */
 class Connection {
   readonly #session: PostgresSession
   readonly #lock = new Mutex()
@@ -197,7 +216,7 @@ class Connection {
     this.#session = session
   }
 
-  single(sql: string, parameters: readonly SqlValue[]): Promise<readonly Row[]> {
+  single(sql: string, parameters: SqlParameters): Promise<readonly Row[]> {
     return this.#lock.run(async () => (await this.#session.run(sql, parameters)).rows)
   }
 
@@ -208,8 +227,8 @@ class Connection {
     const session = this.#session
     return this.#lock.run(async () => {
       const [first = '', ...others] = begin
-      // The server may have closed an idle connection, but has not received anything of this
-      // transaction yet.
+      // The server may have closed an idle connection. It has not received any part of this
+      // transaction yet, so reconnecting is safe.
       if (session.isReady) {
         await session.run(first).catch((error: unknown) => retryOnNew(session, first, error))
       } else await session.run(first)
@@ -222,11 +241,12 @@ class Connection {
         const result = await work({
           query: async (sql, parameters) => (await run(sql, parameters)).rows,
           execute: async (sql, parameters) => (await run(sql, parameters)).changes,
+          pageRows: PAGE_ROWS,
         })
         await run('COMMIT')
         return result
       } catch (error) {
-        // A lost connection has lost its transaction too.
+        // If the connection is lost, its transaction is lost too, so there is nothing to roll back.
         if (session.isReady) {
           await session.run('ROLLBACK').catch(() => {
             session.reset()
@@ -243,11 +263,12 @@ class Connection {
 }
 
 /**
- * Above this share of all connections, an application that opens a few more leaves none for a kill.
+ * Warning threshold for the share of server connections in use. Above it, a few more application
+ * connections could leave none for a kill.
  */
 const NEAR = 0.8
 
-/** @param needed number of connections of all serving processes together */
+/** @param needed number of connections that all serving processes use together */
 async function findWarnings(reader: Reader, needed: number): Promise<readonly string[]> {
   const [row = {}] = await reader.query(
     `SELECT current_setting('synchronous_standby_names') AS synchronous,

@@ -1,5 +1,6 @@
 /**
- * Connects to the first host that accepts writes. Names are resolved and files are read each time.
+ * Connects to the first host that accepts writes. Names are resolved and files read again for each
+ * connection.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { lookup } from 'node:dns/promises'
@@ -12,43 +13,56 @@ import { sqlState, toLoginError, toStorageError } from './errors.ts'
 
 export interface DialOptions {
   readonly loadTarget: () => Promise<PostgresTarget>
-  /** Deadline in milliseconds for opening a connection, regardless of the number of hosts. */
+  /** Connection timeout in milliseconds, for all hosts together. */
   readonly deadlineMs: number
   /**
-   * Session settings at the start. A transaction pooler refuses them, and the session then
-   * continues without them.
+   * Initial session settings. A transaction pooler rejects them; the session then continues without
+   * them.
    */
   readonly settings: Readonly<Record<string, string>>
 }
 
 export interface Dialled {
   readonly client: pg.Client
-  /** Whether the session is shared with others and therefore has none of the settings. */
+  /** Whether the session is shared with other clients and therefore lacks the initial settings. */
   readonly isPooled: boolean
 }
 
 export interface Dial {
   readonly ready: Promise<Dialled>
-  /** Ends all attempts, even after `ready` has resolved. */
+  /** Aborts all attempts, even after `ready` has resolved. */
   abort(): void
 }
 
-/** When a host answers slowly, the next one is tried before the first has failed. */
+/** Delay before the next host is tried in parallel with a slow one. */
 const STAGGER_MS = 250
 const KEEPALIVE_MS = 5000
 /**
- * PostgreSQL, Appendix A, protocol_violation: a transaction pooler's answer to session settings.
+ * SQLSTATE with which a transaction pooler rejects session settings (PostgreSQL, Appendix A,
+ * protocol_violation).
  */
 const REFUSED_SETTINGS = '08P01'
 
 /**
- * SQL for the value of synchronous_commit. The default of a role or a database can be `off`; a crash
- * could then lose a confirmed switch. `remote_apply` is stricter than `on`, and stays.
+ * SQL for the synchronous_commit value. A role's or database's default can be `off`, so that a
+ * crash could lose a confirmed switch. `remote_apply` is stricter than `on` and is kept.
  */
 export const DURABLE_COMMIT =
   "CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END"
 
-/** int8 becomes a number: all stored values are below 2^53. */
+/**
+ * SQL for the search_path value: only the schema with Latchkey's tables, or the one in which the
+ * first migration creates them. In another schema of the path, any role that may create objects
+ * there could plant an operator or a function that runs instead of PostgreSQL's own, as the best
+ * match for the types of its operands.
+ */
+const HOME = `pg_catalog.quote_ident(coalesce(
+  (SELECT n.nspname::text FROM pg_catalog.pg_class c
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.oid = pg_catalog.to_regclass('facts')::pg_catalog.oid),
+  pg_catalog.current_schema()::text, 'public'))`
+
+/** Parses int8 as a number: all stored values are below 2^53. */
 const types: pg.CustomTypesConfig = {
   getTypeParser: (id, format) =>
     id === pg.types.builtins.INT8
@@ -57,8 +71,8 @@ const types: pg.CustomTypesConfig = {
 }
 
 /**
- * Works like libpq with `target_session_attrs=read-write`: selects the first host in the list that
- * accepts writes.
+ * Selects the first host in the list that accepts writes, like libpq with
+ * `target_session_attrs=read-write`.
  */
 export function dial(options: DialOptions): Dial {
   const clients = new Set<pg.Client>()
@@ -80,9 +94,12 @@ export function dial(options: DialOptions): Dial {
     )
   }
 
-  /** Tries every address of the name, because a name can stand for all servers of a cluster. */
+  /**
+   * Tries every address that the name resolves to, because one name can stand for all servers in a
+   * cluster.
+   */
   async function dialHost(target: PostgresTarget, { host, port }: PostgresHost): Promise<Dialled> {
-    // A path names the folder of a Unix socket.
+    // An absolute path is the directory of a Unix socket.
     const isName = isIP(host) === 0 && !host.startsWith('/')
     const addresses = isName ? await lookup(host, { all: true }) : [{ address: host }]
     return await firstOf(
@@ -140,16 +157,16 @@ export function dial(options: DialOptions): Dial {
         .join(' '),
     })
     clients.add(client)
-    // A failing client also emits this event, and without a listener the event would end the
-    // process.
+    // A failing client also emits `error`, which would crash the process if there were no listener.
     client.on('error', () => undefined)
     try {
       await client.connect()
-      // Settings of a pooled connection are set for each transaction instead (session.ts).
+      // On a pooled connection, each transaction applies the settings instead (session.ts).
       const isOwn = Object.keys(settings).length > 0
-      const durability = isOwn ? `, set_config('synchronous_commit', ${DURABLE_COMMIT}, false)` : ''
+      const own = `, set_config('synchronous_commit', ${DURABLE_COMMIT}, false),
+        set_config('search_path', ${HOME}, false)`
       const { rows } = await client.query<{ read_only: string }>(
-        `SELECT current_setting('transaction_read_only') AS read_only${durability}`,
+        `SELECT current_setting('transaction_read_only') AS read_only${isOwn ? own : ''}`,
       )
       if (rows[0]?.read_only === 'on') throw readOnly()
       return client
@@ -184,8 +201,8 @@ function toTlsOptions(
   return {
     ...files,
     rejectUnauthorized: true,
-    // pg connects to an address, so Node would check the certificate against the address instead of
-    // the name.
+    // pg connects to an IP address, so Node.js would check the certificate against the address
+    // instead of the host name.
     checkServerIdentity: (_host, certificate) => checkServerIdentity(name, certificate),
     ...(isIP(name) === 0 ? { servername: name } : {}),
   }
@@ -197,9 +214,9 @@ interface Attempt<T> {
 }
 
 /**
- * Resolves to the first success. An attempt starts when the previous one has failed or has been
- * silent for a while.
- * @param discard called with a success that arrives too late
+ * Resolves to the first success. Each attempt starts once the previous one has failed or has not
+ * responded within the stagger delay.
+ * @param discard called with any success that arrives too late
  */
 function firstOf<T>(attempts: readonly Attempt<T>[], discard: (late: T) => void): Promise<T> {
   const [only] = attempts
@@ -215,8 +232,8 @@ function firstOf<T>(attempts: readonly Attempt<T>[], discard: (late: T) => void)
       const one = attempts[next]
       if (one === undefined || isSettled) return
       next += 1
-      // The next attempt need not wait for this one; the deadline belongs to the statement that
-      // needs a connection.
+      // The next attempt does not wait for this one to end. This delay is not a deadline; the
+      // statement that needs the connection has one.
       timer = setTimeout(begin, STAGGER_MS)
       one.attempt().then(
         (value) => {
@@ -246,7 +263,10 @@ function firstOf<T>(attempts: readonly Attempt<T>[], discard: (late: T) => void)
   })
 }
 
-/** Prefers an error from a server over a failed connection. */
+/**
+ * Combines the failures into one error. An error that a server returned takes precedence over a
+ * failed connection.
+ */
 function summarize(failures: readonly { readonly name: string; readonly error: StorageError }[]) {
   const said = failures.find(({ error }) => sqlState(error.cause) !== undefined) ?? failures[0]
   const { code, hint } = said?.error ?? { code: 'STORE_UNREACHABLE', hint: undefined }
@@ -258,8 +278,8 @@ function summarize(failures: readonly { readonly name: string; readonly error: S
 }
 
 /**
- * `end` would wait for a server that does not answer. pg's types cover only the public half of the
- * stream.
+ * `end` would wait for a server that does not respond. pg's types do not cover the socket's
+ * `destroy`.
  */
 export function destroySocket(client: pg.Client): void {
   const { connection } = client as unknown as {

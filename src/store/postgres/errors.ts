@@ -1,17 +1,17 @@
-/** Maps PostgreSQL's errors to codes, and decides whether another connection helps. */
+/** Maps PostgreSQL errors to our codes, and decides whether a new connection would help. */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError, type StorageErrorCode } from '../database.ts'
 
 interface Meaning {
-  /** PostgreSQL, Appendix A: the complete code, or its class of two characters. */
+  /** SQLSTATE code or its two-character class (PostgreSQL, Appendix A). */
   readonly state: string
   readonly code: StorageErrorCode
-  /** Explains the code to an operator who does not know it. */
+  /** Explains an unfamiliar code to the operator. */
   readonly text?: string
   readonly hint?: string
 }
 
-/** The first matching row counts. */
+/** The first matching row applies. */
 const MEANINGS: readonly Meaning[] = [
   {
     state: '53300',
@@ -19,7 +19,7 @@ const MEANINGS: readonly Meaning[] = [
     text: 'too many connections',
     hint: 'close unneeded connections, raise max_connections, or use the admin listener, which keeps a connection open for this',
   },
-  { state: '53100', code: 'STORE_BUSY', text: 'the disk of the server is full' },
+  { state: '53100', code: 'STORE_BUSY', text: "the server's disk is full" },
   { state: '53200', code: 'STORE_BUSY', text: 'the server is out of memory' },
   {
     state: '28P01',
@@ -54,17 +54,21 @@ const MEANINGS: readonly Meaning[] = [
   {
     state: '22P05',
     code: 'TEXT_REFUSED',
-    text: 'the encoding of the database lacks a character of this text',
+    text: 'the database encoding cannot represent a character in this text',
   },
   {
     state: '22021',
     code: 'TEXT_REFUSED',
-    text: 'the database cannot store a character of this text',
+    text: 'the database cannot store a character in this text',
   },
   { state: '23', code: 'CONFLICT' },
   { state: '55P03', code: 'STORE_BUSY', text: 'another writer holds the lock' },
   { state: '40', code: 'STORE_BUSY', text: 'a concurrent transaction interfered' },
-  { state: '53', code: 'STORE_BUSY', text: 'the server lacks a resource' },
+  {
+    state: '53',
+    code: 'STORE_BUSY',
+    text: 'the server is out of resources, such as memory, disk space or connections',
+  },
   { state: '57014', code: 'STORE_TIMEOUT', text: 'the statement was cancelled' },
   { state: '25P03', code: 'STORE_TIMEOUT', text: 'the transaction was idle for too long' },
   { state: 'XX001', code: 'STORE_CORRUPT', text: 'data corrupted' },
@@ -74,25 +78,25 @@ const MEANINGS: readonly Meaning[] = [
   { state: '08', code: 'STORE_UNREACHABLE', text: 'the connection failed' },
 ]
 
-/** The driver's sentence for a server that answers N to the request for TLS. */
+/** The driver's error message for a server that answers the TLS request with N. */
 const NO_TLS_THERE = 'The server does not support SSL connections'
 
-/** TLS failures, by the codes of Node.js and OpenSSL. */
+/** TLS failures, by their Node.js and OpenSSL codes. */
 const TLS_MEANINGS = [
   {
     codes: /^(SELF_SIGNED_CERT_IN_CHAIN|DEPTH_ZERO_SELF_SIGNED_CERT|UNABLE_TO_)/,
-    text: 'no trusted authority has issued the certificate of the server',
+    text: "no trusted authority issued the server's certificate",
     hint: 'set store.postgres.tls.ca to a PEM file with the authority and its intermediates',
   },
   {
     codes: /^ERR_TLS_CERT_ALTNAME_INVALID$/,
-    text: 'the certificate of the server is for another name',
+    text: "the server's certificate is for another name",
     hint: 'use that name in store.postgres.host, or set store.postgres.tls.serverName',
   },
   {
     codes: /^CERT_(HAS_EXPIRED|NOT_YET_VALID)$/,
-    text: 'the certificate of the server is not valid today',
-    hint: 'renew the certificate of the server, and compare the clocks',
+    text: "the server's certificate has expired or is not valid yet",
+    hint: "renew the server's certificate, and compare the clocks",
   },
   {
     codes: /^ERR_SSL_.*ALERT/,
@@ -102,7 +106,7 @@ const TLS_MEANINGS = [
 ] as const
 
 /**
- * Errors of the statement itself, after which the connection is still usable. After any other error
+ * Errors in the statement itself, after which the connection is still usable. After any other error
  * the connection is dropped: it may lead to the wrong server, or be in a state that no statement
  * can repair.
  */
@@ -120,7 +124,8 @@ export function toStorageError(error: unknown): StorageError {
       { cause: error, ...(meaning?.hint === undefined ? {} : { hint: meaning.hint }) },
     )
   }
-  // A system error such as ECONNREFUSED, a TLS failure, or a closed connection.
+  // The server did not send this error: it is a system error such as ECONNREFUSED, a TLS failure,
+  // or a closed connection.
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
   const meaning =
     typeof code === 'string' ? TLS_MEANINGS.find((one) => one.codes.test(code)) : undefined
@@ -132,7 +137,7 @@ export function toStorageError(error: unknown): StorageError {
   )
 }
 
-/** Explains why a server refused this client, if the cause may be that only one side uses TLS. */
+/** Adds an explanation if the server may have refused the login because only one side uses TLS. */
 export function toLoginError(error: unknown, usesTls: boolean): StorageError {
   const known = toStorageError(error)
   if (usesTls) {
@@ -142,11 +147,11 @@ export function toLoginError(error: unknown, usesTls: boolean): StorageError {
       'no connection to the store: the server offers no TLS',
       {
         cause: error,
-        hint: 'turn it on with ssl = on and ssl_cert_file in postgresql.conf; store.postgres.tls.mode: off sends everything in the clear',
+        hint: 'turn TLS on with ssl = on and ssl_cert_file in postgresql.conf; store.postgres.tls.mode: off sends everything in the clear',
       },
     )
   }
-  // PostgreSQL's text is in the language of the server; the routine's name is not.
+  // The routine name is compared, because PostgreSQL localizes its messages.
   const byRules = sqlState(error) === '28000' && routine(error) === 'ClientAuthentication'
   const byPooler = error instanceof Error && error.message === 'SSL required'
   if (!byRules && !byPooler) return known
@@ -156,20 +161,20 @@ export function toLoginError(error: unknown, usesTls: boolean): StorageError {
   })
 }
 
-/** Reports whether the server or the role has no connection left for one more process. */
+/** Reports whether the server or the role has run out of connections. */
 export function hasNoConnectionLeft(error: StorageError): boolean {
   return sqlState(error.cause) === '53300'
 }
 
-/** Reports whether only a new connection can help. */
+/** Reports whether recovery requires a new connection. */
 export function belongsToConnection(error: StorageError): boolean {
   const state = sqlState(error.cause)
   return state === undefined ? error.code === 'STORE_UNREACHABLE' : !OF_STATEMENT.test(state)
 }
 
 /**
- * Returns undefined for an error that did not come from the server. System errors such as EPIPE
- * look like SQLSTATE codes, except for their E.
+ * Returns undefined if the error did not come from the server. System errors such as EPIPE look
+ * like SQLSTATE codes except that they begin with E.
  */
 export function sqlState(error: unknown): string | undefined {
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined

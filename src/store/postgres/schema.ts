@@ -1,92 +1,203 @@
 /**
- * Finds objects in Latchkey's PostgreSQL schema that no migration created: a trigger there would
- * run inside Latchkey's own transactions.
+ * Finds objects in Latchkey's PostgreSQL schema that no migration created, such as a trigger, which
+ * would run inside Latchkey's own transactions.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError, type Reader, type Transaction } from '../database.ts'
 import { MIGRATIONS } from '../migrations/migrations.ts'
+import { TABLES } from './tables.ts'
 
-/** Names of the tables after all migrations. */
-function findTables(): readonly string[] {
-  const tables = new Set(['latchkey_schema'])
-  for (const sql of MIGRATIONS.flat()) {
-    const made = /^CREATE TABLE (?:IF NOT EXISTS )?(\w+)/.exec(sql)?.[1]
-    const [, before, after] = /^ALTER TABLE (\w+) RENAME TO (\w+)/.exec(sql) ?? []
-    const dropped = /^DROP TABLE (?:IF EXISTS )?(\w+)/.exec(sql)?.[1]
-    if (made !== undefined) tables.add(made)
-    if (before !== undefined && tables.delete(before) && after !== undefined) tables.add(after)
-    if (dropped !== undefined) tables.delete(dropped)
-  }
-  return [...tables]
-}
-
-/** The views let instances of an earlier release keep reading; this release does not read them. */
+/** Instances of an earlier release still read through these views; this release does not. */
 const VIEWS = MIGRATIONS.flat().flatMap((sql) => /^CREATE VIEW (\w+)/.exec(sql)?.[1] ?? [])
 const toList = (names: readonly string[]) => names.map((name) => `'${name}'`).join(', ')
-export const TABLES = findTables()
-const OURS = toList(TABLES)
+const OURS = toList([...TABLES.keys()])
 const OUR_VIEWS = toList(VIEWS)
 
-/** CREATE EXTENSION created the objects that belong to extensions, such as pg_stat_statements. */
+/**
+ * SQL condition that excludes the objects of an extension such as pg_stat_statements, which CREATE
+ * EXTENSION created.
+ */
 const notOfExtension = (id: string, catalog: string) =>
   `NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.objid = ${id}
-     AND d.classid = 'pg_catalog.${catalog}'::pg_catalog.regclass AND d.deptype = 'e')`
+     AND d.classid = 'pg_catalog.${catalog}'::pg_catalog.regclass::pg_catalog.oid AND d.deptype = 'e')`
 
-/** Returns one row for each object that must not exist, in one statement. */
-const FOREIGN_OBJECTS = `
-  WITH home AS (SELECT relnamespace AS id, relowner AS owner FROM pg_catalog.pg_class
-                WHERE oid = 'facts'::pg_catalog.regclass),
-  ours AS (SELECT c.* FROM pg_catalog.pg_class c, home
-           WHERE c.relnamespace = home.id AND c.relkind = 'r' AND c.relname IN (${OURS}))
-  SELECT 'table' AS kind, ours.relname::text AS name FROM ours, home
-    WHERE ours.relpersistence <> 'p' OR ours.relrowsecurity OR ours.relispartition OR ours.relhassubclass
-       OR ours.relowner <> home.owner
-       OR EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i WHERE i.inhrelid = ours.oid OR i.inhparent = ours.oid)
-  UNION ALL SELECT 'relation', c.relname::text FROM pg_catalog.pg_class c, home
-    WHERE c.relnamespace = home.id AND c.oid NOT IN (SELECT oid FROM ours)
-      AND NOT (c.relkind = 'v' AND c.relname IN (${OUR_VIEWS}))
-      AND NOT (c.relkind = 'i' AND EXISTS (SELECT 1 FROM pg_catalog.pg_index x, ours
-        WHERE x.indexrelid = c.oid AND x.indrelid = ours.oid AND x.indexprs IS NULL AND x.indpred IS NULL))
-      AND ${notOfExtension('c.oid', 'pg_class')}
-  UNION ALL SELECT 'trigger', t.tgname::text FROM pg_catalog.pg_trigger t, ours
-    WHERE t.tgrelid = ours.oid AND NOT t.tgisinternal
-  UNION ALL SELECT 'rule', r.rulename::text FROM pg_catalog.pg_rewrite r, ours WHERE r.ev_class = ours.oid
-  UNION ALL SELECT 'policy', p.polname::text FROM pg_catalog.pg_policy p, ours WHERE p.polrelid = ours.oid
-  UNION ALL SELECT 'column', ours.relname::text || '.' || a.attname::text
-    FROM pg_catalog.pg_attribute a JOIN ours ON a.attrelid = ours.oid
+/** Selects the names of the columns in an array or vector of numbers. */
+const namesOf = (table: string, numbers: string) =>
+  `(SELECT pg_catalog.string_agg(coalesce(n.attname::text, '(expression)'), ', ' ORDER BY u.place)
+    FROM pg_catalog.unnest(${numbers}) WITH ORDINALITY u(attnum, place)
+    LEFT JOIN pg_catalog.pg_attribute n ON n.attrelid = ${table} AND n.attnum = u.attnum)`
+
+const textIf = (condition: string, text: string) =>
+  `CASE WHEN ${condition} THEN '${text}' ELSE '' END`
+
+/**
+ * Selects a definition for each column, index and foreign key of the tables `tables`, and one that
+ * no table may have for any other constraint. Reads only the catalogs: the functions that print an
+ * index or a constraint fail if REINDEX CONCURRENTLY drops it meanwhile, and those that print an
+ * expression or a view wait for a lock on its table, such as that of VACUUM FULL. A default contains
+ * no column, so that pg_get_expr needs no table.
+ */
+const DEFINITIONS = `
+  SELECT tables.relname, a.attname::text || ' ' || pg_catalog.format_type(a.atttypid, a.atttypmod)
+      || ${textIf('a.attcollation <> y.typcollation', ' COLLATE')}
+      || ${textIf("a.attgenerated <> '' OR a.attidentity <> ''", ' GENERATED')}
+      || ${textIf('a.attnotnull', ' NOT NULL')}
+      || CASE WHEN a.attgenerated = '' AND f.adbin IS NOT NULL
+           THEN ' DEFAULT ' || pg_catalog.pg_get_expr(f.adbin, 0) ELSE '' END AS definition
+    FROM tables JOIN pg_catalog.pg_attribute a ON a.attrelid = tables.oid
+    JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
     LEFT JOIN pg_catalog.pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
     WHERE a.attnum > 0 AND NOT a.attisdropped
-      AND (a.attgenerated <> '' OR a.attidentity <> ''
-        OR a.atttypid NOT IN ('text'::pg_catalog.regtype, 'bigint'::pg_catalog.regtype, 'integer'::pg_catalog.regtype)
-        OR pg_catalog.pg_get_expr(f.adbin, f.adrelid) NOT IN ('0', '''''::text', '''0''::bigint'))
-  UNION ALL SELECT 'constraint', k.conname::text FROM pg_catalog.pg_constraint k, ours
-    WHERE k.conrelid = ours.oid AND k.contype NOT IN ('p', 'n', 'u')
-      AND NOT (k.contype = 'f' AND ours.relname = 'key_versions' AND k.confdeltype = 'a' AND k.confupdtype = 'a')
-  UNION ALL SELECT 'function', p.proname::text FROM pg_catalog.pg_proc p, home
+  UNION ALL SELECT tables.relname, CASE WHEN x.indisprimary THEN 'PRIMARY KEY'
+        ELSE ${textIf('x.indisunique', 'UNIQUE ')} || 'INDEX ' || m.amname::text END
+      || ' (' || ${namesOf('x.indrelid', 'x.indkey')} || ')'
+      || ${textIf('x.indnatts <> x.indnkeyatts', ' INCLUDE')}
+      || ${textIf('x.indpred IS NOT NULL', ' WHERE')}
+      || ${textIf('NOT x.indimmediate', ' DEFERRABLE')}
+      || ${textIf("pg_catalog.to_jsonb(x) ->> 'indnullsnotdistinct' = 'true'", ' NULLS NOT DISTINCT')}
+      || ${textIf('0 <> ANY (x.indoption)', ' DESC')}
+      || ${textIf(
+        `EXISTS (SELECT 1 FROM pg_catalog.unnest(x.indclass) u(id)
+           JOIN pg_catalog.pg_opclass o ON o.oid = u.id WHERE NOT o.opcdefault)`,
+        ' OPERATOR CLASS',
+      )}
+      || ${textIf(
+        `EXISTS (SELECT 1 FROM ROWS FROM (pg_catalog.unnest(x.indkey), pg_catalog.unnest(x.indcollation)) u(attnum, id)
+           JOIN pg_catalog.pg_attribute n ON n.attrelid = x.indrelid AND n.attnum = u.attnum
+           WHERE u.id <> n.attcollation AND u.id <> '0')`,
+        ' COLLATE',
+      )}
+    FROM tables JOIN pg_catalog.pg_index x ON x.indrelid = tables.oid
+    JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid JOIN pg_catalog.pg_am m ON m.oid = c.relam
+  UNION ALL SELECT tables.relname, 'FOREIGN KEY (' || ${namesOf('k.conrelid', 'k.conkey')} || ') REFERENCES '
+      || ${textIf('r.relnamespace <> tables.relnamespace', 'elsewhere.')} || r.relname::text
+      || '(' || ${namesOf('k.confrelid', 'k.confkey')} || ')'
+      || ${textIf("k.confmatchtype <> 's'", ' MATCH')}
+      || ${textIf("k.confupdtype <> 'a'", ' ON UPDATE')}
+      || ${textIf("k.confdeltype <> 'a'", ' ON DELETE')}
+      || ${textIf('k.condeferrable', ' DEFERRABLE')}
+      || ${textIf('NOT k.convalidated', ' NOT VALID')}
+      || ${textIf("pg_catalog.to_jsonb(k) ->> 'conenforced' = 'false'", ' NOT ENFORCED')}
+    FROM tables JOIN pg_catalog.pg_constraint k ON k.conrelid = tables.oid
+    JOIN pg_catalog.pg_class r ON r.oid = k.confrelid WHERE k.contype = 'f'
+  UNION ALL SELECT tables.relname, 'CONSTRAINT ' || k.conname::text
+    FROM tables JOIN pg_catalog.pg_constraint k ON k.conrelid = tables.oid
+    WHERE k.contype NOT IN ('f', 'n', 'p', 'u')`
+
+/**
+ * Builds a statement that returns a row with the definitions of each table, as a JSON array, and a
+ * row for each object that must not exist.
+ */
+const selectObjects = (isNewer: boolean) => `
+  WITH home AS (SELECT relnamespace AS id, relowner AS owner FROM pg_catalog.pg_class
+                WHERE oid = 'facts'::pg_catalog.regclass::pg_catalog.oid),
+  relations AS (SELECT c.* FROM pg_catalog.pg_class c, home
+                WHERE c.relnamespace = home.id AND ${notOfExtension('c.oid', 'pg_class')}),
+  tables AS (SELECT * FROM relations WHERE relkind = 'r'),
+  ours AS (SELECT * FROM tables WHERE relname IN (${OURS}))
+  SELECT 'definitions' AS kind, i.relname::text AS name,
+      pg_catalog.json_agg(i.definition)::text AS text
+    FROM (${DEFINITIONS}) i GROUP BY i.relname
+  UNION ALL SELECT 'table', tables.relname::text, NULL FROM tables, home
+    WHERE tables.relpersistence <> 'p' OR tables.relrowsecurity OR tables.relispartition
+       OR tables.relhassubclass OR tables.relowner <> home.owner
+       OR EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i
+         WHERE i.inhrelid = tables.oid OR i.inhparent = tables.oid)
+  UNION ALL SELECT 'table in another schema', c.relname::text, NULL FROM relations c
+    WHERE c.relkind IN ('r', 'v') AND NOT pg_catalog.pg_table_is_visible(c.oid)
+  UNION ALL ${isNewer ? LATER_RELATIONS : FOREIGN_RELATIONS}
+  UNION ALL SELECT 'trigger', t.tgname::text, NULL FROM pg_catalog.pg_trigger t, relations c
+    WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
+  UNION ALL SELECT 'rule', r.rulename::text, NULL FROM pg_catalog.pg_rewrite r, relations c
+    WHERE r.ev_class = c.oid AND NOT (c.relkind = 'v' AND r.rulename = '_RETURN')
+  UNION ALL SELECT 'policy', p.polname::text, NULL FROM pg_catalog.pg_policy p, relations c
+    WHERE p.polrelid = c.oid
+  UNION ALL SELECT 'function', p.proname::text, NULL FROM pg_catalog.pg_proc p, home
     WHERE p.pronamespace = home.id AND ${notOfExtension('p.oid', 'pg_proc')}
-  UNION ALL SELECT 'operator', o.oprname::text FROM pg_catalog.pg_operator o, home
+  UNION ALL SELECT 'operator', o.oprname::text, NULL FROM pg_catalog.pg_operator o, home
     WHERE o.oprnamespace = home.id AND ${notOfExtension('o.oid', 'pg_operator')}
-  UNION ALL SELECT 'event trigger', e.evtname::text FROM pg_catalog.pg_event_trigger e
+  UNION ALL SELECT 'event trigger', e.evtname::text, NULL FROM pg_catalog.pg_event_trigger e
     WHERE e.evtenabled <> 'D' AND ${notOfExtension('e.oid', 'pg_event_trigger')}
-  UNION ALL SELECT 'search_path', s.name FROM (
+  UNION ALL SELECT 'search_path', s.name, NULL FROM (
       SELECT pg_catalog.unnest(pg_catalog.current_schemas(false))::text AS name) s
     WHERE s.name = 'pg_catalog'`
 
-const PASSIVE: ReadonlySet<unknown> = new Set(['relation', 'column', 'constraint'])
+/** This release reads no view, so a view of a known name can be anything. */
+const FOREIGN_RELATIONS = `SELECT 'relation', c.relname::text, NULL FROM relations c
+    WHERE c.oid NOT IN (SELECT oid FROM ours)
+      AND NOT (c.relkind = 'v' AND c.relname IN (${OUR_VIEWS}))
+      AND NOT (c.relkind = 'i' AND EXISTS (SELECT 1 FROM pg_catalog.pg_index x, ours
+        WHERE x.indexrelid = c.oid AND x.indrelid = ours.oid))`
+/** After a later release has renamed a table, this release may reach it through a view. */
+const LATER_RELATIONS = `
+    SELECT 'view', relname::text, pg_catalog.pg_get_viewdef(oid) FROM relations WHERE relkind = 'v'
+  UNION ALL SELECT 'relation', relname::text, NULL FROM relations WHERE relkind NOT IN ('r', 'i', 'v')`
+
+const OBJECTS = selectObjects(false)
+const LATER_OBJECTS = selectObjects(true)
+
+/**
+ * Matches a column, constraint or index definition that cannot run code. A later schema may add
+ * such definitions.
+ */
+const PASSIVE =
+  /^(?:\w+ (?:text|bigint|integer)(?: NOT NULL)?(?: DEFAULT (?:'[^']*'::text|\d+))?|(?:PRIMARY KEY|(?:UNIQUE )?INDEX btree) \([\w, ]+\)|FOREIGN KEY \([\w, ]+\) REFERENCES \w+\([\w, ]+\))$/
+/** Matches a view that only renames a table. */
+const PASSIVE_VIEW = /^\s*SELECT [\w.,\s]+ FROM \w+;$/
 
 /** @throws StorageError STORE_TAMPERED */
 export async function checkPostgresSchema(reader: Reader): Promise<void> {
-  const objects = await reader.query(FOREIGN_OBJECTS)
   const [row] = await reader.query('SELECT max(version) AS version FROM latchkey_schema')
-  // A later release may have changed the schema while this process runs, but must not have added
-  // active objects.
+  // A later release may change the schema while this process is running, but must not add objects
+  // that run code.
   const isNewer = Number(row?.['version']) > MIGRATIONS.length
-  const found = objects.find(({ kind }) => !isNewer || !PASSIVE.has(kind))
-  if (found === undefined) return
-  throw new StorageError(
+  const rows = await reader.query(isNewer ? LATER_OBJECTS : OBJECTS)
+  const found = new Map<string, ReadonlySet<string>>()
+  for (const { kind, name, text } of rows) {
+    if (kind === 'definitions') {
+      found.set(String(name), new Set(JSON.parse(String(text)) as string[]))
+    } else if (kind === 'view') {
+      if (!PASSIVE_VIEW.test(String(text))) throw foreign('view', String(name))
+    } else throw foreign(String(kind), String(name))
+  }
+  if (isNewer) checkPassive(found)
+  else for (const [table, expected] of TABLES) checkTable(table, expected, found.get(table))
+}
+
+function checkPassive(found: ReadonlyMap<string, ReadonlySet<string>>): void {
+  for (const [table, definitions] of found) {
+    for (const definition of definitions) {
+      if (!PASSIVE.test(definition)) throw foreign('definition', `${table}: ${definition}`)
+    }
+  }
+}
+
+/** Checks that a table has exactly the columns, constraints and indexes of the migrations. */
+function checkTable(
+  table: string,
+  expected: ReadonlySet<string>,
+  found: ReadonlySet<string> = new Set(),
+): void {
+  for (const definition of found) {
+    // REINDEX CONCURRENTLY keeps a second copy of an index for a while, which is harmless.
+    const key = definition.replace(/^UNIQUE INDEX btree/, 'PRIMARY KEY')
+    if (!expected.has(key)) throw foreign('column, constraint or index', `${table}: ${definition}`)
+  }
+  for (const definition of expected) {
+    if (found.has(definition)) continue
+    throw new StorageError(
+      'STORE_TAMPERED',
+      `the database lacks a column, constraint or index of the table ${table}: ${definition}`,
+      { hint: 'restore the store from a backup' },
+    )
+  }
+}
+
+function foreign(kind: string, name: string): StorageError {
+  return new StorageError(
     'STORE_TAMPERED',
-    `the database has a ${String(found['kind'])} that Latchkey did not create: ${String(found['name'])}`,
-    { hint: 'drop it if you know its purpose; Latchkey does not share its schema' },
+    `the database has a ${kind} that Latchkey did not create: ${name}`,
+    { hint: 'find out its purpose, and drop it if you can; Latchkey does not share its schema' },
   )
 }
 
@@ -94,9 +205,13 @@ export async function isMigrated(reader: Reader): Promise<boolean> {
   return (await hasSchema(reader)) && (await readVersion(reader)) === MIGRATIONS.length
 }
 
-/** Runs all missing steps. @throws StorageError STORE_NEWER */
+/**
+ * Runs all migrations that the database lacks.
+ * @throws StorageError STORE_NEWER
+ */
 export async function migrateSchema(transaction: Transaction): Promise<void> {
-  // IF NOT EXISTS would need the right to create tables, which a role that only serves lacks.
+  // CREATE TABLE IF NOT EXISTS would require the right to create tables, which a serving-only role
+  // lacks.
   if (!(await hasSchema(transaction))) {
     await transaction.execute('CREATE TABLE latchkey_schema (version INTEGER NOT NULL)')
   }

@@ -1,18 +1,22 @@
-/** Lets a role serve that does not own the tables, so that a taken-over server cannot change the schema. */
+/**
+ * Lets the server use a role that does not own the tables, so that a compromised server cannot
+ * change the schema.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError, type Transaction } from '../database.ts'
-import { TABLES } from './schema.ts'
+import { TABLES } from './tables.ts'
 
 /**
- * Forms of names that CREATE ROLE and cloud providers use; a `?` would be taken for a parameter.
+ * Matches the role names that CREATE ROLE and cloud providers use. A `?` is excluded, because it
+ * would be taken for a parameter.
  */
 const ROLE = /^[\w$@. -]{1,63}$/
 const ROWS = 'SELECT, INSERT, UPDATE, DELETE'
 
 /**
- * Run as the owner, after the migrations. Grants the role access to the rows of the tables, but not
- * to the schema; creates the role if it is missing.
- * @throws StorageError STORE_UNSUITABLE for a role that has the rights of the owner anyway
+ * Call as the owner, after the migrations. Grants the role access to table rows but not to the
+ * schema, and creates the role if it is missing.
+ * @throws StorageError STORE_UNSUITABLE if the role has the owner's rights anyway
  */
 export async function admitServingRole(transaction: Transaction, role: string): Promise<void> {
   if (!ROLE.test(role)) throw unsuitable(`the role ${JSON.stringify(role)} has an unusual name`)
@@ -31,21 +35,21 @@ export async function admitServingRole(transaction: Transaction, role: string): 
     throw unsuitable(`the role ${role} can do all that the owner ${String(row?.['owner'])} can`)
   }
   const home = quote(String(row?.['home']))
-  const tables = TABLES.filter((table) => table !== VERSION_TABLE).join(', ')
+  const tables = [...TABLES.keys()].filter((table) => table !== VERSION_TABLE).join(', ')
   for (const sql of [
-    // Before PostgreSQL 15, every role may create objects in the schema public.
+    // Before PostgreSQL 15, every role can create objects in the schema public.
     `REVOKE CREATE ON SCHEMA ${home} FROM PUBLIC`,
     `GRANT USAGE ON SCHEMA ${home} TO ${name}`,
     `GRANT ${ROWS} ON ${tables} TO ${name}`,
     `GRANT SELECT ON ${VERSION_TABLE} TO ${name}`,
-    // A later release may add tables.
+    // This covers tables that a later release adds.
     `ALTER DEFAULT PRIVILEGES IN SCHEMA ${home} GRANT ${ROWS} ON TABLES TO ${name}`,
   ]) {
     await transaction.execute(sql)
   }
 }
 
-/** Only the owner, who migrates, writes to this table. */
+/** Only the owner, who runs the migrations, writes to this table. */
 const VERSION_TABLE = 'latchkey_schema'
 
 function unsuitable(message: string): StorageError {

@@ -1,22 +1,22 @@
 /**
- * A self-healing connection to PostgreSQL: runs statements one after the other, each with a
+ * A PostgreSQL connection that reconnects on its own and runs statements sequentially, each with a
  * deadline.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
-import { type Row, type SqlValue, StorageError } from '../database.ts'
+import { type Row, type SqlParameters, type SqlValue, StorageError, valuesOf } from '../database.ts'
 import type { PostgresTarget } from './address.ts'
 import { destroySocket, type Dial, dial, DURABLE_COMMIT } from './dial.ts'
 import { belongsToConnection, toStorageError } from './errors.ts'
 
 const cache = new Map<string, string>()
-/** Statements are constants of this program, in a few variants each, so the cache stays small. */
+/** Statements are program constants with only a few variants each, so the cache stays small. */
 const MAX_CACHED = 1000
 
 /**
- * Turns `?` into `$1::bigint` and so on, because PostgreSQL needs the type of a parameter that
- * stands alone. Null gets no type, since it fits any column. None of our statements has a `?` in
- * quotes.
+ * Converts `?` to `$1::bigint` and so on, because PostgreSQL cannot infer the type of a standalone
+ * parameter. Null gets no type, since it fits any column. None of our statements contains a quoted
+ * `?`.
  */
 function toPostgresSql(sql: string, parameters: readonly SqlValue[]): string {
   const casts = parameters.map(toCast)
@@ -48,15 +48,16 @@ export interface PostgresResult {
 }
 
 /**
- * Milliseconds. A process that is suspended inside a transaction must not block the writing of a
- * kill switch.
+ * Timeouts in milliseconds. A process that is suspended inside a transaction must not block other
+ * processes from writing a kill switch. The lock timeout is longer, so that one attempt outlasts a
+ * suspended writer.
  */
-const LIMITS = { idle_in_transaction_session_timeout: 2500, lock_timeout: 1000 } as const
+const LIMITS = { idle_in_transaction_session_timeout: 2500, lock_timeout: 3500 } as const
 
 export class PostgresSession {
   readonly #loadTarget: () => Promise<PostgresTarget>
   readonly #deadlineMs: number
-  /** Called when a new connection has replaced a lost one. */
+  /** Called after a new connection has replaced a lost one. */
   readonly #onRedialled: () => void
   #connection: Dial | undefined
   #abort: ((error: StorageError) => void) | undefined
@@ -65,7 +66,10 @@ export class PostgresSession {
   #wasLost = false
   #isReady = false
   #isPooled = false
-  /** Monotonic milliseconds at which the current statement was sent; undefined without one. */
+  /**
+   * Monotonic time in milliseconds at which the current statement was sent; undefined if there is
+   * none.
+   */
   #busySince: number | undefined
 
   constructor(
@@ -88,7 +92,7 @@ export class PostgresSession {
     return this.#isReady
   }
 
-  /** Sets the limits for one transaction; undefined if the session has them. */
+  /** SQL that sets the limits for one transaction; undefined if the session already has them. */
   get transactionLimits(): string | undefined {
     if (!this.#isPooled) return undefined
     const calls = Object.entries(this.#settings()).map(
@@ -99,13 +103,13 @@ export class PostgresSession {
   }
 
   /**
-   * After a timeout or a lost connection, the next statement gets a new connection, unless it
-   * belongs to a transaction on an earlier one.
+   * Runs a statement. After a timeout or a lost connection, the next statement gets a new
+   * connection, unless it belongs to a transaction that began on an earlier connection.
    * @throws StorageError
    */
   async run(
     sql: string,
-    parameters: readonly SqlValue[] = [],
+    parameters: SqlParameters = [],
     generation = this.#generation,
   ): Promise<PostgresResult> {
     if (this.#closed) throw closed()
@@ -116,10 +120,10 @@ export class PostgresSession {
     const work = this.#query(sql, parameters)
     work.catch(() => undefined)
     return await new Promise<PostgresResult>((resolve, reject) => {
-      // Cleared as soon as the answer arrives. A late answer costs the connection, not only the
-      // call.
+      // The timer is cleared as soon as the reply arrives. A timeout drops the whole connection,
+      // not only the call.
       const timer = setTimeout(() => {
-        this.#drop(new StorageError('STORE_TIMEOUT', 'the store did not answer in time'))
+        this.#drop(new StorageError('STORE_TIMEOUT', 'the store did not respond in time'))
       }, this.#deadlineMs)
       this.#abort = reject
       work.then(resolve, reject).finally(() => {
@@ -129,15 +133,15 @@ export class PostgresSession {
     })
   }
 
-  /** Drops the connection together with the work in progress on it. */
+  /** Drops the connection along with any work in progress on it. */
   reset(): void {
     this.#drop(new StorageError('STORE_TIMEOUT', 'the connection to the store was closed'))
   }
 
   /**
-   * Call when another connection to the same place was lost: this one may lead to a server that is
-   * no longer the primary.
-   * @param patienceMs how long a current statement may have been without an answer
+   * Call when another connection to the same server was lost, because this connection may now lead
+   * to a server that is no longer the primary.
+   * @param patienceMs how long the current statement may have been waiting for a reply
    */
   distrust(patienceMs: number): void {
     const busyMs =
@@ -150,15 +154,14 @@ export class PostgresSession {
     this.#drop(closed())
   }
 
-  async #query(sql: string, parameters: readonly SqlValue[]): Promise<PostgresResult> {
+  async #query(sql: string, parameters: SqlParameters): Promise<PostgresResult> {
     const connection = (this.#connection ??= this.#connect())
     try {
       const { client } = await connection.ready
+      const values = valuesOf(parameters)
       const { rows, rowCount, command } = await client.query<Record<string, SqlValue>>({
-        text: toPostgresSql(sql, parameters),
-        values: parameters.map((value) =>
-          value instanceof Uint8Array ? Buffer.from(value) : value,
-        ),
+        text: toPostgresSql(sql, values),
+        values: values.map((value) => (value instanceof Uint8Array ? Buffer.from(value) : value)),
       })
       if (sql === 'COMMIT' && command !== 'COMMIT') {
         throw new StorageError('STORE_FAILED', 'the transaction failed and was rolled back')
@@ -166,7 +169,7 @@ export class PostgresSession {
       return { rows, changes: rowCount ?? 0 }
     } catch (error) {
       const known = toStorageError(error)
-      // A refused connection must be reopened, whatever the reason.
+      // A connection that could not be opened is dropped, regardless of the error.
       const isOpen = this.#isReady && connection === this.#connection
       if (!isOpen || belongsToConnection(known)) this.#drop(known, connection)
       throw known
@@ -206,7 +209,7 @@ export class PostgresSession {
     return connection
   }
 
-  /** @param connection if another connection has replaced this one, nothing is done */
+  /** @param connection the connection to drop; no effect if another one has since replaced it */
   #drop(error: StorageError, connection = this.#connection): void {
     if (connection !== this.#connection) return
     this.#connection = undefined

@@ -1,29 +1,42 @@
-/** The control store on one host: SQLite in WAL mode with synchronous=FULL, on separate threads. */
+/**
+ * The control store on a single host: SQLite in WAL mode with synchronous=FULL, on separate
+ * threads.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import {
   type Database,
   Mutex,
   type Reader,
   type Row,
+  type SqlParameters,
   type SqlValue,
   StorageError,
   type Transaction,
+  valuesOf,
 } from '../database.ts'
 import type { Command, Connection, ReplyMessage } from './protocol.ts'
 import { checkSqliteSchema } from './schema.ts'
 import { SqliteThread } from './thread.ts'
 
 export interface SqliteOptions {
-  /** An existing file; an empty one becomes a new store. */
+  /** Path of an existing file; an empty file becomes a new store. */
   readonly path: string
-  /** Deadline of each statement, in milliseconds. */
+  /** Statement timeout, in milliseconds. */
   readonly deadlineMs: number
 }
 
-/** Other processes hold the write lock only for single short transactions. */
+/**
+ * Maximum wait for the write lock in milliseconds. Other processes hold the lock only for single,
+ * short transactions.
+ */
 const BUSY_TIMEOUT_MS = 2000
+/**
+ * Page size. Each page costs two messages between threads, and its rows are copied in one turn of
+ * the event loop, which takes well under two milliseconds.
+ */
+const PAGE_ROWS = 300
 
-/** @throws StorageError STORE_NEWER, STORE_CORRUPT, STORE_MISSING; the file is then unchanged */
+/** @throws StorageError STORE_NEWER, STORE_CORRUPT, STORE_MISSING; the file is left unchanged */
 export async function openSqlite(options: SqliteOptions): Promise<Database> {
   const database = new SqliteDatabase(options)
   try {
@@ -39,7 +52,10 @@ class SqliteDatabase implements Database {
   readonly nowSql = "CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)"
   readonly #options: SqliteOptions
   readonly #main: SqliteThread
-  /** Created with the first heartbeat, which must not queue behind a transaction's messages. */
+  /**
+   * Thread for heartbeats, started with the first one. A heartbeat must not queue behind a
+   * transaction's messages.
+   */
   #heart: Promise<SqliteThread> | undefined
   readonly #locks: Readonly<Record<Connection, Mutex>> = {
     reader: new Mutex(),
@@ -55,7 +71,7 @@ class SqliteDatabase implements Database {
   }
 
   async open(): Promise<void> {
-    const { identity, schema } = await this.#send({ kind: 'open', as: 'owner' })
+    const { identity, schema } = await this.#main.send(this.#openCommand('owner'))
     this.#identity = identity
     this.#schema = schema ?? []
   }
@@ -73,7 +89,7 @@ class SqliteDatabase implements Database {
   }
 
   async epoch(): Promise<number> {
-    // Waits for a running snapshot, which would show the epoch at its own start.
+    // Waits for any running snapshot, which would return the epoch at the snapshot's start.
     const rows = await this.#locks.reader.run(() =>
       this.#query('reader', "SELECT value FROM facts WHERE name = 'epoch'", []),
     )
@@ -86,10 +102,12 @@ class SqliteDatabase implements Database {
     return (await thread.send({ kind: 'write', sql, parameters })).rows ?? []
   }
 
-  async write(sql: string, parameters: readonly SqlValue[] = []): Promise<readonly Row[]> {
-    // Waits for a running transaction of this process, which would otherwise include this
+  async write(sql: string, parameters: SqlParameters = []): Promise<readonly Row[]> {
+    // Waits for any running transaction of this process, which would otherwise include this
     // statement.
-    const reply = await this.#locks.writer.run(() => this.#send({ kind: 'write', sql, parameters }))
+    const reply = await this.#locks.writer.run(() =>
+      this.#send({ kind: 'write', sql, parameters: valuesOf(parameters) }),
+    )
     return reply.rows ?? []
   }
 
@@ -106,7 +124,7 @@ class SqliteDatabase implements Database {
   }
 
   async erase(): Promise<void> {
-    // A snapshot of this process would keep the WAL in use.
+    // An open snapshot in this process would keep the WAL in use.
     await this.#locks.writer.run(() => this.#locks.reader.run(() => this.#send({ kind: 'erase' })))
   }
 
@@ -117,15 +135,19 @@ class SqliteDatabase implements Database {
   }
 
   #startThread(): SqliteThread {
-    const { path, deadlineMs } = this.#options
-    return new SqliteThread({ path, busyTimeoutMs: BUSY_TIMEOUT_MS }, deadlineMs)
+    return new SqliteThread(this.#options.deadlineMs)
+  }
+
+  #openCommand(as: 'owner' | 'heart'): Command {
+    const { path } = this.#options
+    return { kind: 'open', path, busyTimeoutMs: BUSY_TIMEOUT_MS, as, identity: this.#identity }
   }
 
   #openHeart(): Promise<SqliteThread> {
     const open = async () => {
       const thread = this.#startThread()
       try {
-        await thread.send({ kind: 'open', as: 'heart', identity: this.#identity })
+        await thread.send(this.#openCommand('heart'))
         return thread
       } catch (error) {
         this.#heart = undefined
@@ -153,11 +175,13 @@ class SqliteDatabase implements Database {
           query: (sql, parameters = []) => this.#query(on, sql, parameters),
           execute: async (sql, parameters = []) =>
             (await this.#send({ kind: 'execute', sql, parameters })).changes ?? 0,
+          pageRows: PAGE_ROWS,
         })
         await this.#send({ kind: 'commit', on })
         return result
       } catch (error) {
-        // Sent after a timeout too: the worker processes it once it resumes.
+        // The rollback is sent even after a timeout, because the worker handles the message once it
+        // resumes.
         await this.#send({ kind: 'rollback', on }).catch(() => undefined)
         throw error
       }

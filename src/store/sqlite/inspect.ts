@@ -1,6 +1,6 @@
 /**
- * Reads a store's file without opening it in place: SQLite would leave a WAL behind that belongs to the user who checks, and
- * the server could not write it.
+ * Reads a store's file without opening it in place. If SQLite opened it in place, it would leave
+ * behind a WAL owned by the current user, which the server could not write.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { open, readFile, stat } from 'node:fs/promises'
@@ -9,31 +9,37 @@ import { MIGRATIONS } from '../migrations/migrations.ts'
 import { APPLICATION_ID } from './schema.ts'
 
 export interface StoreFile {
-  /** How the master key is wrapped; absent if the file cannot tell, because it is large or new. */
+  /**
+   * The wrapped store key; absent if it cannot be read, because the file is too large or the store
+   * is new.
+   */
   readonly masterKeyRecord?: string
-  /** Whether the WAL holds later changes, as it does while a server runs. */
+  /**
+   * Whether the WAL holds changes that are not in the file yet, for example while a server is
+   * running.
+   */
   readonly hasWal: boolean
 }
 
 /**
- * SQLite, Database File Format, 1.3: text at offset 0, two numbers, and the versions that mean WAL
- * mode.
+ * Parts of the header in SQLite Database File Format, 1.3: the magic text at offset 0, two numbers,
+ * and the file format versions, which indicate WAL mode.
  */
 const MAGIC = 'SQLite format 3\0'
 const HEADER_BYTES = 100
 const AT = { writeVersion: 18, readVersion: 19, userVersion: 60, applicationId: 68 }
 const ROLLBACK_JOURNAL = 1
-/** Larger files are not read completely. */
+/** Larger files are not read in full. */
 const MAX_READ_BYTES = 256 * 1024 * 1024
 
-/** @throws StorageError STORE_CORRUPT, STORE_NEWER, as opening would; a system error */
+/** @throws StorageError STORE_CORRUPT or STORE_NEWER, as opening would; or a system error */
 export async function inspectSqlite(path: string): Promise<StoreFile> {
   const wal = await stat(`${path}-wal`).catch(() => undefined)
   const hasWal = wal !== undefined && wal.size > 0
   const header = await readHeader(path)
   if (header.length === 0) throw new StorageError('STORE_CORRUPT', `${path} is empty`)
   const isSqlite = header.length === HEADER_BYTES && header.toString('latin1', 0, 16) === MAGIC
-  // Until the first checkpoint, only the WAL has the header of a new store.
+  // Until the first checkpoint, a new store's header exists only in the WAL.
   const isOurs = isSqlite && (header.readUInt32BE(AT.applicationId) === APPLICATION_ID || hasWal)
   if (!isOurs) throw new StorageError('STORE_CORRUPT', `${path} is not a Latchkey store`)
   const version = header.readUInt32BE(AT.userVersion)
@@ -58,11 +64,11 @@ async function readHeader(path: string): Promise<Buffer> {
   }
 }
 
-/** Opens a copy in memory. */
+/** Reads the wrapped store key from an in-memory copy of the file. */
 async function readMasterKeyRecord(path: string, hasWal: boolean): Promise<string | undefined> {
   if ((await stat(path)).size > MAX_READ_BYTES) return undefined
   const bytes = await readFile(path)
-  // SQLite cannot open a database in WAL mode from memory.
+  // SQLite cannot open an in-memory database in WAL mode.
   bytes[AT.writeVersion] = ROLLBACK_JOURNAL
   bytes[AT.readVersion] = ROLLBACK_JOURNAL
   const { default: Sqlite } = await import('better-sqlite3')
@@ -75,7 +81,7 @@ async function readMasterKeyRecord(path: string, hasWal: boolean): Promise<strin
       database.close()
     }
   } catch (cause) {
-    // A checkpoint may have been in progress while the file was read.
+    // If there is a WAL, a checkpoint may have changed the file while it was read.
     if (hasWal) return undefined
     throw new StorageError('STORE_CORRUPT', `${path} cannot be read as a store`, { cause })
   }

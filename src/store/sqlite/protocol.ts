@@ -1,25 +1,21 @@
-/** The messages between the event loop and the SQLite worker. */
+/** Messages between the event loop and the SQLite worker. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Row, SqlValue, StorageErrorCode } from '../database.ts'
 
-/** Passed to the worker at its start. */
-export interface SqliteWorkerData {
-  readonly path: string
-  readonly busyTimeoutMs: number
-}
-
-/** `reader` sees committed states only; `writer` holds the single transaction of this process. */
+/** `reader` sees only committed state; `writer` runs this process's only transaction. */
 export type Connection = 'reader' | 'writer'
 
 export type Command =
   /**
-   * The owner migrates the file. A heart only sends heartbeats: it has one connection, for single
-   * statements.
+   * An owner thread migrates the file. A heart thread only writes heartbeats: it has one connection
+   * and runs single statements.
    */
   | {
       readonly kind: 'open'
+      readonly path: string
+      readonly busyTimeoutMs: number
       readonly as: 'owner' | 'heart'
-      /** Identifies the files that the owner has open. A heart refuses any others. */
+      /** Identifies the files that the owner has open. A heart refuses to open any other files. */
       readonly identity?: string | undefined
     }
   | {
@@ -43,7 +39,7 @@ export interface ReplyMessage {
   readonly rows?: readonly Row[]
   readonly changes?: number
   readonly identity?: string | undefined
-  /** The schema that the migrations create, to compare with that of the file. */
+  /** The schema that the migrations create, for comparison with the file's schema. */
   readonly schema?: readonly Row[]
   readonly error?: {
     readonly code: StorageErrorCode

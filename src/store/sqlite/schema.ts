@@ -1,6 +1,6 @@
 /**
- * Finds objects in the SQLite file that no migration created: a trigger there would run inside
- * Latchkey's own transactions.
+ * Finds objects in the SQLite file that no migration created, such as a trigger, which would run
+ * inside Latchkey's own transactions.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createRequire } from 'node:module'
@@ -8,19 +8,25 @@ import type Sqlite from 'better-sqlite3'
 import { StorageError, type Reader, type Row } from '../database.ts'
 import { MIGRATIONS } from '../migrations/migrations.ts'
 
-/** "Lkey": marks the file as a Latchkey store. */
+/** The application id "Lkey", which identifies the file as a Latchkey store. */
 export const APPLICATION_ID = 0x4c6b6579
 
 const SCHEMA = 'SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name'
-/** Tables that ANALYZE leaves behind; only the query planner reads them. */
+/** Tables that ANALYZE creates; only the query planner reads them. */
 const STATISTICS = /^CREATE TABLE sqlite_stat[14]\([a-z,]+\)$/
 
 const require = createRequire(import.meta.url)
 
-/** Returns the schema that the migrations create. Blocks for a few milliseconds. */
+let made: readonly Row[] | undefined
+
+/** Returns the schema that the migrations create. The first call blocks for a few milliseconds. */
 export function makeSchema(): readonly Row[] {
-  // Imported here and not at the top of the file, so that the thread that first needs the add-on
-  // reports that it is missing.
+  made ??= make()
+  return made
+}
+
+function make(): readonly Row[] {
+  // Imported lazily, so that the thread that first needs the add-on reports that it is missing.
   const Engine = require('better-sqlite3') as typeof Sqlite
   const database = new Engine(':memory:')
   try {
@@ -36,8 +42,8 @@ export async function checkSqliteSchema(reader: Reader, expected: readonly Row[]
   const rows = await reader.query(SCHEMA)
   const [pragma] = await reader.query('PRAGMA user_version')
   if (Number(pragma?.['user_version']) > MIGRATIONS.length) {
-    // A later release has changed the schema while this process runs, but must not have added
-    // active objects.
+    // A later release may change the schema while this process is running, but must not add objects
+    // that run code.
     const active = rows.find(({ type }) => type === 'trigger')
     if (active === undefined) return
     throw new StorageError('STORE_TAMPERED', `the file has a trigger: ${String(active['name'])}`)
@@ -53,7 +59,7 @@ export async function checkSqliteSchema(reader: Reader, expected: readonly Row[]
     foreign === undefined
       ? 'the file lacks a table or an index that Latchkey created'
       : `the file has a ${String(foreign['type'])} that Latchkey did not create: ${String(foreign['name'])}`,
-    { hint: 'drop it if you know its purpose; Latchkey does not share its file' },
+    { hint: 'find out its purpose, and drop it if you can; Latchkey does not share its file' },
   )
 }
 

@@ -1,9 +1,11 @@
-/** A worker thread that owns SQLite connections. Each message to it gets an answer or a timeout. */
+/**
+ * A worker thread that owns SQLite connections. Every message to it ends in a reply or a timeout.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { Worker } from 'node:worker_threads'
 import { describeAddOnFault } from '../../core/native-add-on.ts'
 import { StorageError } from '../database.ts'
-import type { Command, ReplyMessage, SqliteWorkerData } from './protocol.ts'
+import type { Command, ReplyMessage } from './protocol.ts'
 
 interface Pending {
   readonly resolve: (reply: ReplyMessage) => void
@@ -11,37 +13,79 @@ interface Pending {
   readonly timer: NodeJS.Timeout
 }
 
+/** A worker, and the thread object that it works for. */
+interface Host {
+  readonly worker: Worker
+  owner: Owner | undefined
+}
+
+interface Owner {
+  settle(reply: ReplyMessage): void
+  fail(error: StorageError): void
+}
+
+/** Starting a worker takes as long as dozens of transactions, so a process keeps this many for its next stores. */
+const MAX_IDLE = 4
+/** Hosts whose worker has closed its connections and waits for another store. */
+const idle = new Set<Host>()
+
+function takeHost(): Host {
+  for (const host of idle) {
+    idle.delete(host)
+    return host
+  }
+  return startHost()
+}
+
+function startHost(): Host {
+  // The worker has the same extension as this file: .js in the build, .ts in the source tree.
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
+  const worker = new Worker(new URL(`./worker.${extension}`, import.meta.url))
+  const host: Host = { worker, owner: undefined }
+  const end = (error: StorageError) => {
+    idle.delete(host)
+    host.owner?.fail(error)
+  }
+  worker.on('message', (reply: ReplyMessage) => host.owner?.settle(reply))
+  worker.on('error', (cause) => {
+    const engine = describeAddOnFault(cause)
+    end(
+      engine === undefined
+        ? new StorageError('STORE_FAILED', "the store's thread failed", { cause })
+        : new StorageError(
+            'STORE_ENGINE_MISSING',
+            `the store's engine, better-sqlite3, ${engine}`,
+            { hint: 'run npm ci in the folder of Latchkey' },
+          ),
+    )
+  })
+  worker.on('exit', () => {
+    end(closed())
+  })
+  worker.unref()
+  return host
+}
+
+const closed = () => new StorageError('STORE_CLOSED', 'the store is closed')
+
 export class SqliteThread {
-  readonly #worker: Worker
+  readonly #host = takeHost()
   readonly #deadlineMs: number
   readonly #pending = new Map<number, Pending>()
   #nextId = 0
   #dead: StorageError | undefined
+  #closing: Promise<void> | undefined
 
-  constructor(workerData: SqliteWorkerData, deadlineMs: number) {
+  constructor(deadlineMs: number) {
     this.#deadlineMs = deadlineMs
-    // The worker has the same extension as this file: .js in the build, .ts in the sources.
-    const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
-    this.#worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), { workerData })
-    this.#worker.on('message', (reply: ReplyMessage) => {
-      this.#settle(reply)
-    })
-    this.#worker.on('error', (cause) => {
-      const engine = describeAddOnFault(cause)
-      this.#fail(
-        engine === undefined
-          ? new StorageError('STORE_FAILED', 'the thread of the store failed', { cause })
-          : new StorageError(
-              'STORE_ENGINE_MISSING',
-              `the engine of the store, better-sqlite3, ${engine}`,
-              { hint: 'npm ci, in the folder of Latchkey' },
-            ),
-      )
-    })
-    this.#worker.on('exit', () => {
-      this.#fail(new StorageError('STORE_CLOSED', 'the store is closed'))
-    })
-    this.#worker.unref()
+    this.#host.owner = {
+      settle: (reply) => {
+        this.#settle(reply)
+      },
+      fail: (error) => {
+        this.#fail(error)
+      },
+    }
   }
 
   /** @throws StorageError such as STORE_TIMEOUT */
@@ -49,19 +93,35 @@ export class SqliteThread {
     if (this.#dead !== undefined) return Promise.reject(this.#dead)
     const id = this.#nextId++
     return new Promise((resolve, reject) => {
-      // Cleared as soon as the answer arrives.
+      // The timer is cleared as soon as the reply arrives.
       const timer = setTimeout(() => {
         this.#pending.delete(id)
-        reject(new StorageError('STORE_TIMEOUT', 'the store did not answer in time'))
+        reject(new StorageError('STORE_TIMEOUT', 'the store did not respond in time'))
       }, this.#deadlineMs)
       this.#pending.set(id, { resolve, reject, timer })
-      this.#worker.postMessage({ id, command })
+      this.#host.worker.postMessage({ id, command })
     })
   }
 
-  async close(): Promise<void> {
-    if (this.#dead === undefined) await this.send({ kind: 'close' }).catch(() => undefined)
-    await this.#worker.terminate()
+  /** Later calls do nothing, because the worker may serve another store by then. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    const { worker } = this.#host
+    // Replies come in order, so after this one the worker owes no other.
+    const isIdle =
+      this.#dead === undefined &&
+      (await this.send({ kind: 'close' }).then(
+        () => true,
+        () => false,
+      ))
+    this.#fail(closed())
+    this.#host.owner = undefined
+    if (isIdle && idle.size < MAX_IDLE) idle.add(this.#host)
+    else await worker.terminate()
   }
 
   #settle(reply: ReplyMessage): void {

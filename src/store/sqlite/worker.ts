@@ -1,25 +1,22 @@
 /**
- * A thread that owns SQLite connections, because better-sqlite3 waits for the disk and the event
+ * A thread that owns SQLite connections, because better-sqlite3 blocks on disk I/O and the event
  * loop must not.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { statSync } from 'node:fs'
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort } from 'node:worker_threads'
 import Sqlite from 'better-sqlite3'
 import { StorageError, type Row, type SqlValue, type StorageErrorCode } from '../database.ts'
 import { describeAddOnFault, rebuildHint } from '../../core/native-add-on.ts'
 import { MIGRATIONS } from '../migrations/migrations.ts'
 import { APPLICATION_ID, makeSchema } from './schema.ts'
-import type {
-  Command,
-  CommandMessage,
-  Connection,
-  ReplyMessage,
-  SqliteWorkerData,
-} from './protocol.ts'
+import type { Command, CommandMessage, Connection, ReplyMessage } from './protocol.ts'
 
-const { path, busyTimeoutMs } = workerData as SqliteWorkerData
-const connections: Partial<Record<Connection, Sqlite.Database>> = {}
+/** The store that is open; it is another one each time the worker is reused. */
+let path = ''
+let connections: Partial<Record<Connection, Sqlite.Database>> = {}
+
+type OpenCommand = Extract<Command, { readonly kind: 'open' }>
 
 function connection(name: Connection): Sqlite.Database {
   const found = connections[name]
@@ -27,16 +24,17 @@ function connection(name: Connection): Sqlite.Database {
   return found
 }
 
-function open(as: 'owner' | 'heart', expected: string | undefined): void {
+function open({ as, busyTimeoutMs, identity: expected, ...command }: OpenCommand): void {
+  path = command.path
   const writer = new Sqlite(path, { fileMustExist: true, timeout: busyTimeoutMs })
   connections.writer = writer
-  // Everything up to here only reads, so a refused store stays unchanged.
+  // Nothing is written until this check has passed, so a rejected store stays unchanged.
   const version = checkFile(writer, as)
   writer.pragma('journal_mode = WAL')
-  // A heartbeat need not be on the disk when it is answered; everything else must be.
+  // A heartbeat may be acknowledged before it is on disk; everything else must be durable first.
   writer.pragma(`synchronous = ${as === 'heart' ? 'NORMAL' : 'FULL'}`)
   writer.pragma('foreign_keys = ON')
-  // Removed secrets are overwritten instead of left in free space.
+  // Deleted secrets are overwritten rather than left in free space.
   writer.pragma('secure_delete = ON')
   if (as === 'owner') {
     if (version < MIGRATIONS.length) migrate(writer)
@@ -46,11 +44,11 @@ function open(as: 'owner' | 'heart', expected: string | undefined): void {
   checkIdentity()
 }
 
-/** Identifies the open files, because a file of the same name may since be another one. */
+/** Identifies the open files, because the file at this path may later be replaced. */
 let identity: string | undefined
 
 function identify(): string {
-  // The first write creates the WAL, which stays as long as any process has the store open.
+  // The first write creates the WAL, which remains while any process has the store open.
   return [path, `${path}-wal`]
     .map((file) => {
       const found = statSync(file, { throwIfNoEntry: false })
@@ -61,7 +59,7 @@ function identify(): string {
 
 /**
  * SQLite keeps using files that were removed or replaced, while every other process uses the new
- * ones. A kill switch written there would never be seen here.
+ * ones. A kill switch written to the new files would never be seen here.
  */
 function checkIdentity(): void {
   const now = identify()
@@ -80,12 +78,12 @@ function write(sql: string, parameters: readonly SqlValue[]): readonly Row[] {
     .all(...parameters) as Row[]
 }
 
-/** Returns the schema version. An empty file is a store that is being created. */
+/** Returns the schema version. An empty file is a store that is still being created. */
 function checkFile(database: Sqlite.Database, as: 'owner' | 'heart'): number {
   const version = Number(database.pragma('user_version', { simple: true }))
   const owner = Number(database.pragma('application_id', { simple: true }))
-  // Checks the size rather than the pages: SQLite treats a file shorter than a header as empty, and
-  // would overwrite it.
+  // Checks the file size rather than the pages: SQLite treats a file shorter than a header as
+  // empty, and would overwrite it.
   const isEmpty = statSync(path).size === 0
   if (!isEmpty && owner !== APPLICATION_ID) {
     throw new StorageError('STORE_CORRUPT', `${path} is not a Latchkey store`)
@@ -97,7 +95,7 @@ function checkFile(database: Sqlite.Database, as: 'owner' | 'heart'): number {
       { hint: 'use the release that wrote it, or a later one' },
     )
   }
-  // The owner has just run this check, which takes longer for larger files.
+  // Only the owner runs this check, because it takes longer for larger files.
   if (as === 'owner' && database.pragma('quick_check(1)', { simple: true }) !== 'ok') {
     throw new StorageError('STORE_CORRUPT', `${path} fails its integrity check`)
   }
@@ -106,7 +104,8 @@ function checkFile(database: Sqlite.Database, as: 'owner' | 'heart'): number {
 
 function migrate(database: Sqlite.Database): void {
   const steps = database.transaction(() => {
-    // The version is read again under the lock, because another process may have migrated first.
+    // The version is read again under the lock, because another process may have migrated the file
+    // first.
     const from = Number(database.pragma('user_version', { simple: true }))
     for (const step of MIGRATIONS.slice(from)) for (const sql of step) database.exec(sql)
     database.pragma(`user_version = ${String(MIGRATIONS.length)}`)
@@ -115,10 +114,19 @@ function migrate(database: Sqlite.Database): void {
   steps.immediate()
 }
 
+/** Closes everything, so that another store can be opened. */
+function close(): void {
+  const { reader, writer } = connections
+  connections = {}
+  identity = undefined
+  reader?.close()
+  writer?.close()
+}
+
 function perform(command: Command): Omit<ReplyMessage, 'id'> {
   switch (command.kind) {
     case 'open':
-      open(command.as, command.identity)
+      open(command)
       return command.as === 'owner' ? { identity, schema: makeSchema() } : {}
     case 'query': {
       const rows = connection(command.on)
@@ -144,12 +152,11 @@ function perform(command: Command): Omit<ReplyMessage, 'id'> {
       if (connection(command.on).inTransaction) connection(command.on).exec('ROLLBACK')
       return {}
     case 'erase':
-      // The WAL still contains the deleted values: copies it into the database and truncates it.
+      // The WAL still contains the deleted values, so it is copied into the database and truncated.
       connection('writer').pragma('wal_checkpoint(TRUNCATE)')
       return {}
     case 'close':
-      connections.reader?.close()
-      connections.writer?.close()
+      close()
       return {}
   }
 }
@@ -162,7 +169,7 @@ const CODES: readonly (readonly [prefix: string, code: StorageErrorCode])[] = [
   ['SQLITE_CANTOPEN', 'STORE_MISSING'],
 ]
 
-/** Explanations of result codes whose names do not explain enough. */
+/** Explains result codes whose names are not clear enough. */
 const MEANINGS: readonly (readonly [prefix: string, text: string])[] = [
   ['SQLITE_FULL', 'the disk is full'],
   ['SQLITE_READONLY', 'the file or its file system is read-only'],
@@ -180,12 +187,12 @@ function toReplyError(error: unknown): NonNullable<ReplyMessage['error']> {
   }
   const engine = describeAddOnFault(error)
   if (engine !== undefined) {
-    const message = `the engine of the store, better-sqlite3, ${engine}`
+    const message = `the store's engine, better-sqlite3, ${engine}`
     return { code: 'STORE_ENGINE_MISSING', message, hint: rebuildHint('better-sqlite3') }
   }
   const sqlite = toSqliteCode(error)
   const code = CODES.find(([prefix]) => sqlite.startsWith(prefix))?.[1] ?? 'STORE_FAILED'
-  // SQLite's own message can quote values, so only its code is reported.
+  // SQLite's own message can quote values, so only the code is reported.
   const meaning = MEANINGS.find(([prefix]) => sqlite.startsWith(prefix))?.[1]
   const text = meaning === undefined ? '' : ` (${meaning})`
   return { code, message: `the store at ${path} failed: ${sqlite}${text}` }
@@ -204,5 +211,4 @@ parentPort?.on('message', ({ id, command }: CommandMessage) => {
     reply = { id, error: toReplyError(error) }
   }
   parentPort?.postMessage(reply)
-  if (command.kind === 'close') parentPort?.close()
 })

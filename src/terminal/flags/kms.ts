@@ -20,7 +20,7 @@ export const KMS_FLAGS = {
   region: {
     type: 'string',
     value: 'REGION',
-    description: 'AWS region (default: AWS_REGION or the profile).',
+    description: 'AWS region (default: $AWS_REGION, else the region of the AWS profile).',
   },
   ...KEY_STORE_FLAG,
   ...CONFIG_FLAG,

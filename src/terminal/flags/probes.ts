@@ -1,4 +1,4 @@
-/** The flag and the note of reports that leave out requests from Latchkey's own tools. */
+/** The flag and the note for reports that exclude requests from Latchkey's own tools. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Flag } from '../command.ts'
 

@@ -23,7 +23,8 @@ export const REMOTE_FLAGS = {
     type: 'string',
     short: 'e',
     value: 'URL',
-    description: 'https://host/prefix/kms/xks/v1 (default path: the one in the credential file).',
+    description:
+      'Proxy URL: https://host/prefix/kms/xks/v1 (default path: the one in the credential file).',
   },
   credential: {
     type: 'string',
@@ -65,7 +66,7 @@ export async function loadRemote(context: Context): Promise<Remote> {
   }
   const keyId = stringFlag(context, 'key-id')
   if (keyId !== undefined && parseExternalKeyId(keyId) === undefined) {
-    throw new UsageError('INPUT_INVALID', '--key-id: not an external key id')
+    throw new UsageError('INPUT_INVALID', '--key-id: expected an external key id')
   }
   return {
     endpoint: {

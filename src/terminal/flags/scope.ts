@@ -15,33 +15,34 @@ import {
 } from '../command.ts'
 
 export const SCOPE_FLAGS = {
-  all: { type: 'boolean', description: 'Every request of every key store.' },
+  all: { type: 'boolean', description: 'All requests to all key stores.' },
   'key-store': {
     type: 'string',
     short: 's',
     value: 'NAME',
-    description: 'One key store. Combined with --key or a flag below, it limits that flag.',
+    description:
+      'One key store. With --key or one of the flags below, only requests to this key store.',
   },
   key: { type: 'string', short: 'k', value: 'KEY_ID', description: 'One key of a key store.' },
   account: {
     type: 'string',
     value: 'ID',
-    description: 'Requests of this AWS account: by its principals, or for its KMS keys.',
+    description: "Requests by this AWS account's principals, or for its KMS keys.",
   },
   principal: {
     type: 'string',
     value: 'PATTERN',
-    description: 'Requests whose awsPrincipalArn matches; * and ? are wildcards.',
+    description: 'Requests whose awsPrincipalArn matches PATTERN; * and ? are wildcards.',
   },
   'via-service': {
     type: 'string',
     value: 'PATTERN',
-    description: 'Requests whose kmsViaService matches, such as ebs.',
+    description: 'Requests whose kmsViaService matches PATTERN, for example ebs.',
   },
   vpc: {
     type: 'string',
     value: 'PATTERN',
-    description: 'Requests whose awsSourceVpc (for vpce-…: awsSourceVpce) matches.',
+    description: 'Requests whose awsSourceVpc (for vpce-…: awsSourceVpce) matches PATTERN.',
   },
 } as const satisfies Record<string, Flag>
 
@@ -93,7 +94,7 @@ export function parseScope(
         '--key cannot be combined with --account, --principal, --via-service or --vpc',
       )
     if (parseExternalKeyId(key) === undefined) {
-      throw new UsageError('INPUT_INVALID', `not a key id: ${key}`)
+      throw new UsageError('INPUT_INVALID', `expected a key id, found ${key}`)
     }
     return { kind: 'key', keyStore: findKeyStore(context, config).name, keyId: key }
   }
@@ -145,8 +146,7 @@ export function parseReason(context: Context): Actor & { readonly reason: string
 }
 
 /**
- * The recorded name is free to choose; the user of the operating system determines who counts as
- * one person.
+ * The operator name can be any text, so people are distinguished by their operating system user.
  */
 export function parseActor(context: Context): Actor {
   return { operator: parseOperator(context), identity: `os:${currentUser()}` }
@@ -169,7 +169,9 @@ function currentUser(): string {
   }
 }
 
-/** A pattern is used unchanged or refused: an adjusted one would stop something else. */
+/**
+ * A pattern is either used unchanged or rejected: an altered pattern would match other requests.
+ */
 function checkText(text: string, name: string): string {
   if (text === '' || text.length > MAX_TEXT || /[\u0000-\u001f\u007f]/.test(text)) {
     throw new UsageError(

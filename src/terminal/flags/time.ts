@@ -1,24 +1,34 @@
 /** Parses times, durations and counts from the command line. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
-import { DATE_FORM, DURATION_FORM, parseDate, parseDuration } from '../../core/duration.ts'
+import {
+  DATE_FORM,
+  DATE_RANGE,
+  DURATION_FORM,
+  isInRange,
+  parseDate,
+  parseDuration,
+} from '../../core/duration.ts'
 import { type Context, UsageError, stringFlag } from '../command.ts'
 
 /**
- * Parses `now`, `90d` from now, or a date. Returns milliseconds since the Unix epoch.
+ * Parses `now`, a duration from now such as `90d`, or a date. Returns milliseconds since the Unix
+ * epoch.
  * @throws UsageError
  */
 export function parseWhen(text: string): number {
-  return toMoment(text, 1)
+  const moment = toMoment(text, 1)
+  if (isInRange(moment)) return moment
+  throw new UsageError('INPUT_INVALID', `expected ${DATE_RANGE}, found ${JSON.stringify(text)}`)
 }
 
-/** @param direction 1: a duration counts from now on; -1: it counts back */
+/** @param direction 1 if a duration is added to the current time, -1 if it is subtracted */
 function toMoment(text: string, direction: 1 | -1): number {
   const now = systemClock.now()
   if (text === 'now') return now
   const span = parseDuration(text)
   const moment = span === undefined ? parseDate(text) : now + direction * span
-  // Latest date that ECMAScript can represent.
+  // 8.64e15 is the latest date that ECMAScript can represent.
   if (moment !== undefined && Math.abs(moment) <= 8.64e15) return moment
   throw new UsageError('INPUT_INVALID', `invalid time ${JSON.stringify(text)}`, {
     hint: `use now, ${DURATION_FORM}, or ${DATE_FORM}`,
@@ -33,7 +43,8 @@ export function parseFuture(text: string): number {
 }
 
 /**
- * Parses `now`, `2h` or `30d` ago, or a past date. Returns milliseconds since the Unix epoch.
+ * Parses `now`, a duration before now such as `2h` or `30d`, or a past date. Returns milliseconds
+ * since the Unix epoch.
  * @throws UsageError
  */
 export function parsePast(text: string): number {
@@ -44,7 +55,7 @@ export function parsePast(text: string): number {
 }
 
 /**
- * Returns the milliseconds of a flag such as `90s`, `10m` or `30d`.
+ * Parses a duration flag such as `90s`, `10m` or `30d` into milliseconds.
  * @throws UsageError
  */
 export function durationFlag(context: Context, name: string, otherwiseMs: number): number {
@@ -86,7 +97,7 @@ const UNITS = [
   ['minute', 60_000],
 ] as const
 
-/** Describes a moment with its zone and how long ago it is: `2026-11-29 21:04 UTC (2 hours ago)`. */
+/** Formats a time with its zone and its age: `2026-11-29 21:04 UTC (2 hours ago)`. */
 export function describeTime(at: number, now: number): string {
   const text = `${new Date(at).toISOString().slice(0, 16).replace('T', ' ')} UTC`
   const found = UNITS.find(([, span]) => now - at >= span)

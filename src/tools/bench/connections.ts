@@ -1,4 +1,6 @@
-/** Connections to the proxy: kept ones, a new one for each request, or HTTP/2 streams. */
+/**
+ * Connections to the proxy: persistent connections, a new connection for each request, or HTTP/2 streams.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import {
   openConnection,
@@ -11,7 +13,7 @@ import type { Endpoint } from '../../kms/client/dial.ts'
 export const CONNECTION_KINDS = ['kept', 'new', 'http2'] as const
 export type ConnectionKind = (typeof CONNECTION_KINDS)[number]
 
-/** Carries one request at a time. */
+/** A connection that carries one request at a time. */
 export interface LoadConnection {
   send(request: WireRequest): Promise<WireAnswer>
   close(): void
@@ -19,7 +21,7 @@ export interface LoadConnection {
 
 export interface ConnectionOptions {
   readonly kind: ConnectionKind
-  /** Number of requests that can be in flight. */
+  /** Maximum number of requests in flight. */
   readonly count: number
   readonly timeoutMs: number
 }
@@ -27,7 +29,7 @@ export interface ConnectionOptions {
 /** Number of HTTP/2 streams per connection. */
 const STREAMS_PER_CONNECTION = 16
 
-/** Opens the kept connections, so that a run does not begin with a burst of handshakes. @throws EndpointError */
+/** Opens the persistent connections, so that a run does not begin with a burst of handshakes. @throws EndpointError */
 export async function openConnections(
   endpoint: Endpoint,
   options: ConnectionOptions,
@@ -48,7 +50,7 @@ export async function openConnections(
   })
 }
 
-/** Opens a few at a time, so that the server does not take this for an attack. */
+/** Opens a few connections at a time, so that the server does not mistake them for an attack. */
 async function openAll(
   count: number,
   open: () => Promise<LoadConnection>,

@@ -1,8 +1,8 @@
-/** Records latencies in an HdrHistogram: three significant digits, and no sample is left out. */
+/** Records latencies in an HdrHistogram with three significant digits. No sample is left out. */
 // SPDX-License-Identifier: Apache-2.0
 import { build, type Histogram } from 'hdr-histogram-js'
 
-/** One minute. Longer latencies are recorded as one minute. */
+/** Longer latencies are recorded as this value, one minute. */
 const HIGHEST_US = 60_000_000
 
 export interface Latencies {
@@ -14,7 +14,7 @@ export interface Latencies {
    */
   at(percentile: number): number
   summary(): LatencySummary
-  /** Returns points of the percentile curve, denser towards 100 like HdrHistogram's own. */
+  /** Returns points of the percentile curve, denser towards 100 as in HdrHistogram's own curve. */
   curve(): readonly CurvePoint[]
 }
 
@@ -69,14 +69,17 @@ export function createLatencies(): Latencies {
   }
 }
 
-/** Halves the distance to 100 in four steps each time. */
+/** Percentiles in four equal steps for each halving of the distance to 100. */
 const CURVE: readonly number[] = Array.from({ length: 64 }, (_, i) => {
   const halvings = Math.floor(i / 4)
   const distance = 100 / 2 ** halvings
   return 100 - distance + ((distance / 2) * (i % 4)) / 4
 })
 
-/** Ends where one sample in `count` is left: above that, every percentile is the maximum. */
+/**
+ * Reports whether at least one sample lies above the percentile. Otherwise, the percentile equals
+ * the maximum.
+ */
 function isResolved(percentile: number, count: number): boolean {
   return count > 0 && (1 - percentile / 100) * count >= 1
 }

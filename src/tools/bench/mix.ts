@@ -1,4 +1,6 @@
-/** The load for a proxy: operations in the proportions of KMS, each request freshly signed. */
+/**
+ * The load for a proxy: operations in KMS's typical proportions, with each request freshly signed.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { probeAad } from '../../core/probe.ts'
@@ -39,13 +41,13 @@ export function parseMix(text: string): Mix {
     if (operation === undefined) {
       throw new UsageError(
         'USAGE',
-        `--mix must be a list such as encrypt=30,decrypt=70; operations: ${OPERATIONS.join(', ')}`,
+        `--mix: expected a list such as encrypt=30,decrypt=70, of ${OPERATIONS.join(', ')}`,
       )
     }
     mix[operation] = Number(weight)
   }
   if (Object.values(mix).every((weight) => weight === 0)) {
-    throw new UsageError('USAGE', '--mix has no operations')
+    throw new UsageError('USAGE', '--mix: expected at least one operation with a weight above 0')
   }
   return mix
 }
@@ -121,9 +123,13 @@ async function sealDataKeys(remote: Remote, keyId: string): Promise<readonly Dec
       const answer = await connection.exchange(request, PREPARE_TIMEOUT_MS)
       const one = answer.status === 200 ? sealedOf(answer, input.aad) : undefined
       if (one === undefined) {
-        throw new LatchkeyError('BENCH_REFUSED', `Encrypt was answered ${describe(answer)}`, {
-          hint: 'run latchkey doctor for details',
-        })
+        throw new LatchkeyError(
+          'BENCH_REFUSED',
+          `the response to Encrypt was ${describe(answer)}`,
+          {
+            hint: 'run latchkey doctor for details',
+          },
+        )
       }
       sealed.push(one)
     }

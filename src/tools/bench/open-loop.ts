@@ -1,7 +1,7 @@
 /**
- * Open-loop load at a constant arrival rate: the next request is due whether or not the previous
- * one was answered, as with KMS's many hosts. A latency counts from when the request was due, so it
- * includes waiting.
+ * Open-loop load at a constant arrival rate: each request is due whether or not the previous one
+ * has completed, because KMS's many hosts do not wait for one another. Latency is measured from
+ * when the request was due, so it includes waiting.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
@@ -38,22 +38,31 @@ export interface LoadResult {
   readonly succeeded: number
   /** Number of requests that were due but timed out before a connection was free. */
   readonly unsent: number
-  /** Counts by errorName, status, or error code of the connection. */
+  /** Error counts by errorName, status, or connection error code. */
   readonly errors: Readonly<Record<string, number>>
-  /** Milliseconds from when each request was due. A timed-out request counts with its waiting time. */
+  /**
+   * Latency in milliseconds, measured from when each request was due. For a timed-out request, it
+   * is the time spent waiting.
+   */
   readonly latencyMs: LatencySummary
   readonly curve: readonly CurvePoint[]
-  /** Milliseconds from sending a request to its whole response, by operation. */
+  /** Milliseconds from sending a request to its complete response, by operation. */
   readonly serviceMs: Readonly<Partial<Record<LoadOperation, LatencySummary>>>
-  /** How late the client itself was, before any wait for a connection. */
+  /** The client's own scheduling delay, before any wait for a connection. */
   readonly clientLagMs: LatencySummary
-  /** The client could not keep up, so the figures show its own limits instead of the proxy's. */
+  /**
+   * Whether the client could not keep up, in which case the figures show its own limits instead of
+   * the proxy's.
+   */
   readonly isClientLimited: boolean
 }
 
-/** Request timeout in milliseconds, well beyond the one KMS uses. */
+/** Request timeout in milliseconds, well beyond KMS's own timeout. */
 const GIVE_UP_MS = 2000
-/** Above this many milliseconds, the client's own lateness is no longer small compared to 250 ms. */
+/**
+ * Above this many milliseconds, the client's own delay is significant compared to KMS's timeout of
+ * 250 ms.
+ */
 const MAX_CLIENT_LAG_MS = 5
 /** Timers are inexact, so the event loop is polled when a due time is this close, in milliseconds. */
 const POLL_MS = 2
@@ -63,7 +72,7 @@ interface Due {
   readonly dueAt: number
 }
 
-/** Resolves once every due request is answered or timed out. */
+/** Resolves once every due request has received its response or has timed out. */
 export async function runOpenLoop(plan: LoadPlan): Promise<LoadResult> {
   const run = new Run(plan)
   await run.done
@@ -211,7 +220,9 @@ interface SearchOptions {
   readonly startRate: number
   /** Highest rate to try. */
   readonly maxRate: number
-  /** Precision as a fraction of the rate: 0.05 stops when the bounds are 5 % apart. */
+  /**
+   * Precision as a fraction of the rate: with 0.05, the search stops when its bounds are 5 % apart.
+   */
   readonly precision: number
 }
 
@@ -223,7 +234,9 @@ export interface Search {
   readonly results: readonly LoadResult[]
 }
 
-/** XKS 1.0.3: KMS gives up after 250 ms. An error does not count as an answer. */
+/**
+ * Reports whether every request succeeded, with a p99 below KMS's timeout of 250 ms (XKS 1.0.3).
+ */
 export function holds(result: LoadResult): boolean {
   return (
     result.latencyMs.p99 < KMS_TIMEOUT_MS &&

@@ -1,4 +1,7 @@
-/** `pkcs11 certify`: the contract suite, faults and speed on the user's own token, with keys that are destroyed afterwards. */
+/**
+ * `pkcs11 certify`: runs the contract suite, fault tests and speed measurements on the user's own
+ * token, with keys that are destroyed afterwards.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { arch, platform } from 'node:os'
 import { probeBackend, type ProbeReport } from '../../app/administration.ts'
@@ -11,20 +14,20 @@ import { type FaultResult, runFaults } from './faults.ts'
 import { measureSpeed, type SpeedReport } from './speed.ts'
 
 export interface CertifyPlan {
-  /** The entry of `backends`, with the one token to use. */
+  /** The entry of `backends`, reduced to the one token to use. */
   readonly config: Pkcs11BackendConfig
   readonly version: string
   /** Duration of each measurement and of the load under faults. */
   readonly durationMs: number
   /** Maximum number of sessions to measure speed with. */
   readonly sessions: number
-  /** Whether to destroy the keys of runs that were killed. */
+  /** Whether to destroy keys left behind by killed runs. */
   readonly removesLeftovers: boolean
 }
 
 export interface CertifyReport {
   readonly hasPassed: boolean
-  /** The date, in ISO 8601. */
+  /** Date of the run, in ISO 8601 format. */
   readonly date: string
   readonly environment: {
     readonly version: string
@@ -44,13 +47,14 @@ export interface CertifyReport {
   readonly contract: ContractReport
   readonly faults: readonly FaultResult[]
   readonly speed: SpeedReport
-  /** Keys of this run that could not be destroyed. */
+  /** Number of keys from this run that could not be destroyed. */
   readonly leftKeys: number
 }
 
 /**
- * @param note tells the user what is happening
- * @throws BackendError if the token cannot be used, and `signal.reason` once the keys are destroyed
+ * @param note reports progress to the user
+ * @throws BackendError if the token cannot be used; after an abort, `signal.reason` once the keys
+ * are destroyed
  */
 export async function certify(
   plan: CertifyPlan,

@@ -11,12 +11,12 @@ import { promised } from '../../keys/suite/promised-backend.ts'
 import { CHECKS, type CheckResult, describeError, runCheck } from '../../keys/suite/suite.ts'
 
 export interface ContractReport {
-  /** Why the token refuses to import keys; undefined if it accepts them. */
+  /** Reason the token refuses to import keys; undefined if it accepts them. */
   readonly importRefusal: string | undefined
   readonly checks: readonly CheckResult[]
 }
 
-/** Long, because the checks test answers, not speed. */
+/** Long timeouts, because the checks test correctness, not speed. */
 const SETTINGS = {
   sessions: { min: 1, max: 2 },
   deadlines: { operationMs: 5000, startMs: 60_000, stuckMs: 1000 },
@@ -25,7 +25,10 @@ const IV_SAMPLES = 500
 const MAX_PLAINTEXT_BYTES = 65_536
 const HEALTH_MS = 20_000
 
-/** @param onCheck called before each check @throws BackendError if the token cannot be opened, or `signal.reason` */
+/**
+ * @param onCheck called before each check
+ * @throws BackendError if the token cannot be opened; `signal.reason` after an abort
+ */
 export async function runContract(
   workplace: TokenWorkplace,
   signal: AbortSignal,
@@ -42,7 +45,8 @@ export async function runContract(
   let token: OpenToken | undefined
   try {
     for (const [index, check] of names.entries()) {
-      // Set only here, because a module that is killed while it creates a key may leave half of it.
+      // Aborts only between checks, because a module that is killed while it creates a key may
+      // leave a partial key behind.
       signal.throwIfAborted()
       onCheck(check, index, names.length)
       token ??= await workplace.open(SETTINGS)
@@ -51,7 +55,7 @@ export async function runContract(
       await fixture.end()
       checks.push(result)
       if (result.faults.length === 0) continue
-      // The next check starts new processes.
+      // Closing the token makes the next check start new processes.
       await token.close()
       token = undefined
     }
@@ -62,7 +66,7 @@ export async function runContract(
   }
 }
 
-/** Returns why the token refuses to import keys; undefined if it imports them. */
+/** Returns the reason the token refuses to import keys; undefined if it imports them. */
 async function tryImport(workplace: TokenWorkplace): Promise<string | undefined> {
   const token = await workplace.open(SETTINGS)
   const { administration } = token.keyStore('import')
@@ -82,7 +86,7 @@ interface Fixture extends KeyBackendFixture {
   end(): Promise<void>
 }
 
-/** @param prefix prefix of the names of the key stores, different for each check */
+/** @param prefix added to the names of the key stores; different for each check */
 function openFixture(token: OpenToken, prefix: string): Fixture {
   const created: (() => Promise<void>)[] = []
   const keyStore = (name: string) => {
@@ -104,7 +108,8 @@ function openFixture(token: OpenToken, prefix: string): Fixture {
       send('SIGSTOP')
       return Promise.resolve(async () => {
         send('SIGCONT')
-        // Every request is refused at once until the token is ACTIVE again.
+        // Wait until the token is ACTIVE again, because until then it refuses every request
+        // immediately.
         const endsAt = clock.monotonic() + HEALTH_MS
         while (clock.monotonic() < endsAt) {
           const [health] = await main.backend.health(new Deadline(clock, HEALTH_MS))
@@ -113,13 +118,14 @@ function openFixture(token: OpenToken, prefix: string): Fixture {
       })
     },
     async end() {
-      // Tokens hold few keys, so each check destroys its own; `discard` destroys what is left.
+      // Tokens hold few keys, so each check destroys the keys that it created; `discard` destroys
+      // any that remain.
       for (const destroy of created) await destroy().catch(() => undefined)
     },
   }
 }
 
-/** Reports the names of the versions that are created. */
+/** Reports each created key version to `track`. */
 function tracking(
   inner: KeyAdministration,
   track: (keyId: string, version: number) => void,
@@ -137,6 +143,7 @@ function tracking(
     },
     listKeys: () => inner.listKeys(),
     setKeyStatus: (keyId, status) => inner.setKeyStatus(keyId, status),
+    setKeyDates: (keyId, change) => inner.setKeyDates(keyId, change),
     destroyVersion: (keyId, version) => inner.destroyVersion(keyId, version),
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Faults that need no module in between: processes that die or hang, other programs, too many
- * operations.
+ * Causes faults that need no interposed module: processes that die or hang, other programs that
+ * change keys, and too many operations.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
@@ -17,7 +17,7 @@ import { type LoadReport, pause, runLoad } from './load.ts'
 export interface FaultResult {
   readonly fault: string
   readonly hasPassed: boolean
-  /** Observations; for a failed fault, the reason. */
+  /** Observations, or the reason for the failure. */
   readonly detail: string
 }
 
@@ -30,29 +30,42 @@ interface Place {
   readonly signal: AbortSignal
 }
 
-/** @returns what was seen @throws Error if the backend did not behave as it must */
+/**
+ * @returns the observations
+ * @throws Error if the backend did not behave as required
+ */
 type Fault = (place: Place) => Promise<string>
 
 const KEY = toKeyId('key')
-/** KMS waits this many milliseconds. */
+/** KMS's timeout in milliseconds. */
 const KMS_MS = 250
-const RECOVERY_MS = 30_000
+const RECOVERY_MS = 60_000
 const UNHURRIED_MS = 20_000
-/** Codes of requests that may fail while the token does not work. KMS retries them. */
+/** Error codes that are allowed while the token does not work. KMS retries these errors. */
 const TEMPORARY: ReadonlySet<string> = new Set(['BUSY', 'TIMEOUT', 'UNAVAILABLE'])
 const AAD = Buffer.from('what KMS binds')
 const WIDTH = 8
 const SESSIONS = 2
+/**
+ * Generous timeouts, so that no verdict depends on the load of this machine. A process that hangs
+ * is replaced after `stuckMs`.
+ */
+const SETTINGS = {
+  sessions: { min: SESSIONS, max: 2 * SESSIONS },
+  deadlines: { operationMs: 5000, startMs: 60_000, stuckMs: 1000 },
+}
 const KILL_EVERY_MS = 500
 const RETRY_MS = 20
 
 const FAULTS: Readonly<Record<string, Fault>> = {
   'a worker process is killed again and again under load': async (place) => {
     const { token } = place
-    // This is not a deadline: it causes the fault.
+    // This timer is not a deadline: it causes the fault.
     const killing = setInterval(() => {
       const [pid] = token.pids()
-      if (pid !== undefined) process.kill(pid, 'SIGKILL')
+      // On a busy machine, a process may take longer than the interval to start, so no process is
+      // killed before all sessions are open.
+      if (pid !== undefined && token.sessions() >= SESSIONS) process.kill(pid, 'SIGKILL')
     }, KILL_EVERY_MS)
     try {
       return describeLoad(await loadOn(place))
@@ -75,12 +88,12 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     return `${codeOf(error)} after ${answeredMs.toFixed(0)} ms, back after ${String(await recover(place))} ms`
   },
 
-  'another program logs in and ends': async ({ workplace, keys }) => {
-    const other = await workplace.open({ sessions: { min: 1, max: 1 } })
+  'another program logs in and exits': async ({ workplace, keys }) => {
+    const other = await workplace.open({ ...SETTINGS, sessions: { min: 1, max: 1 } })
     await patiently(() => roundTrip(keys, UNHURRIED_MS))
     await other.close()
     await patiently(() => roundTrip(keys, UNHURRIED_MS))
-    return 'requests went on'
+    return 'requests continued'
   },
 
   'another program destroys a key that is in use': async (place) => {
@@ -91,7 +104,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     const error = await errorOf(patiently(() => decrypt(keys, keyId, sealed)))
     require(codeOf(error) === 'KEY_NOT_FOUND', `Decrypt ended with ${describeError(error)}`)
     await patiently(() => roundTrip(keys, UNHURRIED_MS))
-    return 'KEY_NOT_FOUND, and other keys go on'
+    return 'KEY_NOT_FOUND, and other keys continue to work'
   },
 
   'another program replaces a key under the same name': async (place) => {
@@ -104,14 +117,14 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     })
     const opened = await errorOf(patiently(() => decrypt(keys, keyId, sealed)))
     const made = await errorOf(patiently(() => encrypt(keys, keyId)))
-    // Without check values, a replaced key shows only when the tag of an earlier ciphertext does
-    // not match.
+    // Without check values, a replaced key is detected only by a tag mismatch on an earlier
+    // ciphertext.
     const isRecognized = config.iv !== 'host' || codeOf(made) === 'KEY_REPLACED'
     require(isRecognized, `Encrypt ended with ${describeError(made)}`)
     return `Decrypt: ${codeOf(opened)}; Encrypt: ${codeOf(made)}`
   },
 
-  'more operations than may wait': async (place) => {
+  'more operations than the queue holds': async (place) => {
     const { keys, config } = place
     const some = Array.from({ length: 2 * config.maxQueued }, () => roundTrip(keys, KMS_MS))
     const outcomes = await Promise.allSettled(some)
@@ -126,14 +139,14 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   },
 }
 
-/** @throws BackendError if the token cannot be opened, or `signal.reason` */
+/** @throws BackendError if the token cannot be opened; `signal.reason` after an abort */
 export async function runFaults(
   workplace: TokenWorkplace,
   plan: Pick<Place, 'config' | 'durationMs' | 'signal'>,
   onFault: (fault: string) => void,
 ): Promise<readonly FaultResult[]> {
   const { signal } = plan
-  const token = await workplace.open({ sessions: { min: SESSIONS, max: 2 * SESSIONS } }, 'faults')
+  const token = await workplace.open(SETTINGS, 'faults')
   try {
     const keys = token.keyStore('keys')
     const usage = { canEncrypt: true, canDecrypt: true }
@@ -173,7 +186,7 @@ function describeLoad({ succeeded, wrong, errors, longestOutageMs }: LoadReport)
   return `${String(succeeded)} round trips${failed.join('')}; longest outage ${longestOutageMs.toFixed(0)} ms; 0 wrong`
 }
 
-/** @throws Error for a wrong plaintext, BackendError */
+/** @throws Error if a plaintext is wrong, or BackendError */
 async function roundTrip({ backend }: KeyStoreOnToken, limitMs: number): Promise<void> {
   const keys = promised(backend)
   const deadline = new Deadline(clock, limitMs)
@@ -185,7 +198,8 @@ async function roundTrip({ backend }: KeyStoreOnToken, limitMs: number): Promise
 }
 
 /**
- * Waits for the processes that the last fault ended, so that no fault hits one that is starting.
+ * Waits until the processes killed by the last fault have been replaced, so that the next fault
+ * does not hit one that is still starting.
  */
 async function waitForSessions({ token, signal }: Place): Promise<void> {
   const endsAt = clock.monotonic() + RECOVERY_MS
@@ -203,7 +217,8 @@ async function recover({ keys, signal }: Place): Promise<number> {
     const error = await errorOf(roundTrip(keys, UNHURRIED_MS))
     const elapsedMs = clock.monotonic() - startedAt
     if (error === undefined) return Math.round(elapsedMs)
-    require(elapsedMs < RECOVERY_MS, `not back after 30 s: ${describeError(error)}`)
+    require(elapsedMs <
+      RECOVERY_MS, `not back after ${String(RECOVERY_MS / 1000)} s: ${describeError(error)}`)
     await pause(RETRY_MS)
   }
 }
@@ -228,7 +243,7 @@ function decrypt({ backend }: KeyStoreOnToken, keyId: ExternalKeyId, sealed: Sea
   return promised(backend).decrypt({ ...sealed, keyId, aad: AAD, deadline })
 }
 
-/** Retries failures that may be transient, such as those of a busy machine. */
+/** Retries failures that may be transient, such as timeouts on a busy machine. */
 async function patiently<T>(attempt: () => Promise<T>): Promise<T> {
   const endsAt = clock.monotonic() + RECOVERY_MS
   for (;;) {
@@ -246,7 +261,7 @@ async function behind(
   workplace: TokenWorkplace,
   work: (keys: KeyStoreOnToken) => Promise<void>,
 ): Promise<void> {
-  const other = await workplace.open({ sessions: { min: 1, max: 1 } }, 'faults')
+  const other = await workplace.open({ ...SETTINGS, sessions: { min: 1, max: 1 } }, 'faults')
   try {
     await work(other.keyStore('keys'))
   } finally {

@@ -23,7 +23,7 @@ export interface LoadPlan {
 
 export interface LoadReport {
   readonly succeeded: number
-  /** Number of plaintexts that came back wrong. */
+  /** Number of decryptions that returned a wrong plaintext. */
   readonly wrong: number
   /** Number of failures by code. */
   readonly errors: Readonly<Record<string, number>>
@@ -40,7 +40,7 @@ const AAD = Buffer.from('what KMS binds')
 /** Pause after a failure, so that an open circuit does not cause a busy loop. */
 const PAUSE_MS = 5
 
-/** Encrypts with verification, as a request with a CDIV does, then decrypts. */
+/** Encrypts and verifies, as for a request with a CDIV, and then decrypts. */
 export async function runLoad(plan: LoadPlan): Promise<LoadReport> {
   const backend = promised(plan.backend)
   const { keyId } = plan

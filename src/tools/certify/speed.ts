@@ -10,7 +10,7 @@ export interface SpeedReport {
   /** Time to load the module, log in and pass the self-test. */
   readonly startMs: number
   readonly createMs: number
-  /** Time of the first use of a key, which searches for it by name. */
+  /** Duration of a key's first use, which searches for the key by name. */
   readonly findMs: number
   readonly rows: readonly SpeedRow[]
 }
@@ -19,7 +19,7 @@ export interface SpeedRow {
   readonly sessions: number
   /** Number of operations in flight. */
   readonly width: number
-  /** Encrypt with a verifying decryption, and Decrypt, of 32 bytes each. */
+  /** A round trip is one Encrypt with a verifying decryption and one Decrypt, of 32 bytes each. */
   readonly roundTripsPerSecond: number
   readonly encryptMs: { readonly p50: number; readonly p99: number }
   readonly decryptMs: { readonly p50: number; readonly p99: number }
@@ -33,7 +33,7 @@ const POLL_MS = 20
 
 /**
  * @param most maximum number of sessions
- * @throws BackendError, or `signal.reason`
+ * @throws BackendError; `signal.reason` after an abort
  */
 export async function measureSpeed(
   workplace: TokenWorkplace,

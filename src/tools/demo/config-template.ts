@@ -10,7 +10,7 @@ export interface FirstConfigOptions {
   readonly prefix?: string
   readonly store?: string
   readonly masterKey?: string
-  /** True disables warnings of missing backups, for a trial (default: false). */
+  /** Disables warnings about missing backups, for a trial (default: false). */
   readonly isTrial?: boolean
   /** Plain-HTTP admin listener on loopback, with a single admin token. Default: none. */
   readonly admin?: { readonly port: number; readonly tokenSha256: string }
@@ -33,7 +33,7 @@ listener:
   #   ca: tls/amazon-trust-services.pem
   #   regions: [eu-west-1]
 
-# What KMS calls an external key store; XksProxyUriPath is the prefix and /kms/xks/v1.
+# What KMS calls an external key store; XksProxyUriPath is the prefix followed by /kms/xks/v1.
 keyStores:
   - name: ${name}
     prefix: ${options.prefix ?? `/${name}`}
@@ -48,7 +48,7 @@ ${options.isTrial === true ? '  maxBackupAge: 0s # a trial needs no backups\n' :
 function renderAdmin({ admin }: FirstConfigOptions): string {
   if (admin === undefined) return ''
   return `
-# The console, and the commands of operators from elsewhere. Plain HTTP is for loopback only.
+# The console, and operator commands from other hosts. Plain HTTP is for loopback only.
 admin:
   port: ${String(admin.port)}
   tokens:

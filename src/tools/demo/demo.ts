@@ -1,4 +1,7 @@
-/** The folder of `quickstart`: certificates, configuration, control store, a key and a credential. */
+/**
+ * The `quickstart` folder, with certificates, a configuration, a control store, a key and a
+ * credential.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, randomBytes } from 'node:crypto'
 import { access, mkdir, readFile, rm } from 'node:fs/promises'
@@ -16,7 +19,10 @@ export interface Demo {
   readonly configFile: string
   readonly caFile: string
   readonly consoleFile: string
-  /** File for curl's --config with the credential, which keeps it off the command line. */
+  /**
+   * Configuration file for curl's --config. It contains the credential, to keep it off the command
+   * line.
+   */
   readonly curlFile: string
   readonly logFile: string
   /** File with the token for the console. */
@@ -29,11 +35,17 @@ const KEY_ID = 'demo-key'
 const TOKEN_BYTES = 32
 
 export interface DemoOptions {
-  /** Gives a new demo an admin listener, with the console on the port after its own (default: none). */
+  /**
+   * Gives a new demo an admin listener, with the console on the port after the proxy's (default:
+   * false).
+   */
   readonly withConsole?: boolean
 }
 
-/** Creates what is missing and keeps what exists. @param port port of a new demo */
+/**
+ * Creates the parts of the demo that are missing, and keeps those that exist.
+ * @param port port of a new demo
+ */
 export async function prepareDemo(
   folder: string,
   port: number,
@@ -64,7 +76,7 @@ export async function prepareDemo(
   return demo
 }
 
-/** Returns the port of the console, which follows the proxy's. */
+/** Returns the port of the console, which is the one after the proxy's. */
 export function consolePort(port: number): number {
   return port === 0 || port === 65_535 ? 0 : port + 1
 }

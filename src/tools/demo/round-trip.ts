@@ -1,8 +1,8 @@
-/** Makes one signed call of each operation and checks the responses. */
+/** Makes one signed call to each operation and checks the responses. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { probeAad } from '../../core/probe.ts'
-// Pause before a request is repeated, in milliseconds.
+// Used only to pause between retries; no request depends on this timer.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LatchkeyError } from '../../core/errors.ts'
 import { Secret } from '../../core/secret.ts'
@@ -51,8 +51,8 @@ const TRIES = 6
 const FIRST_PAUSE_MS = 50
 
 /**
- * Repeats a request after an error that KMS retries, with pauses that double. Returns the last
- * answer.
+ * Retries a request on errors that KMS retries, doubling the delay each time. Returns the last
+ * response.
  */
 async function askAsKms(ask: () => Promise<KmsSideResponse>): Promise<KmsSideResponse> {
   let response = await ask()
@@ -71,13 +71,13 @@ function isRetryable({ status, body }: KmsSideResponse): boolean {
 async function callAll(client: KmsSideClient, keyId: string): Promise<readonly Step[]> {
   const steps: Step[] = []
   const take = (name: string, response: KmsSideResponse, remark: string) => {
-    if (response.status !== 200) fail(`${name} was answered with ${JSON.stringify(response.body)}`)
+    if (response.status !== 200) fail(`the response to ${name} was ${JSON.stringify(response.body)}`)
     steps.push({ name, status: response.status, totalMs: response.totalMs, remark })
   }
   const health = await askAsKms(() => client.getHealthStatus())
   take('GetHealthStatus', health, 'includes TCP, TLS and the first request')
   const metadata = await askAsKms(() => client.getKeyMetadata(keyId))
-  take('GetKeyMetadata', metadata, 'on the same connection, like all below')
+  take('GetKeyMetadata', metadata, 'on the same connection, like the requests below')
 
   const plaintext = randomBytes(32)
   const aad = probeAad(32)

@@ -1,4 +1,4 @@
-/** Checks the name, port and path of the endpoint, DNS and TCP. */
+/** Checks the endpoint's name, port and path, and then DNS and TCP. */
 // SPDX-License-Identifier: Apache-2.0
 import { BlockList, isIP } from 'node:net'
 import { resolveHost } from '../../kms/client/dial.ts'
@@ -19,7 +19,10 @@ for (const [network, prefix] of [
   PRIVATE.addSubnet(network, prefix, 'ipv4')
 }
 
-/** XKS 1.0.3, API operations; KMS Developer Guide, Create an external key store. */
+/**
+ * Checks the requirements in XKS 1.0.3, API operations, and KMS Developer Guide, Create an external
+ * key store.
+ */
 export async function checkAddress(remote: Remote): Promise<readonly Finding[]> {
   return [checkName(remote), checkPort(remote), checkPath(remote), ...(await checkDns(remote))]
 }
@@ -38,7 +41,7 @@ function checkName({ endpoint: { host } }: Remote): Finding {
     return warn(
       'host-name',
       `${host} is not a fully qualified domain name`,
-      'KMS needs one, such as xks.example.com; it is not needed for a trial on this host',
+      'KMS requires a name such as xks.example.com; a trial on this host does not',
     )
   }
   return ok('host-name', `${host} is a fully qualified domain name`)
@@ -63,7 +66,7 @@ function checkPath({ uriPath, endpoint: { host }, keyId = '' }: Remote): Finding
         ]),
     ...(uriPath.length <= 128
       ? []
-      : [`the path has ${String(uriPath.length)} characters, not 128`]),
+      : [`expected a path of at most 128 characters, found ${String(uriPath.length)}`]),
     ...(`https://${host}${uriPath}/keys/${keyId}/metadata`.length <= 256
       ? []
       : ['a whole URI with this key id is longer than 256 characters']),

@@ -14,11 +14,14 @@ export function bodyOf(answer: WireAnswer): Json {
 
 /** Returns the errors in a response that should be a success. */
 export function faultsOfSuccess(answer: WireAnswer): readonly string[] {
-  if (answer.status !== 200) return [`answered ${describe(answer)}`]
+  if (answer.status !== 200) return [`the response was ${describe(answer)}`]
   return faultsOfForm(answer)
 }
 
-/** XKS 1.0.3, Error codes: the status of each error name. */
+/**
+ * Returns the problems found in an error response. Each error name has a fixed status (XKS 1.0.3,
+ * Error codes).
+ */
 export function faultsOfError(
   answer: WireAnswer,
   expected: Readonly<Record<string, number>>,
@@ -32,7 +35,7 @@ export function faultsOfError(
   const status = expected[errorName]
   return [
     ...(status === undefined
-      ? [`answered ${describe(answer)}, instead of ${wanted.join(' or ')}`]
+      ? [`the response was ${describe(answer)}, instead of ${wanted.join(' or ')}`]
       : []),
     ...(status !== undefined && status !== answer.status
       ? [`${errorName} came with status ${String(answer.status)}, not ${String(status)}`]
@@ -48,10 +51,8 @@ function faultsOfMessage(message: unknown): readonly string[] {
   return [
     ...(message.length < 512
       ? []
-      : [`errorMessage has ${String(message.length)} characters, not under 512`]),
-    ...(/^[\x20-\x7e]*$/.test(message)
-      ? []
-      : ['errorMessage has characters other than printable ASCII']),
+      : [`expected an errorMessage of less than 512 characters, found ${String(message.length)}`]),
+    ...(/^[\x20-\x7e]*$/.test(message) ? [] : ['expected an errorMessage in printable ASCII']),
   ]
 }
 
@@ -60,7 +61,7 @@ function faultsOfForm(answer: WireAnswer): readonly string[] {
   return [
     ...(/^application\/json\s*(?:;|$)/i.test(type)
       ? []
-      : [`content type ${quoted(type)}, not application/json`]),
+      : [`expected the content type application/json, found ${quoted(type)}`]),
     ...(answer.body === undefined ? ['the body is not JSON'] : []),
   ]
 }

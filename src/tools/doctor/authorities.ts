@@ -15,7 +15,10 @@ export interface AuthorityList {
 
 export type AuthorityMatch =
   | { readonly kind: 'listed'; readonly name: string }
-  /** The list names the issuer, but no certificate is available to prove that it signed. */
+  /**
+   * The list contains the issuer's name, but no certificate is available to prove that this issuer
+   * signed the certificate.
+   */
   | { readonly kind: 'by-name'; readonly name: string }
   | { readonly kind: 'unlisted'; readonly issuer: string }
 
@@ -47,14 +50,14 @@ export async function loadAuthorities(file: string): Promise<AuthorityList> {
   return { byFingerprint, source: file }
 }
 
-/** Returns the CN, else the OU, of a distinguished name in Java's format. */
+/** Returns the CN of a distinguished name in Java's format, or the OU if there is no CN. */
 function nameOfOwner(owner: string): string {
   const part = (key: string) =>
     new RegExp(`(?:^|, )${key}=(?:"([^"]+)"|((?:\\\\.|[^,])+))`).exec(owner)?.slice(1).find(Boolean)
   return (part('CN') ?? part('OU') ?? owner).replaceAll('\\', '')
 }
 
-/** Returns the CN, else the OU, of a distinguished name in Node's format, one attribute per line. */
+/** Returns the CN of a distinguished name in Node's format, one attribute per line. */
 export function commonNameOf(name: string): string | undefined {
   return /^CN=(.*)$/m.exec(name)?.[1]
 }
@@ -62,7 +65,7 @@ export function commonNameOf(name: string): string | undefined {
 const fingerprint = (certificate: X509Certificate) =>
   certificate.fingerprint256.replaceAll(':', '').toLowerCase()
 
-/** @param chain leaf first, as far as it was served or could be completed locally */
+/** @param chain leaf first, including certificates that were not served but are trusted here */
 export function matchAuthority(
   chain: readonly X509Certificate[],
   list: AuthorityList,
@@ -71,7 +74,7 @@ export function matchAuthority(
     const name = list.byFingerprint.get(fingerprint(certificate))
     if (name !== undefined) return { kind: 'listed', name }
   }
-  // A cross-signed intermediate may lead to a listed root that is in neither chain.
+  // A cross-signed intermediate may lead to a listed root that the chain does not contain.
   const roots = rootCertificates
     .map((pem) => new X509Certificate(pem))
     .filter((root) => list.byFingerprint.has(fingerprint(root)))

@@ -1,11 +1,12 @@
 /**
- * The certificate authorities that KMS trusts when it calls a proxy: SHA-256 of the root certificate,
- * and its name. `doctor --authorities FILE` reads a newer list in the form in which AWS publishes it.
- *
- * Adapted from the file TrustedCertificateAuthorities of github.com/aws/aws-kms-xksproxy-api-spec, as of
- * 2022-11-10 (commit d55fc09eb8eebef592f58e1a5a202985fce964fa). Copyright Amazon.com, Inc. or its
- * affiliates; Creative Commons Attribution-ShareAlike 4.0 (https://creativecommons.org/licenses/by-sa/4.0/),
- * and so is this file. Changed: of each entry, its name and SHA-256 fingerprint alone, sorted by name.
+ * The certificate authorities that KMS trusts when it calls a proxy: SHA-256 of the root
+ * certificate, and its name. `doctor --authorities FILE` reads a newer list in the format in which
+ * AWS publishes it. Adapted from the file TrustedCertificateAuthorities of
+ * github.com/aws/aws-kms-xksproxy-api-spec, as of 2022-11-10 (commit
+ * d55fc09eb8eebef592f58e1a5a202985fce964fa). Copyright Amazon.com, Inc. or its affiliates; licensed
+ * under Creative Commons Attribution-ShareAlike 4.0
+ * (https://creativecommons.org/licenses/by-sa/4.0/), as is this file. Changes: only the name and
+ * the SHA-256 fingerprint of each entry are kept, and entries are sorted by name.
  */
 // SPDX-License-Identifier: CC-BY-SA-4.0
 

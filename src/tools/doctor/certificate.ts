@@ -9,9 +9,9 @@ import { createReporter, quoted, type Finding } from './finding.ts'
 
 const { ok, warn, fail } = createReporter('tls')
 const DAY_MS = 86_400_000
-/** AWS's example alarm for XksProxyCertificateDaysToExpire is at 10 days. */
+/** AWS's example alarm for XksProxyCertificateDaysToExpire fires at 10 days. */
 const WARN_DAYS = 10
-/** RFC 5280, section 4.2.1.12. */
+/** Extended key usage for servers (RFC 5280, section 4.2.1.12). */
 const SERVER_AUTH = '1.3.6.1.5.5.7.3.1'
 
 export function checkCertificate(
@@ -23,7 +23,11 @@ export function checkCertificate(
   const [leaf] = chain
   if (leaf === undefined) {
     return [
-      fail('tls-chain', 'the server sent no certificate', 'configure one; see certs/README.md'),
+      fail(
+        'tls-chain',
+        'the server sent no certificate',
+        'configure a server certificate; see certs/README.md',
+      ),
     ]
   }
   return [
@@ -52,7 +56,7 @@ function chainOf(socket: TLSSocket): readonly X509Certificate[] {
 }
 
 function checkChain(socket: TLSSocket, chain: readonly X509Certificate[]): Finding {
-  // Set whenever verification failed. A wrong name has its own check.
+  // Node.js sets this whenever verification fails. Name mismatches are checked separately.
   const code = socket.authorizationError as unknown
   const reason = code instanceof Error ? code.message : String(code)
   const links = `${String(chain.length)} certificate(s)`
@@ -69,7 +73,10 @@ function checkChain(socket: TLSSocket, chain: readonly X509Certificate[]): Findi
     : fail('tls-chain', `the chain does not verify: ${reason}`, 'renew or replace the certificate')
 }
 
-/** XKS 1.0.3, Authentication: a public authority that KMS trusts must have issued the certificate. */
+/**
+ * Checks that a public authority that KMS trusts issued the certificate (XKS 1.0.3,
+ * Authentication).
+ */
 function checkAuthority(chain: readonly X509Certificate[], list: AuthorityList): Finding {
   const match = matchAuthority(chain, list)
   if (match.kind === 'listed') return ok('tls-authority', `${match.name} is on ${list.source}`)
@@ -83,7 +90,7 @@ function checkAuthority(chain: readonly X509Certificate[], list: AuthorityList):
   return warn(
     'tls-authority',
     `${quoted(match.issuer)} is not on ${list.source}: KMS may not trust this certificate`,
-    'compare with the current list of AWS, by --authorities FILE; KMS trusts no private authority, even behind a VPC endpoint service',
+    "compare with AWS's current list, using --authorities FILE; KMS trusts no private authority, even behind a VPC endpoint service",
   )
 }
 
@@ -94,11 +101,11 @@ function checkAlternativeName(leaf: X509Certificate, host: string): Finding {
     : fail(
         'tls-name',
         `the certificate is not for ${host}: ${quoted(leaf.subjectAltName ?? 'no subject alternative name')}`,
-        "get one with the endpoint's host name among its subject alternative names",
+        "get a certificate with the endpoint's host name among its subject alternative names",
       )
 }
 
-/** KMS Developer Guide: the subject's common name must be the host name of the endpoint. */
+/** Checks that the subject's common name is the host name of the endpoint (KMS Developer Guide). */
 function checkCommonName(leaf: X509Certificate, host: string): Finding {
   const name = commonNameOf(leaf.subject)
   if (name?.toLowerCase() === host.toLowerCase()) {
@@ -118,13 +125,13 @@ function checkCommonName(leaf: X509Certificate, host: string): Finding {
 }
 
 function checkUsage(leaf: X509Certificate): Finding {
-  // Node names the extended key usage ext_key_usage.
+  // Node's `keyUsage` is the extended key usage.
   const usages = leaf.keyUsage as readonly string[] | undefined
   if (usages === undefined) {
     return warn(
       'tls-usage',
       'the certificate has no extended key usage',
-      'get one with the extended key usage TLS server authentication',
+      'get a certificate with the extended key usage TLS server authentication',
     )
   }
   return usages.includes(SERVER_AUTH)
@@ -132,7 +139,7 @@ function checkUsage(leaf: X509Certificate): Finding {
     : fail(
         'tls-usage',
         `the certificate may not be used by a TLS server: ${usages.join(', ')}`,
-        'get one with the extended key usage TLS server authentication',
+        'get a certificate with the extended key usage TLS server authentication',
       )
 }
 

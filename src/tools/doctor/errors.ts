@@ -90,7 +90,7 @@ export async function checkErrors(session: Session): Promise<readonly Finding[]>
   ]
 }
 
-/** XKS 1.0.3, API operations: a proxy answers GET with 405. */
+/** Checks that the proxy returns 405 for GET (XKS 1.0.3, API operations). */
 async function checkMethod(session: Session): Promise<Finding> {
   const answer = await session.ask({ path: '/health', body: '', method: 'GET' })
   return answer.status === 405
@@ -98,7 +98,7 @@ async function checkMethod(session: Session): Promise<Finding> {
     : fail('error-method', `GET: ${describe(answer)}, instead of 405`, 'XKS 1.0.3, API operations')
 }
 
-/** Checks that need an existing key. */
+/** Runs the checks that need an existing key. */
 export async function checkKeyErrors(session: Session, keyId: string): Promise<readonly Finding[]> {
   const { region } = session.remote.credential
   const path = `/keys/${keyId}/encrypt`
@@ -143,7 +143,12 @@ async function checkCiphertexts(session: Session, keyId: string): Promise<readon
   const aad = probeAad(32)
   const sealed = sealedOf(await encrypt(session, keyId, { plaintext: randomBytes(32), aad }), aad)
   if (sealed === undefined) {
-    return [skip('error-ciphertext', 'changed ciphertexts: no ciphertext could be created')]
+    return [
+      skip(
+        'error-ciphertext',
+        'tampered ciphertexts: not tested, because no ciphertext could be created',
+      ),
+    ]
   }
   const findings: Finding[] = []
   for (const [name, changed] of Object.entries(changes(sealed))) {
@@ -157,7 +162,7 @@ async function checkCiphertexts(session: Session, keyId: string): Promise<readon
   return findings
 }
 
-/** Requests that each have exactly one fault. */
+/** Returns requests with exactly one error each. */
 function changes(sealed: DecryptArguments): Readonly<Record<string, DecryptArguments>> {
   const { aad, ...withoutAad } = sealed
   const { ciphertextMetadata: metadata, ...withoutMetadata } = sealed
@@ -172,7 +177,8 @@ function changes(sealed: DecryptArguments): Readonly<Record<string, DecryptArgum
       : {
           'other metadata': { ...sealed, ciphertextMetadata: flip(metadata) },
           'no metadata': withoutMetadata,
-          // XKS 1.0.3, Encrypt, note on ciphertextMetadata: its length must be authenticated to separate it from the AAD.
+          // The length of ciphertextMetadata must be authenticated to separate the metadata from
+          // the AAD (XKS 1.0.3, Encrypt, note on ciphertextMetadata).
           'metadata moved into AAD': {
             ...withoutMetadata,
             aad: Buffer.concat([aad ?? Buffer.alloc(0), metadata]),
@@ -181,7 +187,7 @@ function changes(sealed: DecryptArguments): Readonly<Record<string, DecryptArgum
   }
 }
 
-/** Flips the last bit. In Latchkey's metadata that changes the key version. */
+/** Flips the last bit. In Latchkey's metadata, this changes the key version. */
 function flip(bytes: Buffer): Buffer {
   const changed = Buffer.from(bytes)
   const last = changed.length - 1

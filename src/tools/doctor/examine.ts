@@ -1,4 +1,4 @@
-/** Runs every check, in the order in which KMS would meet the faults. */
+/** Runs every check, in the order in which KMS would encounter the problems. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { probeAad } from '../../core/probe.ts'
@@ -25,7 +25,7 @@ export interface Examination {
 
 export interface ExaminationOptions {
   readonly authorities: AuthorityList
-  /** How long to leave a connection idle to test whether the proxy keeps it, in milliseconds. */
+  /** Idle time in milliseconds after which to test whether the proxy kept the connection open. */
   readonly idleMs: number
   readonly counts: TimingCounts
   /** Called with each finding as soon as it is known. */
@@ -65,9 +65,7 @@ export async function examine(remote: Remote, options: ExaminationOptions): Prom
 
 type Take = (findings: readonly Finding[]) => void
 
-/**
- * Makes the first call. Without a response to it, the other checks would only repeat the failure.
- */
+/** Makes the first call. If it gets no response, the other checks would only repeat the failure. */
 async function start(take: Take, session: Session) {
   let idle: Awaited<ReturnType<typeof watchIdle>> | undefined
   const isAnswered = await run('api', take, async () => {
@@ -90,7 +88,7 @@ async function checkWithKey(session: Session, take: Take): Promise<void> {
   await run('errors', take, () => checkKeyErrors(session, keyId))
 }
 
-/** @returns whether the checks could be made at all */
+/** @returns false if the checks could not be run */
 async function run(
   area: Area,
   take: Take,
@@ -122,7 +120,7 @@ function hintOf(error: Error): string {
 
 const { judge } = createReporter('limits')
 
-/** XKS 1.0.3, Encrypt and API operations. */
+/** Maximum sizes (XKS 1.0.3, Encrypt and API operations). */
 const MAX_PLAINTEXT_BYTES = 4300
 const MAX_AAD_BYTES = 8192
 const MAX_ARN_CHARACTERS = 2048
@@ -175,6 +173,6 @@ async function roundTrip(session: Session, keyId: string, sizes: Sizes): Promise
     `limit-${sizes.check}`,
     `${sizes.what}: encrypted and decrypted`,
     faults.map((fault) => `${sizes.what}: ${fault}`),
-    'raise the limits of the proxy and of anything in front of it: XKS 1.0.3, Encrypt',
+    'raise the limits of the proxy and anything in front of it: XKS 1.0.3, Encrypt',
   )
 }

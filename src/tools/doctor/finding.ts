@@ -13,7 +13,7 @@ export interface Finding {
   readonly check: string
   readonly verdict: Verdict
   readonly detail: string
-  /** Remedy; set for warn and fail. */
+  /** Remedy; set if the result is warn or fail. */
   readonly hint?: string
 }
 
@@ -41,7 +41,10 @@ export function createReporter(area: Area): Reporter {
   return reporter
 }
 
-/** Makes text from the proxy safe for a terminal: printable characters only, with a length limit. */
+/**
+ * Makes text from the proxy safe for a terminal: keeps only printable characters, and limits the
+ * length.
+ */
 export function quoted(text: string, length = 120): string {
   const printable = text.replace(/[^\x20-\x7e]/g, '?')
   return `"${printable.length > length ? `${printable.slice(0, length)}...` : printable}"`

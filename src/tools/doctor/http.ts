@@ -26,7 +26,10 @@ export async function checkHttp(session: Session): Promise<readonly Finding[]> {
   ]
 }
 
-/** XKS 1.0.3, API content type: HTTP/1.1 or later, with fallback to 1.1. */
+/**
+ * Checks the HTTP version. A proxy supports HTTP/1.1 or later, with fallback to 1.1 (XKS 1.0.3, API
+ * content type).
+ */
 async function checkProtocol(
   session: Session,
   check: string,
@@ -71,31 +74,37 @@ function checkCompact(answer: WireAnswer): Finding {
   return /[\r\n]/.test(answer.text.trim())
     ? warn(
         'http-compact',
-        'answers are JSON on several lines',
+        'responses are JSON on several lines',
         "KMS accepts that, but AWS's test client does not, and it costs bytes: send JSON on one line",
       )
-    : ok('http-compact', 'answers are JSON on one line')
+    : ok('http-compact', 'responses are JSON on one line')
 }
 
-/** XKS 1.0.3, Appendix A, Task 4: clocks may differ by five minutes either way. */
+/**
+ * Checks the proxy's clock, which may be five minutes off either way (XKS 1.0.3, Appendix A, Task
+ * 4).
+ */
 function checkClock(answer: WireAnswer): Finding {
   const date = Date.parse(String(answer.headers['date'] ?? ''))
   if (Number.isNaN(date)) {
     return warn(
       'clock',
-      'there is no Date header to compare clocks with',
+      'the response has no Date header, so the clocks cannot be compared',
       "check the proxy's clock",
     )
   }
   // The Date header has a resolution of one second and was written shortly before the first byte arrived.
   const skewSeconds = Math.round((date + 500 - systemClock.now()) / 1000)
   const side = skewSeconds < 0 ? 'behind' : 'ahead of'
-  const what = `its clock is ${String(Math.abs(skewSeconds))} s ${side} this host's`
+  const what = `the proxy's clock is ${String(Math.abs(skewSeconds))} s ${side} this host's`
   const hint =
     'KMS and the proxy may differ by at most five minutes: synchronize the clocks with NTP'
   if (Math.abs(skewSeconds) >= 300) return fail('clock', what, hint)
   if (Math.abs(skewSeconds) >= 30) return warn('clock', what, hint)
-  return ok('clock', Math.abs(skewSeconds) <= 2 ? "its clock agrees with this host's" : what)
+  return ok(
+    'clock',
+    Math.abs(skewSeconds) <= 2 ? "the proxy's clock agrees with this host's" : what,
+  )
 }
 
 /** A connection that is used once and then left idle until `finish`. */
@@ -115,7 +124,7 @@ export async function watchIdle(session: Session): Promise<IdleWatch> {
   const saysClose = /\bclose\b/i.test(String(first.headers['connection'] ?? ''))
   return {
     async finish(idleMs) {
-      if (saysClose) return closed('after each answer')
+      if (saysClose) return closed('after each response')
       const leftMs = idleMs - (systemClock.monotonic() - idleSince)
       if (leftMs > 0 && closedAfterMs === undefined) await closeOrTime(connection, leftMs)
       if (closedAfterMs !== undefined)
@@ -125,7 +134,7 @@ export async function watchIdle(session: Session): Promise<IdleWatch> {
         const idle = seconds(systemClock.monotonic() - idleSince)
         return ok(
           'keep-alive',
-          `a connection is kept, and serves again after ${idle} without a request`,
+          `a connection stays open, and works again after ${idle} without a request`,
         )
       } catch {
         return closed('at the next request')
@@ -138,7 +147,7 @@ function closed(when: string): Finding {
   return warn(
     'keep-alive',
     `connections are closed ${when}`,
-    'each new connection costs KMS two more round trips and a handshake: keep idle ones for minutes, longer than the load balancer does (350 s for a network load balancer)',
+    'each new connection costs KMS two more round trips and a handshake: keep idle connections open for minutes, longer than the load balancer does (350 s for a Network Load Balancer)',
   )
 }
 

@@ -19,7 +19,7 @@ import { type Finding, createReporter, quoted } from './finding.ts'
 import type { Session } from './session.ts'
 
 const { ok, warn, fail, judge } = createReporter('api')
-const MEND = "compare with the specification, and check the proxy's log"
+const MEND = "compare the response with the specification, and check the proxy's log"
 const NO_BYTES = Buffer.alloc(0)
 
 export async function checkHealth(session: Session): Promise<readonly Finding[]> {
@@ -56,7 +56,7 @@ function faultsOfHealth(health: Json, managers: readonly Json[]): readonly strin
       .map((name) => `${name} is missing`),
     ...(managers.length >= 1 && managers.length <= 10
       ? []
-      : [`ekmFleetDetails has ${String(managers.length)} entries, not one to ten`]),
+      : [`expected one to ten entries in ekmFleetDetails, found ${String(managers.length)}`]),
     ...managers.flatMap((manager, i) =>
       ['id', 'model', 'healthStatus']
         .filter((name) => typeof manager[name] !== 'string')
@@ -76,7 +76,7 @@ function checkManagers(managers: readonly Json[]): readonly Finding[] {
       fail(
         'key-managers',
         'all key managers are UNAVAILABLE',
-        'KMS then refuses to create or connect',
+        'KMS then refuses to create or connect a key store',
       ),
     ]
   }
@@ -93,7 +93,7 @@ export async function checkKey(session: Session, keyId: string): Promise<readonl
   ]
 }
 
-/** XKS 1.0.3, GetKeyMetadata, KMS Considerations: the fields that CreateKey requires. */
+/** Checks the fields that CreateKey requires (XKS 1.0.3, GetKeyMetadata, KMS Considerations). */
 async function checkMetadata(session: Session, keyId: string): Promise<Finding> {
   const answer = await session.ask({
     path: `/keys/${keyId}/metadata`,
@@ -107,14 +107,16 @@ async function checkMetadata(session: Session, keyId: string): Promise<Finding> 
     ...(usages.includes('ENCRYPT') && usages.includes('DECRYPT')
       ? []
       : ['keyUsage lacks ENCRYPT or DECRYPT']),
-    ...(usages.length > 10 ? ['keyUsage has more than ten values'] : []),
+    ...(usages.length > 10
+      ? [`expected at most ten values in keyUsage, found ${String(usages.length)}`]
+      : []),
     ...(keyStatus === 'ENABLED' ? [] : [`keyStatus is ${quoted(String(keyStatus))}, not ENABLED`]),
   ]
   return judge(
     'key-metadata',
     'GetKeyMetadata: AES_256, ENCRYPT and DECRYPT, ENABLED',
     answer.status === 200 ? faults : faultsOfSuccess(answer),
-    'KMS creates no key with such an external key',
+    'KMS does not create a key for such an external key',
   )
 }
 
@@ -191,16 +193,21 @@ function faultsOfSealed(sealed: DecryptArguments): readonly string[] {
   return [
     ...(ciphertext.length === 32
       ? []
-      : [`the ciphertext of 32 bytes has ${String(ciphertext.length)}`]),
+      : [`expected a ciphertext of 32 bytes, found ${String(ciphertext.length)}`]),
     ...([12, 16].includes(iv.length)
       ? []
-      : [`the IV has ${String(iv.length)} bytes, not 12 or 16`]),
-    ...(tag.length === 16 ? [] : [`the tag has ${String(tag.length)} bytes, not 16`]),
-    ...(metadata.length <= 20 ? [] : ['ciphertextMetadata has more than 20 bytes']),
+      : [`expected an IV of 12 or 16 bytes, found ${String(iv.length)}`]),
+    ...(tag.length === 16 ? [] : [`expected a tag of 16 bytes, found ${String(tag.length)}`]),
+    ...(metadata.length <= 20
+      ? []
+      : [`expected ciphertextMetadata of at most 20 bytes, found ${String(metadata.length)}`]),
   ]
 }
 
-/** XKS 1.0.3, Appendix C: KMS computes the CDIV as well and compares. */
+/**
+ * Checks the CDIV, because KMS also computes it and compares the two values (XKS 1.0.3, Appendix
+ * C).
+ */
 function judgeCdiv(answer: WireAnswer, sealed: DecryptArguments): Finding {
   const expected = computeCdiv({
     aad: sealed.aad ?? NO_BYTES,
@@ -234,7 +241,10 @@ async function checkDecryption(
   return judge('decrypt', 'Decrypt: the same 32 bytes', faults, MEND)
 }
 
-/** XKS 1.0.3: a proxy must accept any kmsRequestId, unknown kmsOperation values and additional fields. */
+/**
+ * Checks that the proxy accepts any kmsRequestId, unknown kmsOperation values and additional fields
+ * (XKS 1.0.3).
+ */
 async function checkUnknownFields(session: Session, keyId: string): Promise<Finding> {
   const answer = await encrypt(
     session,

@@ -1,12 +1,15 @@
-/** Calls the proxy under examination, signed as KMS signs or with one deliberate fault. */
+/**
+ * Calls the proxy under examination with requests that are signed as KMS signs them, or that have
+ * one deliberate error.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { openConnection, type Connection, type WireAnswer } from '../../kms/client/connection.ts'
 import { signHeaders, type SignInput, type SigningCredential } from '../../kms/client/signing.ts'
 import type { Remote } from '../../terminal/flags/remote.ts'
 
 /**
- * Longer than KMS waits, so that slow responses can be examined too; their time has a separate
- * check.
+ * Longer than KMS's timeout, so that slow responses can be examined too. Latency is checked
+ * separately.
  */
 export const PATIENCE_MS = 5000
 
@@ -16,7 +19,7 @@ export interface Ask {
   readonly body: string
   /** HTTP method (default: POST). */
   readonly method?: string
-  /** Fields to sign in place of those that are sent. */
+  /** Values to sign instead of the values that are sent. */
   readonly sign?: Partial<SignInput>
   readonly credential?: Partial<SigningCredential>
   /** Changes the signed request before it is sent. */
@@ -25,11 +28,17 @@ export interface Ask {
 
 export interface Session {
   readonly remote: Remote
-  /** Calls over a kept HTTP/1.1 connection and reconnects if the proxy closed it. @throws EndpointError */
+  /**
+   * Calls over a persistent HTTP/1.1 connection, and reconnects if the proxy closed it.
+   * @throws EndpointError
+   */
   ask(ask: Ask): Promise<WireAnswer>
   /** Calls over the given connection. */
   askOn(connection: Connection, ask: Ask): Promise<WireAnswer>
-  /** Connects without verifying the certificate, which has a separate check. @throws EndpointError */
+  /**
+   * Connects without verifying the certificate, which is checked separately.
+   * @throws EndpointError
+   */
   connect(alpn?: readonly string[]): Promise<Connection>
   close(): void
 }
@@ -58,7 +67,7 @@ export function createSession(remote: Remote): Session {
       },
       { ...remote.credential, ...ask.credential },
     )
-    // The length of the sent body, which may differ from the signed one.
+    // The header has the length of the sent body, which may differ from the signed one.
     const sent = { ...headers, 'Content-Length': String(Buffer.byteLength(ask.body)) }
     return connection.exchange(
       {
@@ -80,7 +89,8 @@ export function createSession(remote: Remote): Session {
       try {
         return await askOn(shared, ask)
       } catch (error) {
-        // The proxy closed the connection between two calls. KMS would reconnect as well.
+        // If the connection was reused, the proxy closed it between two calls. KMS would reconnect
+        // as well.
         if (!reused) throw error
         shared = await connect()
         return askOn(shared, ask)

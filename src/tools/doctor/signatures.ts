@@ -33,7 +33,7 @@ export async function checkSignatures(session: Session): Promise<readonly Findin
         : warn(
             `accepts-${slug(what)}`,
             `not accepted: ${what}: ${faults.join('; ')}`,
-            'a valid signature in the form of another client',
+            'a valid signature in the format of another client',
           ),
     )
   }
@@ -53,7 +53,8 @@ export async function checkSignatures(session: Session): Promise<readonly Findin
 async function expectRefusal(session: Session, what: string, ask: Ask): Promise<Finding> {
   const answer = await session.ask(ask)
   const faults = faultsOfError(answer, { AuthenticationFailedException: 401 })
-  const hint = answer.status === 200 ? MEND_ACCEPTED : 'answer 401 AuthenticationFailedException'
+  const hint =
+    answer.status === 200 ? MEND_ACCEPTED : 'respond with 401 and AuthenticationFailedException'
   return judge(
     `refuses-${slug(what)}`,
     `refused: ${what}`,
@@ -62,7 +63,7 @@ async function expectRefusal(session: Session, what: string, ask: Ask): Promise<
   )
 }
 
-/** Valid signatures in forms other than the one that KMS and all other checks use. */
+/** Returns valid signatures in forms other than the one that KMS and all other checks use. */
 function accepted(): Readonly<Record<string, Change>> {
   return {
     'content-type and content-length also signed': { sign: { leftUnsigned: [] } },
@@ -71,7 +72,7 @@ function accepted(): Readonly<Record<string, Change>> {
   }
 }
 
-/** XKS 1.0.3, Authentication and Appendix A: signatures with exactly one fault each. */
+/** Returns signatures with exactly one error each (XKS 1.0.3, Authentication and Appendix A). */
 function refused(session: Session): Readonly<Record<string, Change>> {
   const { accessKeyId } = session.remote.credential
   const now = systemClock.now()

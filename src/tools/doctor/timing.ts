@@ -1,4 +1,4 @@
-/** Times requests as KMS would see them, on a kept connection and on new ones. */
+/** Times requests as KMS would see them, on a persistent connection and on new ones. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { probeAad } from '../../core/probe.ts'
@@ -18,20 +18,29 @@ import type { Ask, Session } from './session.ts'
 
 const { ok, warn, fail } = createReporter('time')
 
-/** XKS 1.0.3, KMS Considerations: KMS gives up after this many milliseconds. */
+/** Number of milliseconds after which KMS gives up (XKS 1.0.3, KMS Considerations). */
 export const KMS_TIMEOUT_MS = 250
-/** XKS 1.0.3, KMS Considerations: the round trip to the AWS region SHOULD take no longer. */
+/**
+ * Number of milliseconds that the round trip to the AWS region SHOULD take at most (XKS 1.0.3, KMS
+ * Considerations).
+ */
 export const ADVISED_ROUND_TRIP_MS = 35
-/** Applies to requests without a handshake, so a first request should take little longer than a later one. */
+/**
+ * Expected upper bound, in milliseconds, on how much longer a first request takes than later ones,
+ * excluding the handshake.
+ */
 const SLOW_START_MS = 25
-/** Above 60 % of the limit, little time is left for the network. */
+/**
+ * Warning threshold in milliseconds. Above 60 % of KMS's timeout, little time is left for the
+ * network.
+ */
 const WARN_MS = 150
 
 /** Latency summaries in milliseconds, by phase or operation. */
 export type Timings = Readonly<Record<string, LatencySummary>>
 
 export interface TimingCounts {
-  /** Number of Encrypt and of Decrypt requests on one connection. */
+  /** Number of requests on one connection for each of Encrypt and Decrypt. */
   readonly requests: number
   readonly connections: number
 }
@@ -50,7 +59,7 @@ export async function checkTiming(
     findings: [
       judgeRoundTrip(fresh.phases.connect),
       ...Object.entries(kept).map(([name, one]) =>
-        judgeTime(`time-${name.toLowerCase()}`, `${name} on a kept connection`, one),
+        judgeTime(`time-${name.toLowerCase()}`, `${name} on a persistent connection`, one),
       ),
       judgeFirstByte(Object.values(kept).at(-1), fresh.phases.firstByte),
       judgeTime('time-new-connection', `a new connection and ${fresh.what}`, fresh.phases.total),
@@ -64,7 +73,7 @@ async function timeKept(session: Session, count: number): Promise<Record<string,
   for (let i = -WARM_UP; i < count; i++) {
     for (const [name, ask] of Object.entries(asks)) {
       const answer = await session.ask(ask())
-      if (answer.status !== 200) throw new Error(`${name} was answered ${describe(answer)}`)
+      if (answer.status !== 200) throw new Error(`the response to ${name} was ${describe(answer)}`)
       if (i >= 0) kept[name]?.record(answer.totalMs)
     }
   }
@@ -141,7 +150,10 @@ function judgeRoundTrip(connect: Latencies): Finding {
     : warn('round-trip', what, 'run the proxy closer to the region, and run doctor from there')
 }
 
-/** Detects a delay of about 40 ms: Nagle's algorithm at the proxy waiting for the client's delayed acknowledgement. */
+/**
+ * Detects a delay of about 40 ms, which occurs if Nagle's algorithm at the proxy waits for the
+ * client's delayed acknowledgement.
+ */
 function judgeFirstByte(kept: Latencies | undefined, fresh: Latencies): Finding {
   const moreMs = fresh.at(50) - (kept?.at(50) ?? 0)
   const what = `the first request of a connection takes ${moreMs.toFixed(1)} ms more than a later one (median)`
@@ -150,7 +162,7 @@ function judgeFirstByte(kept: Latencies | undefined, fresh: Latencies): Finding 
     : warn(
         'first-request',
         what,
-        'set TCP_NODELAY on the sockets of the proxy and of anything in front of it',
+        'set TCP_NODELAY on the sockets of the proxy and anything in front of it',
       )
 }
 

@@ -12,7 +12,7 @@ import { PATIENCE_MS, type Session } from './session.ts'
 
 const { ok, warn, fail } = createReporter('tls')
 
-/** XKS 1.0.3, API content type: a proxy supports at least one of these. */
+/** A proxy supports at least one of these suites (XKS 1.0.3, API content type). */
 const SUITES = [
   { name: 'TLS_AES_256_GCM_SHA384', version: 'TLSv1.3', openSsl: 'TLS_AES_256_GCM_SHA384' },
   {
@@ -68,7 +68,7 @@ function describeGroup(group: string): string {
   if (group.includes('MLKEM')) return `key exchange by ${group}, a hybrid against quantum computers`
   return tlsGroups().includes('MLKEM')
     ? `key exchange by ${group}; the proxy supports no hybrid group`
-    : `key exchange by ${group}; this Node.js offers no hybrid group`
+    : `key exchange by ${group}; this version of Node.js offers no hybrid group`
 }
 
 /** Returns the negotiated suite; undefined when the server or the local OpenSSL refuses. */
@@ -127,7 +127,10 @@ async function checkWeak(remote: Remote): Promise<Finding> {
   return ok('tls-weak', 'suites with static RSA or block modes are refused')
 }
 
-/** XKS 1.0.3, Authentication: a proxy SHOULD support mTLS; a customer may leave it off. */
+/**
+ * Checks mTLS, which a proxy SHOULD support but a customer may leave off (XKS 1.0.3,
+ * Authentication).
+ */
 async function checkClientCertificate({ remote }: Session): Promise<Finding> {
   const { clientCertificate: shown, ...without } = remote.endpoint
   const watch = watchHandshake()
@@ -156,6 +159,6 @@ async function checkClientCertificate({ remote }: Session): Promise<Finding> {
   return warn(
     check,
     'a client certificate is requested, but none was sent',
-    `KMS sends one with CN=${kmsNames(remote.credential.region).join(' or ')}; pass yours with --client-certificate`,
+    `KMS sends a client certificate with CN=${kmsNames(remote.credential.region).join(' or ')}; pass a certificate with --client-certificate`,
   )
 }

@@ -1,12 +1,12 @@
 /**
- * Sets up a host: a user, folders according to the Filesystem Hierarchy Standard, and the systemd
- * unit.
+ * Sets up a host: creates a user, folders according to the Filesystem Hierarchy Standard, and the
+ * systemd unit.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { chmod, chown, constants, mkdir, open, readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { SYSTEM_CONFIG, UsageError } from '../../terminal/command.ts'
@@ -16,21 +16,22 @@ import { renderFirstConfig } from '../demo/config-template.ts'
 const ETC = '/etc/latchkey'
 const STATE = '/var/lib/latchkey'
 const UNIT = '/etc/systemd/system/latchkey.service'
-/** The unit of the .deb and the .rpm, which then needs no copy in /etc. */
+/** Unit that the .deb and the .rpm install. If it exists, no copy in /etc is needed. */
 const PACKAGED_UNIT = '/usr/lib/systemd/system/latchkey.service'
 const USER = 'latchkey'
 const COMMAND_TIMEOUT_MS = 30_000
 /** Relative to the project root, so it resolves from dist/ and from .test-build/. */
-const TEMPLATE = new URL('../../../../docker/systemd/latchkey.service', import.meta.url)
+const PROJECT = new URL('../../../../', import.meta.url)
+const TEMPLATE = new URL('docker/systemd/latchkey.service', PROJECT)
 /** Folders that the unit's ProtectHome hides from the service. */
 const HIDDEN = ['/home/', '/root/', '/run/user/']
 
 const run = promisify(execFile)
 
 /**
- * Creates what is missing and leaves the rest unchanged. Afterwards, create the store and then call
- * `giveState`.
- * @throws UsageError unless root, or if the service could not read the program
+ * Creates the user, folders and unit that are missing, and leaves existing ones unchanged.
+ * Afterwards, create the store and then call `giveState`.
+ * @throws UsageError if not run as root, or if the service could not read the program
  */
 export async function prepareSystem(): Promise<void> {
   const uid = process.getuid?.()
@@ -62,8 +63,32 @@ export async function prepareSystem(): Promise<void> {
     UNIT,
     template
       .replace('/usr/bin/node', process.execPath)
-      .replace('/opt/latchkey/dist/src/main.js', program),
+      .replace('/opt/latchkey/dist/src/main.js', program)
+      .replace('/opt/latchkey/README.md', fileURLToPath(new URL('README.md', PROJECT))),
   )
+}
+
+/**
+ * Refuses to create the service's files as root on a host where the service runs as its own user,
+ * because the service could not open them.
+ * @param file path of the configuration
+ * @throws UsageError
+ */
+export function checkServiceUser(
+  file: string,
+  { uid, hasUnit }: { readonly uid: number | undefined; readonly hasUnit: boolean },
+): void {
+  if (uid !== 0 || !hasUnit || resolve(file) !== SYSTEM_CONFIG) return
+  throw new UsageError(
+    'USAGE',
+    `${SYSTEM_CONFIG}: expected --system, because this host's service runs as the user ${USER}`,
+    { hint: 'sudo latchkey init --system' },
+  )
+}
+
+/** Reports whether this host has the systemd unit. */
+export function hasUnit(): boolean {
+  return existsSync(PACKAGED_UNIT) || existsSync(UNIT)
 }
 
 /** Gives the state folder, and everything that root created in it, to the service's user. */
@@ -123,7 +148,7 @@ async function writeNew(path: string, text: string): Promise<void> {
   try {
     await writeNewFile(path, text, 0o644)
   } catch (error) {
-    // Keeps an existing file.
+    // A UsageError means that the file already exists; keep it.
     if (!(error instanceof UsageError)) throw error
   }
 }

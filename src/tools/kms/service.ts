@@ -1,7 +1,4 @@
-/**
- * Implements `latchkey kms`: serves the emulator of KMS on a port, for the AWS SDKs of an
- * application.
- */
+/** Implements `latchkey kms`: serves the KMS emulator on a port, for an application's AWS SDKs. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock as clock } from '../../core/clock.ts'
 import { Secret } from '../../core/secret.ts'
@@ -22,7 +19,7 @@ export interface KmsServiceOptions extends Omit<KmsApiOptions, 'kms' | 'clock' |
   readonly host: string
   /** Port; 0 selects any free one. */
   readonly port: number
-  /** How long a proxy may take, in milliseconds. */
+  /** Timeout for calls to a proxy, in milliseconds. */
   readonly timeoutMs: number
   /** How to reach proxies (default: by DNS, on port 443, with the system's authorities). */
   readonly reach?: Pick<KmsSideClientOptions, 'connectTo' | 'caFile' | 'clientCertificate'>
@@ -32,7 +29,7 @@ export interface KmsServiceOptions extends Omit<KmsApiOptions, 'kms' | 'clock' |
 
 export interface KmsService {
   readonly url: string
-  /** ARN of the KMS key of the demo, and its alias. */
+  /** ARN of the demo's KMS key, and its alias. */
   readonly demoKey?: { readonly arn: string; readonly alias: string }
   close(): Promise<void>
 }
@@ -95,7 +92,7 @@ async function registerDemo(
   kms.aliases.create(DEMO_ALIAS, key.keyId)
 }
 
-/** The fields of one entry in a file of callers. */
+/** The fields of one entry in the callers file. */
 interface CallerEntry {
   readonly accessKeyId: string
   readonly secretAccessKey: string
@@ -110,7 +107,7 @@ const OPTIONAL_FIELDS = ['viaService', 'sourceVpc', 'sourceVpce'] as const
 
 /**
  * Reads a JSON list of callers.
- * @throws UsageError, whose message has no secret
+ * @throws UsageError, whose message contains no secret
  */
 export async function loadCallers(path: string): Promise<readonly KmsCredential[]> {
   const fail = (what: string): never => {

@@ -7,7 +7,10 @@ import type { KmsApi } from './kms-api.ts'
 
 export interface ConnectOptions {
   readonly timeoutMs: number
-  /** Called with every state that KMS reports, and the milliseconds since the start. */
+  /**
+   * Called with every state that KMS reports, and the milliseconds since the call to
+   * `connectStore`.
+   */
   readonly onState: (state: string, elapsedMs: number) => void
 }
 
@@ -15,7 +18,8 @@ const FIRST_LOOK_MS = 250
 const LOOK_EVERY_MS = 5000
 
 /**
- * Connects from any state. A store that is FAILED is disconnected first, as KMS requires.
+ * Connects a key store, regardless of its state. A store that is FAILED is disconnected first, as
+ * KMS requires.
  * @throws KmsError, RegistrationError CONNECT_FAILED, CONNECT_TIMEOUT
  */
 export async function connectStore(
@@ -43,8 +47,8 @@ export async function connectStore(
     }
     if (state === 'CONNECTING') hasAsked = true
     if (elapsedMs > timeoutMs) {
-      throw new RegistrationError('CONNECT_TIMEOUT', `KMS still says ${state}`, {
-        hint: 'KMS continues by itself; run the same command again later to continue',
+      throw new RegistrationError('CONNECT_TIMEOUT', `KMS still reports the state ${state}`, {
+        hint: 'KMS continues on its own; run the same command again later',
       })
     }
     await pause(pauseMs)

@@ -14,26 +14,27 @@ const CLOUDHSM: Explanation = {
   hint: 'check which key store this is: latchkey works with external key stores only',
 }
 
-/** Placeholder in the hints for the service principals of KMS in a region. */
+/** Placeholder in hints for a region's KMS service principals. */
 const PRINCIPAL = 'cks.kms.REGION.amazonaws.com'
 
 /** Every `ConnectionErrorCode` of DescribeCustomKeyStores that the SDK knows. */
 export const CONNECTION_ERRORS = {
   INVALID_CREDENTIALS: {
-    meaning: 'the proxy does not know the access key id that KMS has, or has another secret for it',
-    hint: 'run latchkey credentials list and give KMS an ACTIVE one with UpdateCustomKeyStore; check for a reverse proxy that changes the Host header',
+    meaning:
+      'the proxy does not know the access key id that KMS has, or has a different secret for it',
+    hint: 'run latchkey credentials list and give KMS an ACTIVE credential with UpdateCustomKeyStore; check for a reverse proxy that changes the Host header',
   },
   XKS_PROXY_ACCESS_DENIED: {
     meaning: 'an authorization rule of the proxy refused KMS',
-    hint: 'latchkey has no authorization rule for GetHealthStatus, so check what is in front of it',
+    hint: 'latchkey has no authorization rule for GetHealthStatus, so check the load balancer or gateway in front of it',
   },
   XKS_PROXY_INVALID_CONFIGURATION: {
     meaning: 'the proxy does not serve this URI path, or the whole key store is blocked',
-    hint: 'compare XksProxyUriPath with keyStores[].prefix; latchkey status shows whether it is killed',
+    hint: 'compare XksProxyUriPath with keyStores[].prefix; latchkey status shows whether the key store is killed',
   },
   XKS_PROXY_INVALID_RESPONSE: {
-    meaning: 'KMS cannot interpret the answer, or the proxy had a fault',
-    hint: "check the proxy's log; if it has no request, a load balancer answers instead",
+    meaning: 'KMS cannot interpret the response, or the proxy failed',
+    hint: "check the proxy's log; if the log has no request, a load balancer responded instead",
   },
   XKS_PROXY_INVALID_TLS_CONFIGURATION: {
     meaning:
@@ -42,15 +43,15 @@ export const CONNECTION_ERRORS = {
   },
   XKS_PROXY_NOT_REACHABLE: {
     meaning: 'no connection to the endpoint, or all key managers are UNAVAILABLE',
-    hint: 'DNS, port 443, firewalls, security groups; then /ping?deep and the log of the proxy',
+    hint: "check DNS, port 443, firewalls and security groups, then /ping?deep and the proxy's log",
   },
   XKS_PROXY_TIMED_OUT: {
-    meaning: 'the proxy accepts the connection but does not answer within 250 ms',
+    meaning: 'the proxy accepts the connection but does not respond within 250 ms',
     hint: 'latchkey doctor shows where the time goes; the round trip to the region should be below 35 ms',
   },
   XKS_VPC_ENDPOINT_SERVICE_INVALID_CONFIGURATION: {
     meaning: 'the VPC endpoint service does not meet the requirements of KMS',
-    hint: 'endpoint service in the same account and region, with an NLB in two zones; acceptance not required; private DNS name verified and equal to the proxy endpoint; allowed principal cks.kms.REGION.amazonaws.com',
+    hint: 'the endpoint service must be in the same account and region, have an NLB in two zones, require no acceptance, have a verified private DNS name equal to the proxy endpoint, and allow the principal cks.kms.REGION.amazonaws.com',
   },
   XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND: {
     meaning: 'KMS cannot find the VPC endpoint service',
@@ -73,11 +74,14 @@ export const CONNECTION_ERRORS = {
   USER_NOT_FOUND: CLOUDHSM,
 } as const satisfies Readonly<Record<ConnectionErrorCodeType, Explanation>>
 
-/** Explains a code, with the names of the region; an unknown code is shown unchanged. */
+/**
+ * Explains a connection error code, inserting the region's service principals into the hint. An
+ * unknown code is shown unchanged.
+ */
 export function explainConnectionError(code: string, region: string): Explanation {
   const found = (CONNECTION_ERRORS as Readonly<Record<string, Explanation>>)[code] ?? {
     meaning: 'this release of latchkey does not know the code',
-    hint: 'the KMS API reference explains it: CustomKeyStoresListEntry',
+    hint: 'see CustomKeyStoresListEntry in the KMS API reference',
   }
   return { meaning: found.meaning, hint: withNames(found.hint, region) }
 }
@@ -90,7 +94,7 @@ const ACCESS = 'docs/register.md lists the permissions'
 const CREDENTIALS =
   'set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run on a host with an attached role'
 
-/** Hints for the exceptions that a registration can meet. Others are shown as they are. */
+/** Hints for exceptions that a registration can encounter. Other exceptions are shown unchanged. */
 export const EXCEPTION_HINTS = {
   XksProxyUriUnreachableException: CONNECTION_ERRORS.XKS_PROXY_NOT_REACHABLE.hint,
   XksProxyInvalidResponseException: CONNECTION_ERRORS.XKS_PROXY_INVALID_RESPONSE.hint,
@@ -109,13 +113,14 @@ export const EXCEPTION_HINTS = {
   CustomKeyStoreNameInUseException:
     'choose another --name; names are unique per account and region',
   CustomKeyStoreInvalidStateException:
-    'the connection state does not allow it: aws kms describe-custom-key-stores shows it',
+    'the connection state does not allow this: aws kms describe-custom-key-stores shows the state',
   CustomKeyStoreHasCMKsException:
     'schedule the deletion of its KMS keys, wait until they are gone, and try again',
   XksKeyInvalidConfigurationException:
-    'latchkey keys list: the key must be ENABLED, for encrypt and decrypt, and not killed',
-  XksKeyNotFoundException: 'latchkey keys list: compare the key id, and the key store',
-  XksKeyAlreadyInUseException: 'each KMS key needs its own external key: latchkey keys create',
+    'run latchkey keys list: the key must be ENABLED, for encrypt and decrypt, and not killed',
+  XksKeyNotFoundException: 'run latchkey keys list, and compare the key id and the key store',
+  XksKeyAlreadyInUseException:
+    'each KMS key needs its own external key: create one with latchkey keys create',
   LimitExceededException: 'an account has at most ten custom key stores in a region',
   AccessDeniedException: ACCESS,
   UnrecognizedClientException: CREDENTIALS,
@@ -130,14 +135,14 @@ export function hintOf(exception: string, region: string): string | undefined {
 }
 
 type RegistrationErrorCode =
-  | 'KMS_REFUSED' // KMS answered with an exception, or could not be reached
-  | 'PREFLIGHT_FAILED' // a check found something that KMS would refuse
-  | 'STORE_DIFFERS' // KMS has a key store of this name with other settings
+  | 'KMS_REFUSED' // KMS returned an exception, or could not be reached
+  | 'PREFLIGHT_FAILED' // a check found a problem for which KMS would reject the proxy
+  | 'STORE_DIFFERS' // KMS has a key store of this name with different settings
   | 'CREDENTIAL_STALE' // KMS signs with a credential that is not active here
   | 'CONNECT_FAILED' // KMS could not connect the key store; the message has its code
   | 'CONNECT_TIMEOUT' // KMS did not connect or disconnect the key store in time
-  | 'KMS_ROUND_TRIP_FAILED' // Decrypt by KMS returned a different data key than was generated
-  | 'STORE_HAS_KEYS' // the key store has KMS keys, or could have some
+  | 'KMS_ROUND_TRIP_FAILED' // KMS Decrypt returned a data key other than the one that KMS generated
+  | 'STORE_HAS_KEYS' // the key store has, or may have, KMS keys
   | 'STORE_UNKNOWN' // KMS has no key store of this name
   | 'ROTATION_WAITS' // the old credential is still in use, or the new one is not in use yet
 

@@ -1,6 +1,8 @@
 /** The KMS operations that register, unregister and rotate-credentials use. Only this file loads the AWS SDK. */
 // SPDX-License-Identifier: Apache-2.0
 import type * as Sdk from '@aws-sdk/client-kms'
+import { type AwsTimeouts, toRequestHandler } from '../../core/aws-http.ts'
+import { raceSignal } from '../../core/deadline.ts'
 import type { Secret } from '../../core/secret.ts'
 import { RegistrationError, hintOf } from './explanations.ts'
 import { createAwsAgent } from './network.ts'
@@ -68,32 +70,45 @@ export interface KmsApi {
   close(): void
 }
 
+/** `callMs` limits an entire call, including credentials, retries and the response body. */
+type KmsTimeouts = AwsTimeouts & { readonly callMs: number }
+
+const TIMEOUTS: KmsTimeouts = { connectMs: 5000, requestMs: 30_000, callMs: 120_000 }
+
 /** AWS's own settings apply: profile, region, AWS_ENDPOINT_URL_KMS, HTTPS_PROXY, NO_PROXY, AWS_CA_BUNDLE. @throws KmsError */
-export async function openKms(region: string | undefined): Promise<KmsApi> {
-  // The SDK would print its warning about the end of Node.js 20 before every result.
+export async function openKms(
+  region: string | undefined,
+  timeouts: KmsTimeouts = TIMEOUTS,
+): Promise<KmsApi> {
+  // Otherwise the SDK would print its end-of-support warning for Node.js 20 before every result.
   process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true'
   const [sdk, { defaultProvider }] = await Promise.all([
     import('@aws-sdk/client-kms'),
     import('@aws-sdk/credential-provider-node'),
   ])
-  const requestHandler = {
-    connectionTimeout: 5000,
-    requestTimeout: 30_000,
-    httpsAgent: await createAwsAgent(process.env),
-  }
+  const requestHandler = toRequestHandler(await createAwsAgent(process.env), timeouts)
   const client = new sdk.KMSClient({
     ...(region === undefined ? {} : { region }),
     requestHandler,
-    // The SDK's IAM Identity Center clients inherit nothing from this client, and would bypass the
-    // proxy.
+    // The SDK's IAM Identity Center clients inherit nothing from this client, and would otherwise
+    // bypass the proxy.
     credentials: defaultProvider({ clientConfig: { requestHandler } }),
   })
-  const found = await wrapKmsErrors(() => client.config.region(), region ?? '')
-  return createKmsApi(sdk, client, found)
+  const { callMs } = timeouts
+  const found = await wrapKmsErrors(() => client.config.region(), region ?? '', callMs)
+  const wrap = <T>(work: () => Promise<T>) => wrapKmsErrors(work, found, callMs)
+  return createKmsApi(sdk, client, { region: found, wrap })
 }
 
-function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): KmsApi {
-  const wrap = <T>(work: () => Promise<T>) => wrapKmsErrors(work, region)
+const STORE_NOT_FOUND = 'CustomKeyStoreNotFoundException'
+
+interface Calls {
+  readonly region: string
+  /** @throws KmsError */
+  readonly wrap: <T>(work: () => Promise<T>) => Promise<T>
+}
+
+function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, { region, wrap }: Calls): KmsApi {
   const describe = (which: { CustomKeyStoreId: string } | { CustomKeyStoreName: string }) =>
     wrap(() => client.send(new sdk.DescribeCustomKeyStoresCommand(which)))
 
@@ -114,19 +129,14 @@ function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, region: string): K
       try {
         return (await describe({ CustomKeyStoreName: name })).CustomKeyStores?.[0]
       } catch (error) {
-        if (isException(error, 'CustomKeyStoreNotFoundException')) return undefined
+        if (isException(error, STORE_NOT_FOUND)) return undefined
         throw error
       }
     },
     async getStore(id) {
       const [store] = (await describe({ CustomKeyStoreId: id })).CustomKeyStores ?? []
       if (store === undefined) {
-        throw new KmsError(
-          'CustomKeyStoreNotFoundException',
-          `there is no ${id}`,
-          region,
-          undefined,
-        )
+        throw new KmsError(STORE_NOT_FOUND, `there is no ${id}`, region, undefined)
       }
       return store
     },
@@ -271,11 +281,20 @@ export function isException(error: unknown, name: string): boolean {
 }
 
 /** Copies only name and message, since other fields of an SDK error may hold the whole request. */
-async function wrapKmsErrors<T>(work: () => Promise<T>, region: string): Promise<T> {
+async function wrapKmsErrors<T>(
+  work: () => Promise<T>,
+  region: string,
+  callMs: number,
+): Promise<T> {
+  const deadline = AbortSignal.timeout(callMs)
   try {
-    return await work()
+    return await raceSignal(work(), deadline)
   } catch (error) {
     if (!(error instanceof Error)) throw error
+    if (deadline.aborted) {
+      const message = `no response within ${String(callMs / 1000)} seconds`
+      throw new KmsError('TimeoutError', message, region, error)
+    }
     throw new KmsError(error.name, error.message, region, error)
   }
 }

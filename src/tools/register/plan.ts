@@ -7,14 +7,17 @@ export interface Plan {
   readonly keyId: string | undefined
   /** Region; undefined to use AWS's own settings. */
   readonly region: string | undefined
-  /** Latchkey's name of the key store. */
+  /** Latchkey's name for the key store. */
   readonly keyStore: string
 }
 
 const STORE_ID = 'CUSTOM_KEY_STORE_ID'
 const FILE = 'kms-console.json'
 
-/** The calls in order. The parameters leave out the credential, which is made later and goes to KMS only. */
+/**
+ * Returns the calls in order. Their parameters omit the credential, which is created later and sent
+ * only to KMS.
+ */
 export function toCalls({ store, keyId }: Plan) {
   return [
     { operation: 'CreateCustomKeyStore', parameters: toCreateParameters(store) },
@@ -34,8 +37,8 @@ export function toCalls({ store, keyId }: Plan) {
 }
 
 /**
- * Commands for a POSIX shell, which run as one script with version 1 and 2 of the AWS CLI. The secret
- * stays in a file with mode 0600, which `--cli-input-json` reads.
+ * Returns commands that run as one POSIX shell script with AWS CLI version 1 or 2. The secret stays
+ * in a file with mode 0600, which `--cli-input-json` reads.
  */
 export function toShell(plan: Plan): readonly string[] {
   const files = new Map<string, string>()
@@ -81,7 +84,10 @@ function option(name: string, value: string, files: Map<string, string>): string
   return `--${flag}=file://${file}`
 }
 
-/** XKS 1.0.3, XKS proxy configuration in AWS KMS console: an example; `credentials create` makes a real one. */
+/**
+ * Returns example console values (XKS 1.0.3, XKS proxy configuration in AWS KMS console). The
+ * credential is an example; `credentials create` makes a real one.
+ */
 export function toConsoleExample({ store }: Plan) {
   return {
     XksProxyUriPath: store.uriPath,

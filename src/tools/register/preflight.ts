@@ -1,4 +1,4 @@
-/** Checks what KMS will check, beforehand, because KMS reports many causes with one code. */
+/** Performs KMS's checks in advance, because KMS reports many causes with one code. */
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyStoreConfig } from '../../config/config.ts'
 import { systemClock } from '../../core/clock.ts'
@@ -24,14 +24,14 @@ const { ok, warn, fail, skip } = createReporter('api')
 export interface SettingsToCheck {
   readonly parameters: XksParameters
   readonly keyStore: KeyStoreConfig
-  /** Region of the KMS that will call; undefined when it is not known yet. */
+  /** Region from which KMS will call; undefined when it is not known yet. */
   readonly region: string | undefined
   readonly keyId: string | undefined
   /** The key store's keys; undefined if they could not be listed here. */
   readonly keys: readonly KeySummary[] | undefined
 }
 
-/** Checks that need no network. */
+/** Runs the checks that need no network. */
 export function checkSettings(settings: SettingsToCheck): readonly Finding[] {
   const { parameters, keyStore, region } = settings
   const faults = findParameterFaults(parameters)
@@ -39,7 +39,7 @@ export function checkSettings(settings: SettingsToCheck): readonly Finding[] {
   const isName = /^https:\/\/[^.]+(?:\.[^.]+)+$/.test(endpoint) && !/\.\d+$/.test(endpoint)
   return [
     ...faults.map(({ parameter, message }) =>
-      fail('parameters', `${parameter}: ${message}`, 'KMS accepts no other form'),
+      fail('parameters', `${parameter}: ${message}`, 'KMS accepts no other format'),
     ),
     ...(faults.length === 0
       ? [ok('parameters', 'names, path and endpoint have the format that KMS requires')]
@@ -66,7 +66,7 @@ function checkRegion({ name, regions }: KeyStoreConfig, region: string | undefin
     : warn(
         'region',
         `keyStores[].regions of ${name} lacks ${region} in the configuration file`,
-        'the running server decides; unless it was started with other regions, it refuses the signatures of this one',
+        'what counts is the configuration of the running server; unless it lists this region, the server refuses its signatures',
       )
 }
 
@@ -83,8 +83,8 @@ function checkPartition(
   return [
     fail(
       'vpc-endpoint-service',
-      `${service} is not of ${region}: expected a name that starts with ${start}`,
-      'the endpoint service is in the region of the key store',
+      `${service} is not in ${region}: expected a name that starts with ${start}`,
+      "the endpoint service must be in the key store's region",
     ),
   ]
 }
@@ -93,7 +93,9 @@ function checkKeyHere({ keyId, keys }: SettingsToCheck): readonly Finding[] {
   if (keyId === undefined) return []
   const key = keys?.find((one) => one.keyId === keyId)
   if (key === undefined) {
-    return [skip('key', `${keyId} cannot be checked from here; the proxy is asked about it later`)]
+    return [
+      skip('key', `${keyId} cannot be checked from here; the proxy is asked about the key later`),
+    ]
   }
   if (key.problem !== undefined) {
     return [
@@ -106,7 +108,7 @@ function checkKeyHere({ keyId, keys }: SettingsToCheck): readonly Finding[] {
       : fail(
           'key',
           `${keyId} is ${key.status}${key.canEncrypt && key.canDecrypt ? '' : ', and does not allow both encrypt and decrypt'}`,
-          'run latchkey keys enable, or create another key with both usages',
+          'run latchkey keys enable, or create a key with both usages',
         ),
   ]
 }
@@ -114,16 +116,19 @@ function checkKeyHere({ keyId, keys }: SettingsToCheck): readonly Finding[] {
 export interface EndpointToCheck {
   readonly remote: Remote
   readonly authorities: AuthorityList
-  /** DNS is not checked when the caller named an address. */
+  /** Whether to check DNS; false if the caller gave an address to connect to. */
   readonly withDns: boolean
   readonly keyId: string | undefined
 }
 
-/** A new credential reaches every instance at its next poll. */
+/**
+ * Maximum time in milliseconds until every instance knows a new credential, which each learns at
+ * its next poll.
+ */
 const CREDENTIAL_KNOWN_WITHIN_MS = 10_000
 const PAUSE_MS = 100
 
-/** Checks through the endpoint, as KMS would connect. */
+/** Runs the checks through the endpoint, connecting as KMS would. */
 export async function checkEndpoint(target: EndpointToCheck): Promise<readonly Finding[]> {
   const { remote, keyId } = target
   const session = createSession(remote)
@@ -180,7 +185,10 @@ export function reportFindings(output: Output, findings: readonly Finding[]): vo
   )
 }
 
-/** A failed check that the caller ignores is reported and does not stop the registration. */
+/**
+ * Marks failed checks as skipped if the caller ignores them, so that they are reported but do not
+ * stop the registration.
+ */
 export function ignoreChecks(
   findings: readonly Finding[],
   checks: readonly string[],

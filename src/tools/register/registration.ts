@@ -1,4 +1,4 @@
-/** The steps of a registration. Each continues from the state that an earlier run left. */
+/** The steps of a registration. Each step continues from the state that an earlier run left. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import type { CustomKeyStoresListEntry } from '@aws-sdk/client-kms'
@@ -43,7 +43,7 @@ export async function findOrCreateStore(job: Job): Promise<string> {
   return id
 }
 
-/** Returns the credential that KMS has, if this control store has it as well. */
+/** Returns the credential that KMS uses, if this control store also has it. */
 async function loadCredential({ administration, keyStore }: Job, accessKeyId: string) {
   const known = (await administration.credentials.loadActive()).find(
     (one) => one.keyStore === keyStore.name && one.accessKeyId === accessKeyId,
@@ -78,7 +78,10 @@ async function create(job: Job): Promise<string> {
   }
 }
 
-/** Without a response it is unknown whether KMS accepted the credential, so it is kept for the next run. */
+/**
+ * Reports whether KMS may have accepted the credential. If KMS cannot be asked, this is unknown, so
+ * the credential is kept for the next run.
+ */
 async function mayBeThere(kms: KmsApi, name: string, error: unknown): Promise<boolean> {
   if (!(error instanceof KmsError)) return false
   return kms.findStore(name).then(
@@ -91,7 +94,10 @@ async function fromFile(job: Job, file: string): Promise<ProxyCredential> {
   const pair = parseConsoleFile((await readPrivateFile(file)).toString('utf8'))
   const known = await loadCredential(job, pair.accessKeyId)
   if (known.secretAccessKey.reveal() !== pair.secretAccessKey.reveal()) {
-    throw new UsageError('INPUT_INVALID', `${file} has a different secret than this store`)
+    throw new UsageError(
+      'INPUT_INVALID',
+      `${file} has a different secret from the one in this store`,
+    )
   }
   return pair
 }
@@ -144,7 +150,7 @@ export async function findOrCreateKey(
   }
 }
 
-/** Prints one line about a finished step. */
+/** Returns the line to print for a finished step. */
 export function done(operation: string, detail: string, mark = '✓'): string {
   return `  ${mark} ${operation.padEnd(24)} ${detail}`
 }
@@ -173,7 +179,7 @@ function checkSame(found: CustomKeyStoresListEntry, expected: NewStore): string 
       'STORE_DIFFERS',
       `KMS has a key store ${expected.name} already, and ${list}`,
       {
-        hint: 'choose another --name, or change it with aws kms update-custom-key-store',
+        hint: 'choose another --name, or change the key store with aws kms update-custom-key-store',
       },
     )
   }
@@ -186,7 +192,10 @@ export interface RoundTrip {
 }
 
 const CONTEXT = { purpose: 'latchkey register' }
-/** KMS is eventually consistent: a new key may be unknown for some seconds. */
+/**
+ * How long to wait until KMS knows a new key, in milliseconds. KMS is eventually consistent, so a
+ * new key may be unknown for a few seconds.
+ */
 const KNOWN_WITHIN_MS = 60_000
 const PAUSE_MS = 1000
 

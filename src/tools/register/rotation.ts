@@ -1,6 +1,6 @@
 /**
- * XKS 1.0.3, SigV4 credentials rotation, in its four steps. Each is recorded before the next begins, so
- * that another run, from any host, can continue an interrupted one.
+ * Performs the four steps of SigV4 credential rotation (XKS 1.0.3). Each step is recorded before
+ * the next one begins, so that another run, from any host, can continue an interrupted rotation.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -15,7 +15,7 @@ import { type KmsApi, isException } from './kms-api.ts'
 /** Uses of one credential across the whole fleet. */
 export interface CredentialUse {
   readonly uses: number
-  /** Wall time. */
+  /** Time of last use, in milliseconds since the Unix epoch. */
   readonly lastAt: number
 }
 
@@ -27,18 +27,21 @@ export interface RotationDeps {
   readonly loadUses: () => Promise<ReadonlyMap<string, CredentialUse>>
   readonly keyStore: KeyStoreName
   readonly customKeyStoreId: string
-  /** How long the old credential must have been unused, in milliseconds. */
+  /** Period in milliseconds for which the old credential must have been unused. */
   readonly quietMs: number
-  /** How long to wait until it is unused, in milliseconds. */
+  /** Timeout in milliseconds for the old credential to become unused. */
   readonly timeoutMs: number
   /** Interval between two checks, in milliseconds. */
   readonly pauseMs: number
-  /** Time after which every server knows a new credential, in milliseconds. */
+  /** Maximum time in milliseconds until every server knows a new credential. */
   readonly pollIntervalMs: number
   readonly tell: (step: string, detail: string, isDone: boolean) => void
 }
 
-/** KMS uses the credential at once, so every instance of the fleet must know it by then. */
+/**
+ * Maximum time in milliseconds for which the update is retried. KMS uses a new credential at once,
+ * so every instance of the fleet must already know it.
+ */
 const GIVEN_WITHIN_MS = 30_000
 const POLLS = 3
 
@@ -51,14 +54,14 @@ export async function rotateCredential(deps: RotationDeps): Promise<RotationReco
     ...{ region: kms.region, customKeyStoreId, keyStore: deps.keyStore },
     ...{ oldAccessKeyId: current, startedAt: clock.now() },
   }
-  // Recorded before the credential is created, because a later run uses any unused newer
-  // credential.
+  // Save the record before the credential is created, because a later run uses any newer credential
+  // that is still unused.
   await records.save(record)
   const made = await findOrMake(deps, record)
   record = { ...record, newAccessKeyId: made.accessKeyId }
   await records.save(record)
   deps.tell('new credential', made.accessKeyId, true)
-  // Read before the update, because KMS first uses the new credential during the update.
+  // Read the clock before the update, because KMS first uses the new credential during the update.
   const givenAt = record.givenAt ?? clock.now()
   if (current === record.oldAccessKeyId) await give(deps, made)
   else if (current !== made.accessKeyId) throw changedByOthers(current)
@@ -157,7 +160,9 @@ function changedByOthers(current: string): RegistrationError {
   return new RegistrationError(
     'CREDENTIAL_STALE',
     `KMS signs with ${current}, which is neither the old nor the new credential of this rotation`,
-    { hint: 'it was changed in the meantime; --restart forgets the rotation in progress' },
+    {
+      hint: 'the credential in KMS was changed in the meantime; --restart forgets the rotation in progress',
+    },
   )
 }
 

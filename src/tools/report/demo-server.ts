@@ -21,7 +21,7 @@ export interface DemoServer {
 const MAIN = fileURLToPath(new URL('../../main.js', import.meta.url))
 const REGION = 'us-east-1'
 
-/** @param onLine called with each line of its log */
+/** @param onLine called with each line of the server's log */
 export async function startDemoServer(onLine: (line: string) => void): Promise<DemoServer> {
   const folder = await mkdtemp(join(tmpdir(), 'latchkey-report-'))
   try {

@@ -1,4 +1,4 @@
-/** The data of a report: figures in milliseconds, and no secrets. */
+/** The data of a report. Figures are in milliseconds. The data contains no secrets. */
 // SPDX-License-Identifier: Apache-2.0
 import type { CurvePoint, LatencySummary } from '../bench/histogram.ts'
 
@@ -11,14 +11,20 @@ export interface Measured {
   readonly curve: readonly CurvePoint[]
 }
 
-/** One way to do the work: Encrypt of a 32-byte data key with a verified CDIV, and Decrypt. */
+/**
+ * Measurements of one way to do the work: Encrypt of a 32-byte data key with a verified CDIV, and
+ * Decrypt.
+ */
 export interface Rung {
   readonly name: RungName
   readonly encrypt: Measured
   readonly decrypt: Measured
 }
 
-/** The server's own times of a typical request: stages and total are means of the requests around the median. */
+/**
+ * Server-side timings of a typical request: stages and total are means of the requests around the
+ * median.
+ */
 export interface StageAccount {
   readonly operation: 'Encrypt' | 'Decrypt'
   readonly requests: number
@@ -66,7 +72,7 @@ export interface ReportData {
   readonly links: readonly LinkEstimate[]
 }
 
-/** The time that KMS would wait over a given link, by the model in `measure.ts`. */
+/** Estimated time that KMS would wait over a given link, according to the model in `measure.ts`. */
 export interface LinkEstimate {
   readonly roundTripMs: number
   readonly kept: { readonly p50: number; readonly p99: number }
@@ -92,9 +98,9 @@ interface Served {
 
 type Operation = StageAccount['operation']
 
-/** Largest number of lines to keep, which bounds the memory. */
+/** Maximum number of lines to keep, to bound memory use. */
 const MAX_REQUESTS = 100_000
-/** Share of requests around the median to average. */
+/** Share of all requests to average, centered on the median. */
 const TYPICAL = 0.1
 
 /**

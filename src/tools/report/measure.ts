@@ -46,15 +46,15 @@ export async function measureAll(options: MeasureOptions): Promise<ReportData> {
   const { remote, keyId, note, calls } = options
   const subject = await describeSubject(options)
   const rungs: Rung[] = []
-  note('AES-GCM in process')
+  note('in-process AES-GCM')
   rungs.push(await measureInProcess(calls))
   if (options.backend !== undefined) {
     note('the key backend alone')
     rungs.push(await measureBackend(options.backend, parseKeyId(keyId), calls))
   }
-  note('through the proxy, on a kept connection')
+  note('through the proxy, on a persistent connection')
   rungs.push(await measureKept(remote, keyId, calls))
-  // Taken before the load, so that no request waits for another.
+  // Read the stages before the load test, because requests wait for each other under load.
   const stages = await options.stages()
   note('through the proxy, with a new connection each time')
   const fresh = await measureNew(remote, keyId, options.connections)
@@ -115,7 +115,7 @@ async function measureRates(options: MeasureOptions) {
   const { remote, keyId, note, maxRate, secondsPerRate } = options
   const source = await createRequestSource(remote, keyId, KMS_MIX)
   return findHighestRate({ ...SEARCH, maxRate }, async (rate) => {
-    note(`${String(rate)} requests a second`)
+    note(`${String(rate)} requests per second`)
     const connections = await openConnections(remote.endpoint, {
       kind: 'kept',
       count: LANES,
@@ -149,12 +149,18 @@ const ROUND_TRIPS_MS = [0, 10, 35, 100] as const
 const HTTP_ROUND_TRIPS = 1
 const TCP_ROUND_TRIPS = 1
 
-/** Round trips of the handshake: one by RFC 8446, two by RFC 5246. */
+/**
+ * Returns the number of handshake round trips: one for TLS 1.3 (RFC 8446), two for TLS 1.2 (RFC
+ * 5246).
+ */
 export function tlsRoundTrips(protocol: string): number {
   return protocol.startsWith('TLSv1.3') ? 1 : 2
 }
 
-/** Models the time for Encrypt, the slower operation. DNS is left out because KMS resolves rarely. */
+/**
+ * Models the time for Encrypt, the slower operation. DNS is left out because KMS rarely resolves
+ * the name.
+ */
 export function estimateLinks(
   data: Pick<ReportData, 'rungs'>,
   protocol: string,

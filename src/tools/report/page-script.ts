@@ -1,7 +1,13 @@
-/** Draws the charts. It is sent to the browser as text, so it uses nothing from this module. */
+/**
+ * Draws the charts. `drawCharts` is sent to the browser as text, so it uses nothing else from this
+ * module.
+ */
 // SPDX-License-Identifier: Apache-2.0
 
-/** Declares the browser objects that it uses, since the program is compiled without the DOM library. */
+/**
+ * Declares the browser objects that the script uses, since the program is compiled without the DOM
+ * library.
+ */
 interface PageElement {
   readonly clientWidth: number
   readonly textContent: string | null
@@ -83,7 +89,10 @@ export function drawCharts(page: Page): void {
     (_, splits) => splits.map((value) => (isPowerOfTen(value) ? String(value) : null)),
     62,
   )
-  /** Extends to whole decades beyond the limit, so that the distance to the limit is visible. */
+  /**
+   * Extends the axis to whole decades beyond the limit, so that the distance to the limit is
+   * visible.
+   */
   const decades = (_: Plot, min: number, max: number) => [
     10 ** Math.floor(Math.log10(min)),
     max > 1000 ? 10 ** Math.ceil(Math.log10(max)) : 1000,
@@ -115,7 +124,7 @@ export function drawCharts(page: Page): void {
 
   const drawCurves = () => {
     const target = element('chart-curves')
-    // 0 %, 90 %, 99 % and 99.9 % at equal distances, because the tail matters.
+    // Spaces 0 %, 90 %, 99 % and 99.9 % equally, because the tail matters.
     const nines = (percentile: number) => -Math.log10(1 - percentile / 100)
     const all = [
       ...new Set(data.curves.flatMap(({ points }) => points.map((point) => point.percentile))),
@@ -168,13 +177,13 @@ export function drawCharts(page: Page): void {
         height: 360,
         scales: { x: { time: false }, y: { distr: 3, range: decades } },
         series: [
-          { label: 'requests a second' },
+          { label: 'requests per second' },
           series('p50', color('backend')),
           series('p99', color('kept')),
         ],
         axes: [
           axis(
-            'requests a second, due at a constant rate',
+            'requests per second, at a constant rate',
             (_, splits) => splits.map((rate) => rate.toLocaleString('en')),
             36,
           ),

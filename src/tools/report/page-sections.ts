@@ -9,13 +9,13 @@ import {
   findRung,
 } from './findings.ts'
 
-/** The default quota of KMS for a custom key store. */
+/** KMS's default quota for a custom key store, in requests per second. */
 export const KMS_QUOTA = 1800
 
 export const RUNG_TITLES: Readonly<Record<RungName, string>> = {
-  'in-process': 'AES-GCM in process',
+  'in-process': 'In-process AES-GCM',
   backend: 'Key backend alone',
-  kept: 'Proxy, kept connection',
+  kept: 'Proxy, persistent connection',
   new: 'Proxy, new connection',
 }
 
@@ -26,8 +26,8 @@ export function leadOf(data: ReportData): string {
   const own = findRung(data, 'in-process')?.encrypt.summary
   if (kept === undefined || own === undefined) return ''
   return (
-    `Behind this proxy, an Encrypt takes ${formatMs(kept.p50)} where the same work in process takes ` +
-    `${formatMs(own.p50)}. The slowest in a hundred takes ${formatMs(kept.p99)}, which is ` +
+    `Behind this proxy, an Encrypt takes ${formatMs(kept.p50)} while the same work in process takes ` +
+    `${formatMs(own.p50)}. The p99 is ${formatMs(kept.p99)}, which is ` +
     `${percentOfBudget(kept.p99)} of the 250 ms that KMS waits. The network between KMS and the proxy adds to that.`
   )
 }
@@ -38,12 +38,20 @@ export function cardsOf(data: ReportData): string {
   const added = (kept?.p50 ?? 0) - (own?.p50 ?? 0)
   const p99 = kept?.p99 ?? 0
   const rate = data.highestRate
-  const limited = { proxy: '', client: ', the highest rate of this client', maximum: ' or more' }
+  const limited = {
+    proxy: '',
+    client: ', the highest rate that this client can send',
+    maximum: ', the highest rate tried',
+  }
   const card = (value: string, what: string, className = '') =>
     `<div class="card"><b class="${className}">${value}</b><span class="soft">${what}</span></div>`
   return [
     card(`+${formatMs(added)}`, 'added to an Encrypt, median'),
-    card(formatMs(p99), 'Encrypt at p99, kept connection', p99 < KMS_TIMEOUT_MS ? 'good' : 'bad'),
+    card(
+      formatMs(p99),
+      'Encrypt at p99, persistent connection',
+      p99 < KMS_TIMEOUT_MS ? 'good' : 'bad',
+    ),
     card(
       percentOfBudget(p99),
       'of the 250 ms budget used at p99',
@@ -51,13 +59,13 @@ export function cardsOf(data: ReportData): string {
     ),
     card(
       `${formatCount(rate)}/s`,
-      `held with p99 under 250 ms${limited[data.limitedBy]}; KMS sends up to ${formatCount(KMS_QUOTA)}/s`,
+      `sustained with p99 under 250 ms${limited[data.limitedBy]}; KMS sends up to ${formatCount(KMS_QUOTA)}/s`,
       rate >= KMS_QUOTA ? 'good' : 'bad',
     ),
   ].join('')
 }
 
-/** Bar widths on a logarithmic scale, from a microsecond to KMS's limit. */
+/** Returns a bar's width in percent on a logarithmic scale, from a microsecond to KMS's limit. */
 function logPercent(ms: number): number {
   const [low, high] = [Math.log10(0.001), Math.log10(KMS_TIMEOUT_MS)]
   return (100 * (Math.log10(Math.max(0.0011, ms)) - low)) / (high - low)
@@ -87,12 +95,15 @@ function rowsOf({ name, encrypt, decrypt }: Rung): readonly (readonly string[])[
   ])
 }
 
-/** Shows the server's stages and the rest of the client's time: network, TLS and HTTP. */
+/**
+ * Shows the time spent in each server stage, and the client's remaining time, which is spent on
+ * network, TLS and HTTP.
+ */
 export function waterfallOf(data: ReportData): string {
   if (data.stages.length === 0) {
     return '<p class="soft">Unknown. If the proxy is Latchkey, pass its request log with <code>--log</code>.</p>'
   }
-  // A stage has the same colour for every operation.
+  // A stage has the same color for every operation.
   const names = [...new Set(data.stages.flatMap(({ stagesMs }) => Object.keys(stagesMs))), OUTSIDE]
   return data.stages.map((account) => stackOf(account, data, names)).join('')
 }
@@ -127,7 +138,7 @@ export function ratesOf(data: ReportData): string {
       formatMs(point.p99),
       formatMs(point.p999),
       formatCount(point.errors),
-      point.isClientLimited ? 'client was late' : '',
+      point.isClientLimited ? 'limited by the client' : '',
     ]),
   )
 }
@@ -141,7 +152,7 @@ export function linksOf(data: ReportData): string {
       `<div class="value ${ms < KMS_TIMEOUT_MS ? '' : 'bad'}">${formatMs(ms)}</div>`,
     ].join('')
   const bars = data.links.flatMap((link) => [
-    row(`${String(link.roundTripMs)} ms link, kept`, 'kept', link.kept.p99),
+    row(`${String(link.roundTripMs)} ms link, persistent`, 'kept', link.kept.p99),
     row(`${String(link.roundTripMs)} ms link, new`, 'new', link.new.p99),
   ])
   return `<div class="bars">${bars.join('')}</div>`
@@ -165,7 +176,7 @@ export function formatMs(ms: number): string {
 
 const formatCount = (count: number): string => Math.round(count).toLocaleString('en')
 
-/** @param width in percent of the track */
+/** @param percent width of the bar, in percent of the track */
 function bar(className: string, percent: number): string {
   return `<div class="fill ${className}" style="width:${Math.min(100, percent).toFixed(2)}%"></div>`
 }

@@ -34,7 +34,7 @@ export async function renderPage(data: ReportData): Promise<string> {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="${policyFor([library, script])}">
-<title>What an external key adds: ${escapeHtml(data.subject.proxy)}</title>
+<title>Latency that an external key adds: ${escapeHtml(data.subject.proxy)}</title>
 <style>${libraryStyle}${PAGE_STYLE}</style>
 </head>
 <body>
@@ -50,7 +50,10 @@ ${bodyOf(data)}
 `
 }
 
-/** Content Security Policy: only these scripts, and nothing from another origin. */
+/**
+ * Returns a Content Security Policy that permits only these scripts, and nothing from another
+ * origin.
+ */
 function policyFor(scripts: readonly string[]): string {
   const hashes = scripts.map(
     (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`,
@@ -74,7 +77,7 @@ function chartData(data: ReportData) {
 function bodyOf(data: ReportData): string {
   const { subject, client, connectMs } = data
   return `<header>
-<h1>What an external key adds</h1>
+<h1>Latency that an external key adds</h1>
 <p class="soft">${escapeHtml(subject.proxy)} at ${escapeHtml(subject.endpoint)}, key manager ${escapeHtml(subject.keyManager)}; measured ${escapeHtml(data.madeAt.slice(0, 16).replace('T', ' '))} UTC</p>
 <p class="lead">${leadOf(data)}</p>
 </header>
@@ -91,23 +94,23 @@ ${ladderOf(data)}
 </section>
 <section>
 <h2>Where the time goes</h2>
-<p class="soft">Time of a request on a kept connection by stage, as the server measures it. A new connection adds ${formatMs(connectMs.connect.p50)} for TCP and ${formatMs(connectMs.handshake.p50)} for the TLS handshake (medians).</p>
+<p class="soft">Time of a request on a persistent connection by stage, as the server measures it. A new connection adds ${formatMs(connectMs.connect.p50)} for TCP and ${formatMs(connectMs.handshake.p50)} for the TLS handshake (medians).</p>
 ${waterfallOf(data)}
 </section>
 <section>
 <h2>Under load</h2>
-<p class="soft">Mostly Decrypt, some Encrypt, and few GetKeyMetadata and GetHealthStatus, at a constant rate whether or not earlier requests were answered. Latency counts from the time at which a request was due. The dashed lines mark the 250 ms after which KMS gives up, and its default quota of 1,800 requests a second.</p>
+<p class="soft">Mostly Decrypt, some Encrypt, and a few GetKeyMetadata and GetHealthStatus, sent at a constant rate whether or not earlier requests have completed. Latency is measured from the time at which a request was due. The dashed lines mark the 250 ms after which KMS gives up, and its default quota of 1,800 requests a second.</p>
 <div class="chart" id="chart-rates"></div>
 ${ratesOf(data)}
 </section>
 <section>
-<h2>What KMS would wait for</h2>
-<p class="soft">Modeled p99 of Encrypt over a link with the given round trip; the right end is 250 ms. A request takes one round trip on a kept connection. A new connection adds one for TCP and ${subject.tls.startsWith('TLS 1.3') ? 'one' : 'two'} for ${escapeHtml(subject.tls.split(',')[0] ?? 'TLS')}. The model has no loss and no jitter. AWS recommends at most 35 ms.</p>
+<h2>How long KMS would wait</h2>
+<p class="soft">Modeled p99 of Encrypt over a link with the given round trip; the right end is 250 ms. A request takes one round trip on a persistent connection. A new connection adds one for TCP and ${subject.tls.startsWith('TLS 1.3') ? 'one' : 'two'} for ${escapeHtml(subject.tls.split(',')[0] ?? 'TLS')}. The model has no loss and no jitter. AWS recommends at most 35 ms.</p>
 ${linksOf(data)}
 </section>
 <footer>
 <p>Client: Latchkey ${escapeHtml(client.latchkey)}, Node.js ${escapeHtml(client.node)}, ${escapeHtml(client.processor)}, ${String(client.cores)} cores. ${escapeHtml(subject.tls)}.
-Percentiles by HdrHistogram over every call. Where client and proxy share a machine, each takes from the other. All figures are in this page as JSON, in the element <code>report-data</code>.</p>
+Percentiles by HdrHistogram over every call. If the client and the proxy share a machine, they compete for its processors. All figures are in this page as JSON, in the element <code>report-data</code>.</p>
 </footer>`
 }
 

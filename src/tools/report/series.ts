@@ -1,6 +1,6 @@
 /**
- * Measures the same work done in four ways, one call after another: in process, by the backend, and
- * through the proxy.
+ * Measures the same work, one call at a time, in four ways: AES-GCM in process, the key backend
+ * alone, the proxy over a persistent connection, and the proxy over new connections.
  */
 // SPDX-License-Identifier: Apache-2.0
 import {
@@ -48,7 +48,10 @@ const toMeasured = (latencies: Latencies): Measured => ({
   curve: latencies.curve(),
 })
 
-/** Measures AES-256-GCM by node:crypto: encrypt, hash and the verifying decrypt together, then decrypt alone. */
+/**
+ * Measures AES-256-GCM with node:crypto: encrypt, hash and the verifying decrypt together, then
+ * decrypt alone.
+ */
 export async function measureInProcess(count: number): Promise<Rung> {
   const key = createSecretKey(randomBytes(32))
   const plaintext = randomBytes(DATA_KEY_BYTES)
@@ -83,8 +86,8 @@ export async function measureInProcess(count: number): Promise<Rung> {
 }
 
 /**
- * Measures the backend calls that the proxy makes: description, encryption and proof; description
- * and decryption.
+ * Measures the backend calls that the proxy makes: find, encrypt and verify for Encrypt; find and
+ * decrypt for Decrypt.
  */
 export async function measureBackend(
   backend: KeyBackend,
@@ -117,7 +120,7 @@ export async function measureBackend(
   }
 }
 
-/** Measures one kept connection, on which each request is sent after the previous answer. */
+/** Measures one persistent connection, sending each request after the previous response arrives. */
 export async function measureKept(remote: Remote, keyId: string, count: number): Promise<Rung> {
   const connection = await openConnection(remote.endpoint, { timeoutMs: TIMEOUT_MS })
   try {
@@ -131,7 +134,9 @@ export async function measureKept(remote: Remote, keyId: string, count: number):
   }
 }
 
-/** Measures a connection for each request: TCP, TLS without resumption, HTTP. */
+/**
+ * Measures requests that each open a new connection, with TCP, TLS without resumption, and HTTP.
+ */
 export async function measureNew(
   remote: Remote,
   keyId: string,
@@ -167,5 +172,7 @@ async function call(connection: Connection, source: RequestSource): Promise<void
   const { operation, request } = source.next()
   const { status, text } = await connection.exchange(request, TIMEOUT_MS)
   if (status !== 200)
-    throw new Error(`${operation} was answered ${String(status)}: ${text.slice(0, 200)}`)
+    throw new Error(
+      `the response to ${operation} had status ${String(status)}: ${text.slice(0, 200)}`,
+    )
 }

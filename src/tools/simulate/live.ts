@@ -1,6 +1,6 @@
 /**
- * Simulates applications of several accounts until it is stopped, so that the console and the
- * reports show a live system.
+ * Simulates applications in several accounts until stopped, so that the console and the reports
+ * show a live system.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock as clock } from '../../core/clock.ts'
@@ -14,7 +14,7 @@ export interface LiveOptions {
   readonly kms: KmsStandIn
   readonly proxy: ProxyConfiguration
   readonly xksKeyId: string
-  /** Called when an application starts to be refused, or works again. */
+  /** Called when KMS starts or stops refusing an application's requests. */
   readonly onChange: (line: string) => void
   /** Stops all applications when aborted. */
   readonly signal: AbortSignal
@@ -35,9 +35,7 @@ interface Application {
 const OWNER = { principalArn: 'arn:aws:iam::111122223333:role/KeyStoreAdministrator' }
 const MESSAGE = Buffer.from('a line of the payroll')
 
-/**
- * Fetches a new data key, and later decrypts the same one again, as services do for each object.
- */
+/** Fetches a new data key and later decrypts it again, as services do for each object. */
 async function useDataKey(kms: KmsStandIn, keyId: string, caller: KmsCaller): Promise<void> {
   const encryptionContext = { tenant: 'northwind' }
   const { ciphertextBlob } = await kms.generateDataKey(caller, { keyId, encryptionContext })
@@ -75,7 +73,8 @@ const APPLICATIONS: readonly Application[] = [
 export const APPLICATION_NAMES: readonly string[] = APPLICATIONS.map(({ name }) => name)
 
 /**
- * Registers the key store and a KMS key, and simulates all applications until the signal.
+ * Registers the key store and a KMS key, and simulates all applications until the signal is
+ * aborted.
  * @throws KmsException when the proxy cannot be registered
  */
 export async function playApplications(options: LiveOptions): Promise<void> {

@@ -39,7 +39,7 @@ export class ScenarioEnded extends Error {
   override readonly name = 'StoryEnded'
 }
 
-/** A step had an outcome other than the expected one. */
+/** Thrown when a step has an unexpected outcome. */
 export class NotAsExpected extends Error {
   override readonly name = 'NotAsExpected'
 }
@@ -117,8 +117,8 @@ export function createPaint(isTerminal: boolean): Paint {
 }
 
 type SimulationErrorCode =
-  | 'SIMULATION_FAILED' // a step of the simulation did not give the expected result
-  | 'RESTORE_WAITS' // restoring needs a delay or a second person first
+  | 'SIMULATION_FAILED' // a simulation step had an unexpected result
+  | 'RESTORE_WAITS' // restoring requires a waiting period or a second person's approval
 
 export class SimulationError extends LatchkeyError<SimulationErrorCode> {
   override readonly name = 'SimulationError'
@@ -127,7 +127,7 @@ export class SimulationError extends LatchkeyError<SimulationErrorCode> {
 interface Times {
   readonly operation: string
   readonly count: number
-  /** Milliseconds; like the field below, over successful calls only. */
+  /** Median in milliseconds. Like `max`, it covers successful calls only. */
   readonly median: number
   readonly max: number
   /** Number of calls that were retried after a network timeout. */
@@ -157,7 +157,7 @@ export function summarize(reports: readonly CallReport[]): readonly Times[] {
 
 export function describeTimes(times: readonly Times[], timeoutMs: number): readonly string[] {
   return [
-    `The proxy's answers, of the ${String(timeoutMs)} ms that KMS waits:`,
+    `Response times of the proxy (KMS waits ${String(timeoutMs)} ms):`,
     ...times.map(
       ({ operation, count, median, max, repeated }) =>
         `  ${operation.padEnd(16)} ${String(count).padStart(3)} calls, median ${median.toFixed(1).padStart(6)} ms, slowest ${max.toFixed(1).padStart(6)} ms${repeated === 0 ? '' : `, ${String(repeated)} repeated`}`,

@@ -1,4 +1,4 @@
-/** The scenario: a key store is registered, a vendor works with it, access is killed, and access is restored. */
+/** The scenario: a key store is registered, a vendor uses it, access is killed, and access is restored. */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock as clock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
@@ -13,11 +13,14 @@ export interface ScenarioOptions {
   readonly kms: KmsStandIn
   readonly proxy: ProxyConfiguration
   readonly xksKeyId: string
-  /** How long the vendor keeps data keys in memory, in milliseconds. */
+  /** Lifetime of the vendor's cached data keys, in milliseconds. */
   readonly cacheMs: number
-  /** The killed scope, for display: `key store demo`. */
+  /** The killed scope, for display, such as `key store demo`. */
   readonly scope: string
-  /** Kills access and resolves when every instance refuses. @returns a sentence for display */
+  /**
+   * Kills access and resolves when every instance refuses requests.
+   * @returns a sentence for display
+   */
   kill(): Promise<string>
   restore(): Promise<string>
 }
@@ -25,7 +28,7 @@ export interface ScenarioOptions {
 const OWNER = { principalArn: 'arn:aws:iam::111122223333:role/KeyStoreAdministrator' }
 const CONTEXT = { purpose: 'simulate' }
 
-/** [name, text, whether the vendor keeps its data key in memory] */
+/** For each document: its name, its text, and whether the vendor keeps its data key in memory. */
 const DOCUMENTS = [
   ['contract.pdf', 'This contract is between Northwind and its customers.', false],
   ['payroll-2026-10.csv', 'employee;gross;net', true],
@@ -40,11 +43,13 @@ const IN_USE = DOCUMENTS.filter(([, , isInUse]) => isInUse).length
 /** Number of steps in the whole scenario. */
 export const STEPS = 18
 
-/** Time for a server to notice a restoration at its next poll, in milliseconds. */
+/**
+ * Time allowed for a server to notice at its next poll that access was restored, in milliseconds.
+ */
 const RESTORED_WITHIN_MS = 15_000
 const TRY_EVERY_MS = 50
 
-/** @throws ScenarioEnded when a step fails that the others need */
+/** @throws ScenarioEnded when a step fails that later steps need */
 export async function runScenario(story: ScenarioRunner, options: ScenarioOptions): Promise<void> {
   const keyArn = await register(story, options)
   const vendor = createVendor({ kms: options.kms, keyArn, clock, cacheMs: options.cacheMs })
@@ -92,7 +97,7 @@ async function before(
   keyArn: string,
 ): Promise<void> {
   story.part(
-    'A vendor works with it',
+    'A vendor uses the key',
     'Each document has its own data key, encrypted by KMS first and then by your key.',
   )
   await story.must('stores documents', async () => {
@@ -140,7 +145,7 @@ async function during(
   await story.step('stores a document', () =>
     refused(() => vendor.store('new.txt', 'x', false), 'KMSInvalidStateException'),
   )
-  await story.step('forgets its data keys', async () => {
+  await story.step('discards its data keys', async () => {
     await vendor.forget()
     return seen('the keys in memory have expired')
   })
@@ -181,8 +186,8 @@ async function after(
   await story.step('stores a document', async () => {
     await vendor.store('new.txt', 'It works again.', false)
     const { text } = await vendor.read('new.txt')
-    if (text !== 'It works again.') throw new NotAsExpected('it cannot be read')
-    return seen('new.txt, and reads it')
+    if (text !== 'It works again.') throw new NotAsExpected('the document cannot be read')
+    return seen('new.txt, and reads it back')
   })
 }
 
@@ -228,5 +233,5 @@ async function refused(work: () => Promise<unknown>, name: KmsExceptionName) {
     if (error instanceof KmsException && error.code === name) return seen(`refused: ${name}`)
     throw error
   }
-  throw new NotAsExpected('it was not refused')
+  throw new NotAsExpected('the request was not refused')
 }

@@ -1,4 +1,7 @@
-/** The proxy to simulate against: quickstart's demo, or one named by its configuration. */
+/**
+ * The proxy to simulate against: quickstart's demo, or the one that the caller's configuration
+ * describes.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { access } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
@@ -22,11 +25,11 @@ import { API_ROOT } from '../../xks/route.ts'
 
 export interface Target {
   readonly config: Config
-  /** File with the token for the demo's console. Absent for a server of the caller's own. */
+  /** File with the token for the demo's console. Absent for the caller's own server. */
   readonly tokenFile?: string
   readonly keyStore: KeyStoreConfig
   readonly xksKeyId: string
-  /** Region that KMS signs for. */
+  /** Region for which KMS signs its requests. */
   readonly region: string
   /** Host name in certificates and signatures. */
   readonly host: string
@@ -48,7 +51,10 @@ export async function findTarget(context: Context): Promise<Target> {
   return folder === undefined ? ownTarget(context) : demoTarget(context, folder)
 }
 
-/** Uses quickstart's folder when it is named or when there is no configuration. */
+/**
+ * Returns the folder that --demo names, or quickstart's folder if it exists and there is no
+ * configuration; otherwise undefined.
+ */
 async function findDemo(context: Context): Promise<string | undefined> {
   const named = stringFlag(context, 'demo')
   if (named !== undefined) return resolve(named)
@@ -76,7 +82,10 @@ async function demoTarget(context: Context, folder: string): Promise<Target> {
   }
 }
 
-/** Uses the key that the caller named, the only one that is killed, and a credential for this run. */
+/**
+ * Uses the key that the caller named, with a credential for this run. The scenario kills access to
+ * no other key.
+ */
 async function ownTarget(context: Context): Promise<Target> {
   const config = await loadConfig(configPath(context), context.environment)
   const keyStore = findKeyStore(context, config)
@@ -120,8 +129,8 @@ const KNOWN_WITHIN_MS = 10_000
 const PAUSE_MS = 50
 
 /**
- * Waits until the server knows the new credential, at its next poll. If the server does not
- * respond, the scenario reports it.
+ * Waits until the server has learned the new credential, which happens at its next poll. If the
+ * server does not respond, the scenario reports it.
  */
 async function untilKnown(
   { host, connectTo, caFile }: ReturnType<typeof toAddress>,

@@ -16,13 +16,13 @@ export interface VendorOptions {
   /** ARN of the customer's KMS key. */
   readonly keyArn: string
   readonly clock: Clock
-  /** How long a data key stays in memory, in milliseconds. */
+  /** Lifetime of a cached data key, in milliseconds. */
   readonly cacheMs: number
 }
 
 export interface ReadOutcome {
   readonly name: string
-  /** Where the data key came from, or the exception that KMS threw. */
+  /** Source of the data key, or the exception that KMS threw. */
   readonly how: 'kms' | 'memory' | { readonly refused: string }
   readonly text?: string
 }

@@ -1,4 +1,4 @@
-/** Decrypt answers with one indistinguishable failure whatever is wrong with the ciphertext. */
+/** Implements Decrypt, which returns the same error no matter what is wrong with the ciphertext. */
 // SPDX-License-Identifier: Apache-2.0
 import { BackendError } from '../../keys/errors.ts'
 import type { BackendKey } from '../../keys/key-backend.ts'
@@ -17,7 +17,7 @@ import {
 type Response = components['schemas']['DecryptResponse']
 
 /**
- * @param request its record has the version
+ * @param request the request context, whose record contains the key version if one was found
  * @throws BackendError; XksError InvalidCiphertextException for metadata that is not ours
  */
 export async function decrypt(
@@ -47,12 +47,13 @@ export async function decrypt(
       if (!isOther || i === aads.length - 1) throw error
     }
   }
-  throw new TypeError('a ciphertext has a layout')
+  throw new TypeError('expected at least one AAD layout')
 }
 
 /**
- * Returns the version that a ciphertext names; undefined if its metadata has no meaning here. Costs no
- * more than the comparison of a few bytes, so it can be known of a request that is refused early.
+ * Returns the version that a ciphertext names; undefined if its metadata is not recognized. Costs
+ * no more than comparing a few bytes, so the version is also known for requests that are refused
+ * early.
  */
 export function findVersion(
   { metadata }: DecryptInput,
@@ -64,11 +65,11 @@ export function findVersion(
 }
 
 /**
- * Our ciphertexts always carry metadata. A ciphertext without it may come from another proxy that
- * follows the specification and held the same key, imported here as the first version. The tag
- * covers the length of the metadata, so omitting ours never decrypts. Ciphertexts of AWS's sample
- * proxy, with their own metadata or none, are tried where the key store accepts them; ciphertexts
- * with our metadata never are, so no ciphertext has two meanings.
+ * Our ciphertexts always carry metadata. A ciphertext without metadata may come from another proxy
+ * that follows the specification and held the same key, imported here as the first version. The tag
+ * covers the metadata's length, so our ciphertexts never decrypt without their metadata. If the key
+ * store accepts ciphertexts of AWS's sample proxy, its layouts are tried too, but never for
+ * ciphertexts with our metadata, so no ciphertext has two meanings.
  */
 function resolveLayouts({ aad, metadata }: DecryptInput, accept: KeyStore['accept']) {
   const framed = encodeAad(aad, metadata)

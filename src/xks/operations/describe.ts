@@ -1,4 +1,4 @@
-/** GetHealthStatus and GetKeyMetadata, the two operations that describe and use no key material. */
+/** GetHealthStatus and GetKeyMetadata, the two operations that use no key material. */
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyDescription, ManagerHealth } from '../../keys/key-backend.ts'
 import type { components } from '../../openapi/types.gen.ts'
@@ -35,10 +35,14 @@ export function toHealthStatus(
 
 type MetadataResponse = components['schemas']['GetKeyMetadataResponse']
 
-/** XKS 1.0.3, GetKeyMetadata. Every key of every backend is AES-256. */
+/**
+ * Builds the response defined in XKS 1.0.3, GetKeyMetadata. Every key of every backend is AES-256.
+ */
 export function toKeyMetadata(key: KeyDescription, enabled: boolean): MetadataResponse {
+  const isUsable = enabled && key.dateState !== 'PRE_ACTIVE'
   const keyUsage: MetadataResponse['keyUsage'] = []
-  if (key.canEncrypt) keyUsage.push('ENCRYPT')
+  // A deactivated key still decrypts, so it is not disabled.
+  if (key.canEncrypt && key.dateState !== 'DEACTIVATED') keyUsage.push('ENCRYPT')
   if (key.canDecrypt) keyUsage.push('DECRYPT')
-  return { keySpec: 'AES_256', keyUsage, keyStatus: enabled ? 'ENABLED' : 'DISABLED' }
+  return { keySpec: 'AES_256', keyUsage, keyStatus: isUsable ? 'ENABLED' : 'DISABLED' }
 }

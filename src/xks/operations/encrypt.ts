@@ -1,6 +1,6 @@
 /**
- * Encrypt, in the order that Appendix C prescribes: encrypt, compute the CDIV, and only then
- * decrypt to verify.
+ * Implements Encrypt in the order that Appendix C prescribes: encrypt, compute the CDIV, and only
+ * then decrypt to verify.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { equalBytes } from '../../core/constant-time.ts'
@@ -20,7 +20,7 @@ import { computeCdiv, encodeAad, encodeCiphertextMetadata } from '../wire-bytes.
 
 type Response = components['schemas']['EncryptResponse']
 type Sealed = SealedBytes & Pick<VerifiedSealedBytes, 'digest'>
-/** The parts of the answer, and the ciphertextMetadata. */
+/** The parts of the response, and the ciphertextMetadata. */
 export type EncryptResult = Sealed & { readonly metadata: Buffer }
 type Context = Pick<RequestContext, 'record' | 'timer' | 'deadline'>
 
@@ -69,8 +69,8 @@ async function seal(
 }
 
 /**
- * Some keys encrypt and verify in one call. For the others this function does both, in the same
- * order.
+ * Some keys encrypt and verify in one call. For other keys, this function does both steps in the
+ * same order.
  */
 async function sealAndVerify(
   request: Context,
@@ -83,7 +83,7 @@ async function sealAndVerify(
   const version = key.currentVersion
   const aad = encodeAad(input.aad, metadata)
   if (canVerify(key)) {
-    // The CDIV is a hash over exactly these parts; `computeCdiv` has the order.
+    // The CDIV is a hash over exactly these parts; `computeCdiv` defines their order.
     const digestPrefix = wantsCdiv ? Buffer.concat([input.aad, metadata]) : undefined
     const sealed = await deadline.race(
       key.encryptVerified({ version, plaintext, aad, deadline, digestPrefix }),
@@ -92,12 +92,12 @@ async function sealAndVerify(
     timer.move('backend', 'verify', sealed.verifyMs)
     return sealed
   }
-  // KMS takes a CDIV as a promise that decryption will work, so a key that cannot decrypt must not
-  // give one (Appendix C, step 3).
+  // KMS takes a CDIV as a promise that decryption will work, so return none for a key that cannot
+  // decrypt (Appendix C, step 3).
   checkUsable(key, 'canDecrypt')
   const sealed = await deadline.race(key.encrypt({ version, plaintext, aad, deadline }))
-  // Appendix C: the CDIV must be computed before the verifying decrypt, or a bit that flips in
-  // between goes unnoticed.
+  // Appendix C: compute the CDIV before the verifying decrypt; otherwise a bit flip in between
+  // would go unnoticed.
   const digest = wantsCdiv ? computeCdiv({ aad: input.aad, metadata, ...sealed }) : undefined
   timer.end('backend')
   const { iv, ciphertext, tag } = sealed

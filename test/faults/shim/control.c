@@ -1,5 +1,5 @@
 /*
- * Reads the control file, and injects faults around every call: latency, hangs, error codes, crashes and dropped
+ * Reads the control file and injects faults around every call: latency, hangs, error codes, crashes and dropped
  * sessions. Also counts and logs the calls.
  */
 /* SPDX-License-Identifier: Apache-2.0 */
@@ -23,10 +23,10 @@ struct shim_shared *shim_shared;
 struct shim_process *shim_self;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-/* Every call holds it for reading, so that sessions are dropped only between calls. */
+/* Every call holds the read lock, so that sessions are dropped only between calls. */
 static pthread_rwlock_t calls = PTHREAD_RWLOCK_INITIALIZER;
 static uint32_t seen_drop;
-/* The slot plus 1; 0: no session was opened yet. */
+/* The slot plus 1, or 0 if no session has been opened yet. */
 static uint32_t own_slot;
 static __thread uint64_t began_at;
 
@@ -112,7 +112,7 @@ static void drop_when_told(void) {
   pthread_rwlock_unlock(&calls);
 }
 
-/* Decides by chance whether this call is faulty, and counts down the faults that are left. */
+/* Decides at random whether to inject a fault into this call, and decrements the number of remaining faults. */
 static int is_hit(struct shim_plan *plan) {
   uint32_t left = __atomic_load_n(&plan->remaining, __ATOMIC_ACQUIRE);
   if (left == 0) return 0;
@@ -127,7 +127,7 @@ static int is_hit(struct shim_plan *plan) {
 
 void shim_turn_to(CK_SLOT_ID slot) { __atomic_store_n(&own_slot, (uint32_t)slot + 1, __ATOMIC_RELEASE); }
 
-/* Whether faults apply to the slot of this process. */
+/* Returns whether the plan applies to this process's slot. */
 static int is_meant(void) {
   uint32_t only = shim_shared->only_slot;
   return only == 0 || only == __atomic_load_n(&own_slot, __ATOMIC_ACQUIRE);
@@ -136,7 +136,7 @@ static int is_meant(void) {
 static CK_RV answer(int function, struct shim_plan *plan) {
   __atomic_fetch_add(&shim_shared->counts[function].injected, 1, __ATOMIC_RELAXED);
   if (plan->crash != 0) {
-    /* Removes handlers that Node.js may have set, so that the signal ends the process. */
+    /* Reset any handler that Node.js has installed, so that the signal kills the process. */
     signal((int)plan->crash, SIG_DFL);
     raise((int)plan->crash);
   }
@@ -176,7 +176,7 @@ CK_RV shim_end(int function, CK_RV rv) {
   return rv;
 }
 
-/* Enforces the token's limit for all processes together. */
+/* Enforces the token's session limit across all processes. */
 CK_RV shim_admit_session(void) {
   uint32_t limit = shim_shared->max_sessions;
   if (limit == 0) return SHIM_PASS;

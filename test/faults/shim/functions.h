@@ -1,6 +1,6 @@
 /*
- * Lists the functions of PKCS#11 2.40 in the order of CK_FUNCTION_LIST: PASS for those that are forwarded unchanged,
- * OWN for those that module.c implements. A function's index is its position here.
+ * Lists the PKCS#11 2.40 functions in the order of CK_FUNCTION_LIST. PASS functions are forwarded unchanged; module.c
+ * implements the OWN functions. A function's index is its position in this list.
  */
 /* SPDX-License-Identifier: Apache-2.0 */
 OWN(C_Initialize)

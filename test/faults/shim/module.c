@@ -1,6 +1,6 @@
 /*
- * A PKCS#11 module for tests that wraps a real one: it forwards calls, and injects the faults that the control file
- * requests. LATCHKEY_FAULT_MODULE names the real module, and LATCHKEY_FAULT_CONTROL the file. See control.h.
+ * A PKCS#11 test module that wraps a real one: it forwards calls, and injects the faults requested in the control file.
+ * LATCHKEY_FAULT_MODULE names the real module, and LATCHKEY_FAULT_CONTROL the control file. See control.h.
  */
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "control.h"

@@ -1,4 +1,4 @@
-/* Sessions of this process, with the slot and the vendor emulation's state of each. */
+/* Tracks this process's sessions, with each session's slot and vendor emulation state. */
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "control.h"
 

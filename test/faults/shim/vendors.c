@@ -1,7 +1,7 @@
 /*
- * Emulates how real HSMs return an initialization vector that they generate: after the ciphertext (Thales Luna in
- * FIPS mode), in the caller's buffer (AWS CloudHSM), or before the ciphertext (CloudHSM's own mechanism). The IV comes
- * from the real module's C_GenerateRandom.
+ * Emulates how real HSMs return an IV that they generate: after the ciphertext (Thales Luna in FIPS mode), in the
+ * caller's buffer (AWS CloudHSM), or before the ciphertext (CloudHSM's own mechanism). The IV comes from the real
+ * module's C_GenerateRandom.
  */
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "control.h"
@@ -15,14 +15,14 @@ static const unsigned char ZEROS[IV_BYTES];
 
 static int is_vendor(uint32_t vendor) { return shim_shared->vendor == vendor; }
 
-/* Returns the parameters if the emulated vendor treats them specially; otherwise null. */
+/* Returns the parameters if the emulated vendor gives them a special meaning; otherwise null. */
 static const CK_GCM_PARAMS *parameters(CK_MECHANISM_PTR mechanism) {
   if (is_vendor(VENDOR_NONE) || mechanism == NULL || mechanism->pParameter == NULL) return NULL;
   int is_own = mechanism->mechanism == SHIM_CLOUDHSM_AES_GCM && is_vendor(VENDOR_CLOUDHSM);
   return mechanism->mechanism == CKM_AES_GCM || is_own ? mechanism->pParameter : NULL;
 }
 
-/* Returns the length of the IV to generate, or 0 to refuse the parameters. */
+/* Returns the length of the IV to generate, or 0 if the vendor rejects the parameters. */
 static unsigned long iv_length(const CK_GCM_PARAMS *given, CK_MECHANISM_TYPE mechanism) {
   int is_none = given->pIv == NULL && given->ulIvLen == 0;
   if (mechanism == SHIM_CLOUDHSM_AES_GCM) return is_none ? IV_BYTES : 0;
@@ -85,7 +85,7 @@ CK_RV shim_encrypt(CK_SESSION_HANDLE handle, unsigned char *data, unsigned long 
   return rv;
 }
 
-/* Keeps the parameters until the ciphertext arrives, because it carries the IV. */
+/* Stores the parameters until the ciphertext, which contains the IV, arrives. */
 CK_RV shim_decrypt_init(CK_SESSION_HANDLE handle, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE key) {
   const CK_GCM_PARAMS *given = parameters(mechanism);
   if (given == NULL || mechanism->mechanism == CKM_AES_GCM)
@@ -117,7 +117,7 @@ CK_RV shim_decrypt(CK_SESSION_HANDLE handle, unsigned char *data, unsigned long 
   return shim_real->C_Decrypt(handle, data + IV_BYTES, data_len - IV_BYTES, out, out_len);
 }
 
-/* Adds the vendor's mechanism to those of the real module. */
+/* Appends the vendor's mechanism to the real module's list. */
 CK_RV shim_mechanisms(CK_SLOT_ID slot, CK_MECHANISM_TYPE *list, CK_ULONG *count) {
   CK_ULONG extra = is_vendor(VENDOR_CLOUDHSM) ? 1 : 0;
   CK_ULONG room = *count;

@@ -1,11 +1,11 @@
-/** Loads mutated modules: each mutant gets its own module graph, marked by a query. */
+/** Module hooks that load mutated modules. Each mutant has its own module graph, identified by a query parameter. */
 // SPDX-License-Identifier: Apache-2.0
 import type { InitializeHook, LoadHook, ResolveHook } from 'node:module'
 
 export interface Loaded {
-  /** Build folder; its modules are reloaded for each mutant. */
+  /** Build folder. Its modules are loaded again for each mutant. */
   readonly build: string
-  /** The mutated module, and its text for each mutant. */
+  /** The module to mutate, and its source text for each mutant. */
   readonly module: string
   readonly texts: readonly string[]
 }

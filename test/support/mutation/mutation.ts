@@ -1,5 +1,5 @@
 /**
- * Runs test files against a module with one mistake in it, and requires that they notice each
+ * Runs test files against mutants of a module, each with a single mistake, and requires that the tests detect every
  * mistake.
  */
 // SPDX-License-Identifier: Apache-2.0
@@ -11,16 +11,16 @@ import { read } from '../repository.ts'
 import { mutantsOf, toMutant, valuesOf, type Edit, type Mutant } from './operators.ts'
 import type { Verdict, Work } from './runner.ts'
 
-/** A mistake that the general operators do not produce: the node, and its replacement. */
+/** A mistake that the general operators do not produce: the node to change, and its replacement. */
 export interface Mistake {
-  /** The fault as a sentence. */
+  /** Description of the mistake, as a sentence. */
   readonly name: string
-  /** Must find exactly one node. */
+  /** Must match exactly one node. */
   readonly find: (node: ts.Node, tree: ts.SourceFile) => boolean
   readonly to: string | ((node: ts.Node, tree: ts.SourceFile) => string)
 }
 
-/** Mutants that no test can notice, with the reason. */
+/** Mutants that no test can detect, each with the reason. */
 export interface Exception {
   readonly where: string
   readonly name: string
@@ -29,21 +29,23 @@ export interface Exception {
 }
 
 export interface Mutation {
-  /** Path from the root, such as `src/sigv4/verify.ts`. */
+  /** Path relative to the project root, such as `src/sigv4/verify.ts`. */
   readonly module: string
-  /** Paths below test/, such as `unit/sigv4/verify.test.ts`; at least one of them must fail. */
+  /**
+   * Paths relative to test/, such as `unit/sigv4/verify.test.ts`. At least one of the files must fail for each mutant.
+   */
   readonly tests: readonly string[]
-  /** Whether the operators apply to the function of this name; they apply to all by default. */
+  /** Whether to mutate the named function (default: mutate all). */
   readonly appliesTo?: (name: string) => boolean
   readonly mistakes?: readonly Mistake[]
   readonly exceptions?: readonly Exception[]
-  /** Minimum number of mistakes, so that a change of the operators does not empty the test. */
+  /** Minimum number of mutants, so that a change to the operators cannot silently leave the test without mutants. */
   readonly atLeast: number
 }
 
 const BUILD = new URL('../../../', import.meta.url).href
 const RUNNER = fileURLToPath(new URL('./runner.js', import.meta.url))
-/** A mutant whose tests wait for longer counts as endless, and therefore as noticed. */
+/** A mutant whose tests take longer counts as endless, and therefore as detected. */
 const PATIENCE_MS = 20_000
 
 const OPTIONS: ts.CompilerOptions = {
@@ -58,12 +60,12 @@ const compile = (source: string) =>
 
 const built = (path: string) => new URL(path.replace(/\.ts$/, '.js'), BUILD).href
 
-/** An endless mutant counts as noticed. */
+/** An endless mutant counts as detected. */
 type Outcome = 'noticed' | 'survives' | 'endless'
 
 /**
- * Runs the mutants from one on, until all are done or one takes too long.
- * @returns the next to run
+ * Runs the mutants, starting with `work.from`, until all are done or one takes too long.
+ * @returns the next mutant to run
  */
 function runFrom(work: Work, outcomes: Outcome[]): Promise<number> {
   const child = fork(RUNNER, { stdio: ['ignore', 'ignore', 'ignore', 'ipc'], execArgv: [] })
@@ -90,7 +92,7 @@ function runFrom(work: Work, outcomes: Outcome[]): Promise<number> {
   })
 }
 
-/** Locates the mistakes that a test describes itself, each of which must occur once. */
+/** Locates the mistakes that a test defines itself. Each must match exactly one node. */
 function findMistakes(t: Test, tree: ts.SourceFile, mistakes: readonly Mistake[]): Mutant[] {
   return mistakes.flatMap(({ name, find, to }) => {
     const nodes = valuesOf(tree).filter((node) => node !== tree && find(node, tree))
@@ -102,10 +104,7 @@ function findMistakes(t: Test, tree: ts.SourceFile, mistakes: readonly Mistake[]
   })
 }
 
-/**
- * Requires that every mutant is noticed or listed as an exception, and that the original module
- * passes.
- */
+/** Requires that every mutant is detected or listed as an exception, and that the unmodified module passes. */
 export async function killAll(t: Test, mutation: Mutation): Promise<void> {
   const { module, appliesTo = () => true, mistakes = [], exceptions = [], atLeast } = mutation
   const source = read(module)

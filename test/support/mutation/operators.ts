@@ -1,16 +1,16 @@
-/** General mistakes: operators on the syntax tree, each with the nodes that it applies to. */
+/** General mutation operators on the syntax tree, each for certain kinds of nodes. */
 // SPDX-License-Identifier: Apache-2.0
 import ts from 'typescript'
 
-/** One mistake in one place of a source. */
+/** A source file with a single mistake. */
 export interface Mutant {
-  /** The name of the operator, or of the mistake that a test describes itself. */
+  /** Name of the operator, or of a mistake that a test defines itself. */
   readonly name: string
-  /** The innermost named function, or the top of the module. */
+  /** Name of the innermost enclosing function, or the module's top level. */
   readonly where: string
-  /** The node as the compiler prints it on one line, independent of formatting. */
+  /** The node as printed by the compiler on one line, independent of formatting. */
   readonly node: string
-  /** The complete source with the mistake. */
+  /** The complete source code with the mistake. */
   readonly source: string
 }
 
@@ -21,7 +21,7 @@ export interface Edit {
 
 const { SyntaxKind: Kind } = ts
 
-/** Mistakes that people make in a comparison: off by one, or the wrong way round. */
+/** Typical mistakes in comparisons: off by one, or the wrong direction. */
 const COMPARISONS: ReadonlyMap<ts.SyntaxKind, string> = new Map([
   [Kind.LessThanToken, '<='],
   [Kind.LessThanEqualsToken, '<'],
@@ -56,7 +56,7 @@ const QUANTIFIERS: ReadonlyMap<string, string> = new Map([
 
 type Operator = (node: ts.Node, tree: ts.SourceFile) => readonly Edit[]
 
-/** Replaces the token of a binary expression. */
+/** Creates a mutation operator that replaces the operator of a binary expression. */
 const withToken =
   (tokens: ReadonlyMap<ts.SyntaxKind, string>): Operator =>
   (node) => {
@@ -65,7 +65,7 @@ const withToken =
     return text === undefined ? [] : [{ node: node.operatorToken, text }]
   }
 
-/** Leaves loops alone, which could become endless. */
+/** Replaces a condition with `true` or `false`. Skips `for` and `do` loops, and never makes a `while` loop endless. */
 const condition: Operator = (node) => {
   if (ts.isIfStatement(node)) return both(node.expression)
   if (ts.isConditionalExpression(node)) return both(node.condition)
@@ -88,7 +88,7 @@ const negation: Operator = (node, tree) =>
     ? [{ node, text: `(${node.operand.getText(tree)})` }]
     : []
 
-/** Leaves a class's first method call alone, without which nothing runs. */
+/** Deletes an expression statement. */
 const statement: Operator = (node) => (ts.isExpressionStatement(node) ? [{ node, text: ';' }] : [])
 
 const isText = (node: ts.Node): node is ts.StringLiteral =>
@@ -97,9 +97,7 @@ const isText = (node: ts.Node): node is ts.StringLiteral =>
   !ts.isImportDeclaration(node.parent) &&
   !(ts.isPropertyAssignment(node.parent) && node.parent.name === node)
 
-/**
- * Replaces a name, code or header with the next other one of the module; leaves sentences alone.
- */
+/** Replaces a name, code or header with the next one in the module. Sentences are left unchanged. */
 const text: Operator = (node, tree) => {
   if (!isText(node)) return []
   const all = [
@@ -116,11 +114,11 @@ const text: Operator = (node, tree) => {
 const number: Operator = (node) =>
   ts.isNumericLiteral(node) ? [{ node, text: Number(node.text) === 0 ? '1' : '0' }] : []
 
-/** Includes the comma after it. */
+/** Deletes an array element, including the comma after it. */
 const element: Operator = (node) =>
   ts.isArrayLiteralExpression(node) ? node.elements.map((one) => ({ node: one, text: '' })) : []
 
-/** Skips functions, because a missing method is always noticed. */
+/** Deletes a property. Skips methods, because a missing method is always detected. */
 const property: Operator = (node) =>
   ts.isObjectLiteralExpression(node)
     ? node.properties
@@ -171,7 +169,7 @@ export function valuesOf(node: ts.Node): readonly ts.Node[] {
   return all
 }
 
-/** Includes the comma that ends an element. */
+/** Returns the end of the edit, including the comma after a deleted element. */
 function endOf({ node, text }: Edit, source: string): number {
   const end = node.getEnd()
   return text === '' && source[end] === ',' ? end + 1 : end
@@ -183,7 +181,7 @@ export function print(node: ts.Node, tree: ts.SourceFile): string {
   return printer.printNode(ts.EmitHint.Unspecified, node, tree).replace(/\s+/g, ' ')
 }
 
-/** Returns the innermost named function around a node. */
+/** Returns the innermost named function that contains a node. */
 export function functionOf(node: ts.Node): string {
   for (let at = node.parent as ts.Node | undefined; at !== undefined; at = at.parent) {
     const named = ts.isArrowFunction(at) ? at.parent : at
@@ -201,7 +199,7 @@ export function functionOf(node: ts.Node): string {
 export function toMutant(name: string, edit: Edit, tree: ts.SourceFile): Mutant {
   const { node, text: changed } = edit
   const isToken = node.kind >= Kind.FirstPunctuation && node.kind <= Kind.LastPunctuation
-  // A bare literal or token would say too little.
+  // A bare literal or token would not identify the place, so show its parent node.
   const shown = isToken || ts.isLiteralExpression(node) ? node.parent : node
   return {
     name: changed === '' ? name : `${name}: ${changed}`,
@@ -212,7 +210,7 @@ export function toMutant(name: string, edit: Edit, tree: ts.SourceFile): Mutant 
   }
 }
 
-/** Returns every mutant that the operators make of a source. */
+/** Returns every mutant that the operators produce from a source file. */
 export function mutantsOf(tree: ts.SourceFile): readonly Mutant[] {
   return valuesOf(tree).flatMap((node) =>
     Object.entries(OPERATORS).flatMap(([name, operator]) =>

@@ -1,7 +1,4 @@
-/**
- * A process that runs test files against one mutant after another, and reports which ones it
- * noticed.
- */
+/** Child process that runs test files against one mutant after another, and reports which mutants were detected. */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import { register } from 'node:module'
@@ -10,27 +7,24 @@ import { Test } from 'tap'
 import type { Loaded } from './hooks.ts'
 
 export interface Work extends Loaded {
-  /** URLs of the test files, of which at least one must fail. */
+  /** URLs of the test files. At least one must fail for a mutant to be detected. */
   readonly tests: readonly string[]
-  /** The first mutant to run. */
+  /** Index of the first mutant to run. */
   readonly from: number
 }
 
-/** The result for one mutant. */
+/** Result for one mutant. */
 export interface Verdict {
   readonly mutant: number
   readonly isNoticed: boolean
 }
 
 declare global {
-  /** Value of `import t from 'tap'` in the modules of the current mutant. */
+  /** Value of `import t from 'tap'` in the current mutant's modules. */
   var tapOfMutant: unknown
 }
 
-/**
- * Returns whether the test files pass. Their assertions go to a private test, up to the first
- * failure.
- */
+/** Returns whether the test files pass. Assertions go to a separate tap instance that stops at the first failure. */
 async function survives(tests: readonly string[], mutant: number): Promise<boolean> {
   const all = new Test({ name: `mutant ${String(mutant)}`, bail: true })
   all.on('data', () => undefined)
@@ -50,7 +44,7 @@ async function survives(tests: readonly string[], mutant: number): Promise<boole
   return Promise.race([run().catch(() => false), broken])
 }
 
-/** Called for what a mutant throws outside of any promise. */
+/** Ends the current mutant's run after an exception outside any promise. */
 let breakOff: () => void = () => undefined
 process.on('uncaughtException', () => {
   breakOff()
@@ -73,7 +67,7 @@ process.once('message', (message) => {
       process.send?.(verdict)
     }
     process.disconnect()
-    // A mutant may have left a timer running.
+    // A mutant may have left a timer running, so exit explicitly.
     await watchdog.terminate()
     process.exit()
   })()

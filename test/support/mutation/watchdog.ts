@@ -1,12 +1,12 @@
-/** A thread of the runner that ends the process when a mutant computes endlessly. */
+/** Worker thread that ends the runner process if a mutant runs into an endless loop. */
 // SPDX-License-Identifier: Apache-2.0
 import { workerData } from 'node:worker_threads'
 
-/** The current mutant. */
+/** Index of the current mutant. */
 const turn = new Int32Array(workerData as SharedArrayBuffer)
-/** Processor time, so that other load does not count; most mutants take a tenth of a second. */
+/** Limit in processor time, so that load from other processes does not count. Most mutants take a tenth of a second. */
 const LIMIT_MS = 1500
-/** The first run also loads the modules that all share. */
+/** The first run also loads the shared modules. */
 const FIRST_LIMIT_MS = 10_000
 const STEP_MS = 100
 

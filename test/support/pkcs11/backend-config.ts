@@ -1,7 +1,4 @@
-/**
- * Describes a test token as an entry of `backends`, in the program's form and in that of
- * latchkey.yaml.
- */
+/** Describes a test token as an entry in `backends`, both as the program's type and as YAML. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import { silentLogger } from '../../../src/core/logger.ts'
@@ -25,7 +22,7 @@ export function backendConfig(
     tokens: [{ label: token.label, pin: new Secret(token.pin) }],
     sessions: { min: 1, max: 2 },
     maxQueued: 256,
-    // Long, because a loaded machine is not a slow HSM.
+    // Long deadlines, because a busy machine must not look like a slow HSM.
     deadlines: { operationMs: 5000, startMs: 60_000, stuckMs: 1000 },
     heartbeatMs: 20_000,
     iv: 'host',
@@ -37,7 +34,10 @@ export function backendConfig(
   }
 }
 
-/** Closed with the test. @throws BackendError MISCONFIGURED */
+/**
+ * Opens the token's keys, and closes them when the test ends.
+ * @throws BackendError MISCONFIGURED
+ */
 export async function openKeysOn(
   t: Test,
   token: TestToken,

@@ -1,4 +1,4 @@
-/** Controls the fault module and reads its counters; the layout is that of shim/control.h. */
+/** Controls the fault module and reads its counters. The file layout matches shim/control.h. */
 // SPDX-License-Identifier: Apache-2.0
 import { closeSync, openSync, readSync, writeSync } from 'node:fs'
 import { constants } from 'node:os'
@@ -29,7 +29,7 @@ const AT = {
 
 const FOR_EVER = 0xffff_ffff
 
-/** In the order of the C source, where a function's index is its position. */
+/** Function names in the order of the C source. A function's index is its position in this list. */
 const NAMES = [...read('test/faults/shim/functions.h').matchAll(/^(?:PASS|OWN)\((C_\w+)/gm)].map(
   ([, name = '']) => name,
 )
@@ -39,16 +39,16 @@ const VENDORS: readonly Vendor[] = ['none', 'luna', 'luna 7.9.3', 'cloudhsm']
 
 export interface FaultPlan {
   readonly latencyMs?: number
-  /** Milliseconds, or until the plan changes. */
+  /** Duration of a hang in milliseconds; `until told` means until the plan changes. */
   readonly hang?: number | 'until told'
-  /** Returned instead of calling the real module. */
+  /** Return value to use instead of calling the real module. */
   readonly rv?: number
-  /** Call the real module anyway, and discard its answer. */
+  /** Whether to call the real module anyway and discard its result. */
   readonly afterwards?: boolean
   readonly crash?: 'SIGSEGV' | 'SIGABRT'
-  /** How often `rv` or `crash` happens (default: always). */
+  /** Number of times that `rv` or `crash` occurs (default: unlimited). */
   readonly times?: number
-  /** From 0 to 1. */
+  /** Probability between 0 and 1 (default: 1). */
   readonly probability?: number
 }
 
@@ -76,12 +76,11 @@ export interface LoggedCall {
   readonly ms: number
 }
 
-/** One control file. Its settings apply to every process from the next call on. */
+/** A control file. Changed settings apply to every process from its next call. */
 export class FaultControl {
   readonly file: string
   readonly #descriptor: number
 
-  /** Creates the file. */
   constructor(file: string) {
     this.file = file
     this.#descriptor = openSync(file, 'w+', 0o600)
@@ -94,7 +93,7 @@ export class FaultControl {
     closeSync(this.#descriptor)
   }
 
-  /** Replaces the plan for a function; an empty plan clears it. */
+  /** Replaces a function's plan. An empty plan clears it. */
   plan(name: string, plan: FaultPlan): void {
     const { hang = 0, rv = 0, crash, probability = 1 } = plan
     const does = plan.rv !== undefined || crash !== undefined
@@ -108,13 +107,13 @@ export class FaultControl {
       does ? (plan.times ?? FOR_EVER) : 0,
     ]
     const at = PLANS_AT + indexOf(name) * ROW_BYTES
-    // The value that arms the plan is written last.
+    // The last value activates the plan, so write the values in order.
     row.forEach((value, place) => {
       this.#write(at + place * 4, value)
     })
   }
 
-  /** Makes every function wait. */
+  /** Makes every function hang; `no more` ends all hangs. */
   hang(how: 'until told' | 'no more' | number): void {
     this.#write(AT.hang, how === 'until told' ? FOR_EVER : how === 'no more' ? 0 : how)
   }
@@ -123,9 +122,7 @@ export class FaultControl {
     this.#write(AT.latency, Math.round(ms * 1000))
   }
 
-  /**
-   * Makes each process close all its sessions before its next call, as after a reset of the token.
-   */
+  /** Makes each process close all its sessions before its next call, as a token reset does. */
   dropSessions(): void {
     this.#write(AT.drop, this.#word(AT.drop) + 1)
   }
@@ -134,17 +131,17 @@ export class FaultControl {
     this.#write(AT.vendor, VENDORS.indexOf(vendor))
   }
 
-  /** Limits the sessions on the token over all processes; 0: unlimited. */
+  /** Limits the number of sessions on the token across all processes; 0 removes the limit. */
   limitSessions(most: number): void {
     this.#write(AT.maxSessions, most)
   }
 
-  /** Restricts faults to processes that use this slot; undefined: all processes. */
+  /** Restricts faults to processes that use this slot; undefined restores faults for all processes. */
   only(slotId: number | undefined): void {
     this.#write(AT.only, slotId === undefined ? 0 : slotId + 1)
   }
 
-  /** Clears all plans and keeps the counters. */
+  /** Clears all plans, but keeps the counters. */
   heal(): void {
     for (const name of NAMES) this.plan(name, {})
     this.hang('no more')
@@ -159,7 +156,7 @@ export class FaultControl {
     return { calls: calls ?? 0, failed: failed ?? 0, injected: injected ?? 0 }
   }
 
-  /** Returns the living processes. */
+  /** Returns the processes that are still alive. */
   processes(): readonly ModuleProcess[] {
     const rows = this.#read(PROCESSES_AT, PROCESSES * ROW_BYTES)
     return Array.from({ length: PROCESSES }, (_, place) => {
@@ -176,17 +173,17 @@ export class FaultControl {
     }).filter(({ pid }) => pid !== 0 && isAlive(pid))
   }
 
-  /** Returns the number of open sessions of all living processes. */
+  /** Returns the number of open sessions across all live processes. */
   sessions(): number {
     return this.processes().reduce((sum, { sessions }) => sum + sessions, 0)
   }
 
-  /** Returns a position for `log`. */
+  /** Returns a position to pass to `log`. */
   mark(): number {
     return this.#word(AT.logNext)
   }
 
-  /** Returns calls that ended since `mark`, oldest first, at most 8,192. */
+  /** Returns up to 8,192 calls that completed since `mark`, oldest first. */
   log(mark = 0): readonly LoggedCall[] {
     const next = this.mark()
     const entries = this.#read(LOG_AT, LOG * ENTRY_BYTES)

@@ -1,4 +1,4 @@
-/** Builds the fault module of test/faults/shim, and puts it in front of a token's module. */
+/** Builds the fault module in test/faults/shim, and wraps a token's module with it. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -20,7 +20,7 @@ const FLAGS = [
 let built: Promise<string> | undefined
 
 /**
- * Returns the path of the shared library, and compiles it when its sources have changed.
+ * Returns the path to the shared library, and compiles it if its sources have changed.
  * @throws with gcc's output
  */
 export function buildFaultModule(): Promise<string> {
@@ -35,7 +35,7 @@ async function build(): Promise<string> {
   const library = join(CACHE, `fault-module-${hash.digest('hex').slice(0, 16)}.so`)
   if (existsSync(library)) return library
   mkdirSync(CACHE, { recursive: true })
-  // Tests run in parallel: each builds its own copy, and the last rename wins.
+  // Tests run in parallel: each process builds its own copy, and the last rename wins.
   const fresh = `${library}.${String(process.pid)}`
   const files = sources.filter((name) => name.endsWith('.c')).map((name) => join(FOLDER, name))
   await promisify(execFile)('gcc', [...FLAGS, '-o', fresh, ...files, '-ldl'])
@@ -47,12 +47,12 @@ export interface FaultyToken extends TestToken {
   readonly control: FaultControl
 }
 
-/** Returns the same token behind the fault module. */
+/** Returns the same token, accessed through the fault module. */
 export async function withFaults(t: Test, token: TestToken): Promise<FaultyToken> {
   const module = await buildFaultModule()
   const control = new FaultControl(join(token.folder, 'faults'))
   t.teardown(() => {
-    // Releases a process that waits.
+    // Clearing the plans releases a process that is hanging.
     control.heal()
     control.close()
   })

@@ -1,4 +1,4 @@
-/** A key on a token behind the fault module, ready to encrypt, with its inputs. */
+/** Opens a key on a token behind the fault module, with inputs for AES-GCM. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
@@ -19,7 +19,10 @@ export const input = (
   ...more,
 })
 
-/** Opens SoftHSM behind the fault module, with a key `key`, in a process that has found it. */
+/**
+ * Creates a SoftHSM token with a key named `key`, opens it through the fault module in a child process, and finds the
+ * key.
+ */
 export async function openWithFaults(t: Test) {
   const token = await withFaults(t, await createSoftHsm(t))
   await createTokenKeys(t, token, [{ label: 'key' }])

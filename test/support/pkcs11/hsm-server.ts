@@ -1,4 +1,4 @@
-/** Runs `latchkey serve` as a process, with one key store on a token and one on software keys. */
+/** Runs `latchkey serve` as a process, with one key store on a token and another on software keys. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -10,12 +10,12 @@ import { loadConfig } from '../../../src/config/load.ts'
 import { createKmsSideClient, type KmsSideClient } from '../../../src/kms/client/client.ts'
 import { startLatchkey, type Running } from '../cli.ts'
 import { testPki } from '../pki.ts'
-import { keyId, REGION } from '../server.ts'
+import { PATIENT_CONTROL, keyId, REGION } from '../server.ts'
 import { keyStoreName } from '../store.ts'
 import { backendYaml } from './backend-config.ts'
 import type { TestToken } from './tokens.ts'
 
-/** The key on the token, and the one in the software key store. */
+/** Ids of the key on the token and of the key in the software key store. */
 export const HSM_KEY = 'hsm-key'
 export const SOFTWARE_KEY = 'software-key'
 
@@ -25,19 +25,19 @@ export interface HsmServer {
   readonly software: KmsSideClient
   readonly configFile: string
   readonly folder: string
-  /** The admin listener's port, if the configuration has one. */
+  /** The admin listener's port, if it is configured. */
   readonly adminPort: number | undefined
 }
 
 export interface HsmServerOptions {
-  /** Settings of the entry in `backends`. */
+  /** Settings for the entry in `backends`. */
   readonly backend?: Readonly<Record<string, unknown>>
-  /** Further sections of latchkey.yaml. */
+  /** Additional sections for latchkey.yaml. */
   readonly config?: Readonly<Record<string, unknown>>
   readonly clientTimeoutMs?: number
 }
 
-/** The token must already have the key HSM_KEY. */
+/** Starts the server. The token must already have the key HSM_KEY. */
 export async function startHsmServer(
   t: Test,
   token: TestToken,
@@ -62,6 +62,7 @@ export async function startHsmServer(
       ],
       store: { path: 'latchkey.db', masterKey: { file: 'master.key' } },
       health: { interval: '1s' },
+      control: PATIENT_CONTROL,
       ...options.config,
     }),
   )
@@ -106,10 +107,10 @@ export async function startHsmServer(
 
 async function listening(running: Running) {
   const [line] = await running.shows(/^.*"listening".*$/m)
-  // From here on its log is read and discarded, because a soak writes a gigabyte.
+  // From here on, discard the log output, because a soak test writes a gigabyte.
   running.process.stdout?.removeAllListeners('data').resume()
   const portOf = (text: string) => (JSON.parse(text) as { readonly port: number }).port
-  // The admin listener logs its line earlier.
+  // The admin listener logs its own line before this one.
   const [adminLine] = /^.*"admin listener".*$/m.exec(running.stdout()) ?? []
   return { port: portOf(line), adminPort: adminLine === undefined ? undefined : portOf(adminLine) }
 }

@@ -1,4 +1,4 @@
-/** Records for a backend without a store: every key is enabled, and every version is the right one. */
+/** Key records for a backend without a store: every key is enabled, and every version is trusted. */
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyStoreRecords } from '../../../src/keys/pkcs11/key-records.ts'
 

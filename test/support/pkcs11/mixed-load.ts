@@ -1,7 +1,4 @@
-/**
- * Sends requests of all kinds at once and checks each answer, separating wrong answers from
- * failures.
- */
+/** Sends concurrent requests of all kinds and checks each response, distinguishing wrong results from failures. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes, randomInt } from 'node:crypto'
 import type { DecryptArguments } from '../../../src/kms/client/requests.ts'
@@ -11,21 +8,21 @@ export interface MixedLoadPlan {
   readonly client: KmsSideClient
   readonly keyId: string
   readonly connections: number
-  /** Stops after this many requests (default: when `isOver` says so). */
+  /** Maximum number of requests (default: until `isOver` returns true). */
   readonly requests?: number
   readonly isOver?: () => boolean
-  /** Maximum number of ciphertexts kept for decryption later. */
+  /** Maximum number of ciphertexts to keep for later decryption. */
   readonly keep?: number
 }
 
 export interface MixedLoadReport {
   readonly answers: number
-  /** Requests that KMS would have retried, by errorName or `connection`. */
+  /** Requests that KMS would have retried, counted by errorName or `connection`. */
   readonly failures: ReadonlyMap<string, number>
-  /** Wrong answers, of which there must be none. */
+  /** Descriptions of wrong results. There must be none. */
   readonly wrong: readonly string[]
   readonly kept: readonly Kept[]
-  /** Milliseconds of each answer, ascending. */
+  /** Latencies in milliseconds, in ascending order. */
   readonly latencies: readonly number[]
 }
 
@@ -33,9 +30,7 @@ export interface Kept extends DecryptArguments {
   readonly plaintext: Buffer
 }
 
-/**
- * KMS counts these against the reliability of an external key store, and sends the request again.
- */
+/** Errors that KMS counts against an external key store's reliability, and after which it retries. */
 const MAY_FAIL: ReadonlySet<string> = new Set([
   'DependencyTimeoutException',
   'InternalException',
@@ -51,7 +46,7 @@ export async function runMixedLoad(plan: MixedLoadPlan): Promise<MixedLoadReport
   const latencies: number[] = []
   let begun = 0
 
-  /** Returns undefined if the request failed with an allowed error. */
+  /** Returns undefined if the request failed with a permitted error. */
   async function ask(
     what: string,
     request: () => Promise<KmsSideResponse>,
@@ -126,8 +121,8 @@ export async function runMixedLoad(plan: MixedLoadPlan): Promise<MixedLoadReport
 }
 
 /**
- * Decrypts all of them, with as many attempts as KMS may need.
- * @returns those with a wrong result
+ * Decrypts all ciphertexts, and repeats each attempt that fails with a permitted error.
+ * @returns the ciphertexts with a wrong result
  */
 export async function findLost(
   client: KmsSideClient,
@@ -149,7 +144,7 @@ export async function findLost(
   return lost
 }
 
-/** @param share from 0 to 1, of ascending numbers */
+/** @param share the percentile, between 0 and 1 */
 export function percentile(ascending: readonly number[], share: number): number {
   return ascending[Math.min(ascending.length - 1, Math.ceil(ascending.length * share) - 1)] ?? NaN
 }

@@ -1,6 +1,6 @@
 /**
- * Runs a PKCS#11 module in a process that a test controls step by step, to create tokens and keys
- * and to examine a module. Nothing here uses Latchkey.
+ * Runs a PKCS#11 module in a process that a test controls step by step, to create tokens and keys and to examine
+ * modules. It uses none of Latchkey's code.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { fork } from 'node:child_process'
@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import type { ModuleAddress, Reply, Request, Step, StepResults } from './module-steps.ts'
 
-/** A return value of PKCS#11 other than CKR_OK. */
+/** A PKCS#11 return value other than CKR_OK. */
 export class CkrError extends Error {
   override readonly name = 'CkrError'
   readonly rv: number
@@ -22,16 +22,16 @@ export class CkrError extends Error {
 
 export interface ModuleSession {
   readonly pid: number
-  /** @throws CkrError; another Error when the process died, with its signal */
+  /** @throws CkrError, or an Error that names the signal if the process died */
   step<Name extends Step['step']>(
     step: Extract<Step, { readonly step: Name }>,
   ): Promise<StepResults[Name]>
-  /** Returns the return value of a step that must fail. @throws when it succeeds */
+  /** Returns the return value of a step that must fail. @throws if the step succeeds */
   rvOf(step: Step): Promise<number>
   close(): Promise<void>
 }
 
-/** Starts a process that ends no later than the test. */
+/** Starts a process. If it is still running when the test ends, it is killed. */
 export function openModule(t: Test, address: ModuleAddress): ModuleSession {
   const child = fork(fileURLToPath(new URL('./module-steps.js', import.meta.url)), [], {
     env: { PATH: process.env['PATH'] ?? '', ...address.environment },
@@ -52,7 +52,7 @@ export function openModule(t: Test, address: ModuleAddress): ModuleSession {
     if ('error' in reply) throw new Error(`${request.step}: ${reply.error}`)
     return reply.value
   }
-  /** Calls run in sequence, as the process answers them. */
+  /** Calls run one at a time, because the process answers them in order. */
   const inTurn = (request: Request) => {
     const result = last.then(() => call(request))
     last = result.catch(() => undefined)

@@ -1,46 +1,44 @@
-/** The process behind `module-session.ts`: it executes each message as a step and answers it. */
+/** The process behind `module-session.ts`: it executes each message as a step and sends back the result. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import type * as Pkcs11 from 'pkcs11js'
 
-/** Parameters that a program needs to load a module and find a token. */
+/** Parameters for loading a module and finding a token. */
 export interface ModuleAddress {
-  /** Path of the shared library. */
+  /** Path to the shared library. */
   readonly module: string
-  /** Environment that the module reads. */
+  /** Environment variables that the module reads. */
   readonly environment: Readonly<Record<string, string>>
-  /** Parameters for NSS at C_Initialize. */
+  /** C_Initialize parameters for NSS. */
   readonly parameters?: string
 }
 
 export interface NewTokenKey {
   readonly label: string
-  /** Hexadecimal (default: the bytes of the label). */
+  /** CKA_ID in hexadecimal (default: the label's bytes). */
   readonly id?: string
   readonly canEncrypt?: boolean
   readonly canDecrypt?: boolean
-  /** Default: 32. */
+  /** Key length in bytes (default: 32). */
   readonly bytes?: number
-  /** `generic`: a key of type CKK_GENERIC_SECRET, which AES-GCM refuses. */
+  /** `generic` creates a CKK_GENERIC_SECRET key, which AES-GCM rejects. */
   readonly type?: 'aes' | 'generic'
-  /** Imported instead of generated. */
+  /** Key material to import (default: generate the key). */
   readonly material?: Buffer
   readonly extractable?: boolean
-  /** CKA_ALLOWED_MECHANISMS. */
+  /** CKA_ALLOWED_MECHANISMS attribute. */
   readonly allowed?: readonly number[]
 }
 
 export type Step =
-  /** C_Initialize, with CKF_OS_LOCKING_OK unless `flags` says otherwise. */
+  /** C_Initialize, with CKF_OS_LOCKING_OK unless `flags` overrides it. */
   | { readonly step: 'initialize'; readonly flags?: number }
   | { readonly step: 'finalize' }
   | { readonly step: 'tokens' }
   | { readonly step: 'mechanisms'; readonly slot: number }
-  /**
-   * For a token that has no PIN yet, such as a new NSS database, where the officer's PIN is empty.
-   */
+  /** Sets the first PIN on a token that has none, such as a new NSS database, whose SO PIN is empty. */
   | { readonly step: 'firstPin'; readonly slot: number; readonly pin: string }
   | { readonly step: 'open'; readonly slot: number }
   | { readonly step: 'close'; readonly session: number }
@@ -50,7 +48,7 @@ export type Step =
   | { readonly step: 'destroy'; readonly session: number; readonly key: number }
   | ({ readonly step: 'encrypt'; readonly session: number; readonly key: number } & GcmInput)
   | ({ readonly step: 'decrypt'; readonly session: number; readonly key: number } & GcmInput)
-  /** Round trips on several threads, each with its own session. */
+  /** Runs round trips on several threads, each with its own session. */
   | {
       readonly step: 'parallel'
       readonly slot: number
@@ -60,26 +58,26 @@ export type Step =
     }
 
 export interface GcmInput {
-  /** Plaintext, or ciphertext and tag. */
+  /** The plaintext for `encrypt`, or the ciphertext followed by the tag for `decrypt`. */
   readonly data: Buffer
   readonly iv: Buffer
   readonly aad: Buffer
-  /** Default: 8 times the length of `iv`. */
+  /** IV length in bits (default: 8 times the length of `iv`). */
   readonly ivBits?: number
-  /** Size of the output buffer beyond the input (default: 32). */
+  /** Size of the output buffer in addition to the input's length (default: 32). */
   readonly room?: number
-  /** Default: CKM_AES_GCM. */
+  /** Mechanism (default: CKM_AES_GCM). */
   readonly mechanism?: number
 }
 
 export interface StepResults {
   readonly initialize: undefined
   readonly finalize: undefined
-  /** `slot` is a position in the list, and `slotId` the module's own number. */
+  /** `slot` is the slot's position in the list, and `slotId` is the module's own number for the slot. */
   readonly tokens: readonly { slot: number; slotId: number; label: string; serial: string }[]
   readonly mechanisms: readonly number[]
   readonly firstPin: undefined
-  /** Sessions and keys are represented by their positions in a list. */
+  /** Sessions and keys are identified by their positions in a list. */
   readonly open: number
   readonly close: undefined
   readonly login: undefined
@@ -119,7 +117,7 @@ function run(): void {
     mechanism,
     parameter: {
       type: pkcs11.CK_PARAMS_AES_GCM_v240,
-      // NULL if empty.
+      // pkcs11js passes NULL for an empty buffer.
       iv: iv.length === 0 ? Buffer.alloc(0) : iv,
       ivBits,
       aad,
@@ -130,7 +128,7 @@ function run(): void {
     initialize({ flags = pkcs11.CKF_OS_LOCKING_OK }: { flags?: number }) {
       module.C_Initialize({
         flags,
-        // pkcs11js drops the last character.
+        // pkcs11js drops the last character, so append a space.
         ...(parameters === undefined ? {} : { libraryParameters: `${parameters} ` }),
       })
     },
@@ -206,7 +204,7 @@ function run(): void {
           const output = await module.C_EncryptAsync(session, data, sealed)
           module.C_DecryptInit(session, mechanism, at(plan.key))
           if ((await module.C_DecryptAsync(session, output, opened)).equals(data)) right += 1
-          // pkcs11js does not keep these alive while its thread reads them.
+          // Hold these buffers, because pkcs11js does not keep them alive while its thread reads them.
           held.push(data, aad, sealed, opened)
         }
         module.C_CloseSession(session)

@@ -1,6 +1,4 @@
-/**
- * Creates real tokens in temporary folders: SoftHSM2, NSS softokn, and both ways through p11-kit.
- */
+/** Creates real tokens in temporary folders: SoftHSM 2, NSS softokn, and p11-kit as a proxy and as a server. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -21,12 +19,11 @@ export interface TestToken extends ModuleAddress {
   readonly pinFile: string
 }
 
-/** Long enough not to occur in a log by chance. */
+/** Distinctive enough not to occur in a log by chance. */
 const PIN = 'pin-of-test-tokens-2468'
 const OFFICER_PIN = '87654321'
-const PATIENCE_MS = 20_000
 
-/** Finds a library of a Debian package on any architecture. */
+/** Finds a Debian package's shared library on any architecture. */
 function library(...names: readonly string[]): string {
   const folders = ['/usr/lib/softhsm', ...readdirSync('/usr/lib').map((name) => `/usr/lib/${name}`)]
   const paths = folders.flatMap((folder) => names.map((name) => join(folder, name)))
@@ -45,7 +42,7 @@ function tokenFolder(t: Test, kind: string) {
   return { folder, pin: PIN, pinFile }
 }
 
-/** Creates SoftHSM 2 tokens, one for each label, with its own tool. */
+/** Creates SoftHSM 2 tokens, one for each label, using SoftHSM's own tool. */
 export async function createSoftHsm(
   t: Test,
   labels: readonly [string, ...string[]] = ['xks'],
@@ -66,7 +63,7 @@ export async function createSoftHsm(
   return { ...place, module: library('libsofthsm2.so'), environment, label: labels[0] }
 }
 
-/** Creates an NSS database, which gets its PIN through PKCS#11 as from `certutil -N`. */
+/** Creates an NSS database and sets its PIN over PKCS#11, as `certutil -N` would. */
 export async function createNss(t: Test): Promise<TestToken> {
   const place = tokenFolder(t, 'nss')
   const database = join(place.folder, 'db')
@@ -85,7 +82,7 @@ export async function createNss(t: Test): Promise<TestToken> {
   return token
 }
 
-/** Puts p11-kit-proxy, configured for this module only, in front of `token`. */
+/** Puts p11-kit-proxy in front of `token`, configured to load only the token's module. */
 export function throughProxy(token: TestToken): TestToken {
   const home = join(token.folder, 'xdg')
   mkdirSync(join(home, 'pkcs11/modules'), { recursive: true })
@@ -95,7 +92,7 @@ export function throughProxy(token: TestToken): TestToken {
   return { ...token, module: library('p11-kit-proxy.so'), environment }
 }
 
-/** Puts `p11-kit server` in front of `token`. It hides AES-GCM and other mechanisms. */
+/** Puts `p11-kit server` in front of `token`. The server hides AES-GCM and some other mechanisms. */
 export async function throughServer(t: Test, token: TestToken): Promise<TestToken> {
   const socket = join(token.folder, 'p11-kit.sock')
   const operands = ['server', '--foreground', '--provider', token.module, '--name', socket]
@@ -108,7 +105,7 @@ export async function throughServer(t: Test, token: TestToken): Promise<TestToke
     server.kill('SIGKILL')
     await gone
   })
-  await eventually(() => existsSync(socket), PATIENCE_MS)
+  await eventually(() => existsSync(socket))
   const environment = { P11_KIT_SERVER_ADDRESS: `unix:path=${socket}` }
   return { ...token, module: library('pkcs11/p11-kit-client.so'), environment }
 }
@@ -120,7 +117,7 @@ async function findSlot(module: ReturnType<typeof openModule>, label: string): P
   return found.slot
 }
 
-/** Opens a logged-in session on the token `label`, in a process that ends with the test. */
+/** Opens a logged-in session on the token `label`, in a process that exits with the test. */
 export async function openToken(t: Test, token: TestToken, label = token.label) {
   const module = openModule(t, token)
   await module.step({ step: 'initialize' })
@@ -130,7 +127,7 @@ export async function openToken(t: Test, token: TestToken, label = token.label) 
   return { module, slot, session }
 }
 
-/** Creates keys as another program on the same token would. */
+/** Creates keys as another program that uses the same token would. */
 export async function createTokenKeys(
   t: Test,
   token: TestToken,

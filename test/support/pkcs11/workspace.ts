@@ -16,7 +16,7 @@ export interface TokenWorkspaceOptions {
   readonly masterKey?: Readonly<Record<string, unknown>>
 }
 
-/** Creates the store too, with `init`. */
+/** Creates the folder and, using `init`, the store. */
 export async function workspaceOn(t: Test, token: TestToken, options: TokenWorkspaceOptions = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'latchkey-pkcs11-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))

@@ -1,4 +1,4 @@
-/** Tests the Merkle tree that a store keeps over its events, against a naive implementation. */
+/** Tests the Merkle tree over a store's events against a naive implementation. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import {
@@ -7,10 +7,16 @@ import {
   proveLast,
   rootOfFrontier,
 } from '../../../src/core/tlog/frontier.ts'
-import { hashLeaf, nodesOf, rootOf } from '../../../src/core/tlog/merkle.ts'
+import {
+  hashLeaf,
+  hashTree,
+  nodesOf,
+  proveInclusion,
+  rootOf,
+} from '../../../src/core/tlog/merkle.ts'
 import { plainInclusion, plainRoot } from '../../support/merkle.ts'
 
-void t.test('root and proof of the last entry, at every size', (t) => {
+void t.test('root and proof of the last entry, at every size', async (t) => {
   const entries: Buffer[] = []
   let frontier: Frontier = []
   t.same(rootOfFrontier(frontier), plainRoot([]))
@@ -21,8 +27,12 @@ void t.test('root and proof of the last entry, at every size', (t) => {
     frontier = appendToFrontier(before, size, hashLeaf(entry))
     t.same(proveLast(before), plainInclusion(size, entries))
     t.same(rootOfFrontier(frontier), plainRoot(entries))
-    t.same(rootOf(nodesOf(entries.map(hashLeaf)), entries.length), plainRoot(entries))
+    const leaves = entries.map(hashLeaf)
+    t.same(rootOf(nodesOf(leaves), entries.length), plainRoot(entries))
+    const tree = await hashTree(leaves)
+    t.same(rootOf(tree, entries.length), plainRoot(entries))
+    const middle = Math.floor(size / 2)
+    t.same(proveInclusion(tree, middle, entries.length), plainInclusion(middle, entries))
   }
   t.equal(frontier.length, 3, '140 has three bits')
-  t.end()
 })

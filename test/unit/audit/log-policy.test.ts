@@ -1,4 +1,4 @@
-/** Tests the parser of witness policies against c2sp.org/tlog-policy. */
+/** Tests the witness policy parser against c2sp.org/tlog-policy. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createNoteSigner, parseVerifierKey } from '../../../src/core/tlog/note.ts'
@@ -38,7 +38,7 @@ void t.test("the specification's example", (t) => {
   t.end()
 })
 
-void t.test('no quorum', (t) => {
+void t.test('a policy without a quorum', (t) => {
   const policy = parseLogPolicy('quorum none')
   t.ok(typeof policy !== 'string' && policy.isQuorum([]))
   t.end()

@@ -1,4 +1,4 @@
-/** Tests the tree of the audit log against RFC 6962: known roots, the plain algorithm, and changed proofs. */
+/** Tests the audit log's Merkle tree against RFC 6962: known roots, a naive implementation, and modified proofs. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -43,7 +43,7 @@ const KNOWN: readonly (readonly [leaf: string, root: string])[] = [
 const entriesOf = (count: number) =>
   Array.from({ length: count }, (_, i) => Buffer.from(`entry ${String(i)}`))
 
-/** Grows a tree and keeps its tiles, as the files of a log would. */
+/** Grows a tree and keeps its tiles, as a log's files would. */
 function grow(entries: readonly Buffer[]) {
   const tree = new GrowingTree()
   const files = new Map<string, readonly Buffer[]>()
@@ -72,17 +72,20 @@ void t.test('the known roots of RFC 6962', (t) => {
   t.end()
 })
 
-void t.test('trees of every size up to 70, and around tiles, are those of the RFC', (t) => {
-  const sizes = [...Array(71).keys(), 255, 256, 257, 511, 512, 513, 1000]
-  for (const size of sizes) {
-    const entries = entriesOf(size)
-    const { tree, node } = grow(entries)
-    const root = plainRoot(entries)
-    t.ok(tree.root().equals(root), `root of ${String(size)}`)
-    t.ok(rootOf(node, size).equals(root), `root of the tiles of ${String(size)}`)
-  }
-  t.end()
-})
+void t.test(
+  'trees of every size up to 70, and around tile boundaries, match those of the RFC',
+  (t) => {
+    const sizes = [...Array(71).keys(), 255, 256, 257, 511, 512, 513, 1000]
+    for (const size of sizes) {
+      const entries = entriesOf(size)
+      const { tree, node } = grow(entries)
+      const root = plainRoot(entries)
+      t.ok(tree.root().equals(root), `root of ${String(size)}`)
+      t.ok(rootOf(node, size).equals(root), `root of the tiles of ${String(size)}`)
+    }
+    t.end()
+  },
+)
 
 void t.test('a tree of more than two levels of tiles', (t) => {
   const size = TILE_WIDTH ** 2 + TILE_WIDTH + 3
@@ -108,7 +111,7 @@ void t.test('a tree of more than two levels of tiles', (t) => {
     const root = rootFromInclusion(hashLeaf(Buffer.from(String(index))), index, size, proof)
     t.ok(root?.equals(tree.root()), `leaf ${String(index)}`)
   }
-  // A tree that is opened again from its partial tiles continues in the same way.
+  // A tree reopened from its partial tiles must keep growing identically.
   const partials = Array.from({ length: 3 }, (_, level) => {
     const width = partialWidth(level, size)
     const index = Math.floor(size / TILE_WIDTH ** (level + 1))
@@ -123,7 +126,7 @@ void t.test('a tree of more than two levels of tiles', (t) => {
   t.end()
 })
 
-void t.test('proofs are those of the RFC, and no changed proof holds', (t) => {
+void t.test('proofs match those of the RFC, and no changed proof verifies', (t) => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 600 }), fc.nat(), fc.nat(), (size, a, b) => {
       const entries = entriesOf(size)
@@ -156,7 +159,7 @@ void t.test('proofs are those of the RFC, and no changed proof holds', (t) => {
   t.end()
 })
 
-/** One hash with a bit flipped, one too few, one too many, and two in the wrong order. */
+/** Returns variants of the proof: with a flipped bit, a missing hash, an extra hash, and two hashes swapped. */
 function changes(proof: readonly Buffer[], seed: number): readonly (readonly Buffer[])[] {
   const at = proof.length === 0 ? 0 : seed % proof.length
   const one = proof[at]
@@ -169,12 +172,12 @@ function changes(proof: readonly Buffer[], seed: number): readonly (readonly Buf
   ]
 }
 
-void t.test('paths of tiles are those of the specification', (t) => {
+void t.test('paths of tiles match the specification', (t) => {
   t.equal(tilePath(0, 1_234_067), 'tile/0/x001/x234/067')
   t.equal(tilePath('entries', 0, 112), 'tile/entries/000.p/112')
   t.equal(tilePath(1, 273), 'tile/1/273')
   t.equal(tilePath(0, 1000), 'tile/0/x001/000')
-  // The specification's example: 273 full tiles, and partial ones of 112, 17 and 1.
+  // The specification's example has 273 full tiles, and partial tiles of 112, 17 and 1.
   t.same(
     [0, 1, 2].map((level) => partialWidth(level, 70_000)),
     [112, 17, 1],
@@ -182,17 +185,20 @@ void t.test('paths of tiles are those of the specification', (t) => {
   t.end()
 })
 
-void t.test('bundles are read as they were written, and no other way', (t) => {
-  fc.assert(
-    fc.property(fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 20 }), (arrays) => {
-      const entries = arrays.map((one) => Buffer.from(one))
-      const bytes = encodeBundle(entries)
-      const decoded = decodeBundle(bytes)
-      t.strictSame(decoded, entries)
-      if (bytes.length > 0) t.equal(decodeBundle(bytes.subarray(0, -1)), undefined)
-      t.equal(decodeBundle(Buffer.concat([bytes, Buffer.from([1])])), undefined)
-    }),
-  )
-  t.throws(() => encodeBundle([Buffer.alloc(65_536)]), RangeError)
-  t.end()
-})
+void t.test(
+  'a bundle decodes to the entries that it was encoded from, and a damaged bundle does not decode',
+  (t) => {
+    fc.assert(
+      fc.property(fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 20 }), (arrays) => {
+        const entries = arrays.map((one) => Buffer.from(one))
+        const bytes = encodeBundle(entries)
+        const decoded = decodeBundle(bytes)
+        t.strictSame(decoded, entries)
+        if (bytes.length > 0) t.equal(decodeBundle(bytes.subarray(0, -1)), undefined)
+        t.equal(decodeBundle(Buffer.concat([bytes, Buffer.from([1])])), undefined)
+      }),
+    )
+    t.throws(() => encodeBundle([Buffer.alloc(65_536)]), RangeError)
+    t.end()
+  },
+)

@@ -1,4 +1,4 @@
-/** Tests signed notes, checkpoints and proofs against the examples of their specifications. */
+/** Tests signed notes, checkpoints and proofs against the examples in their specifications. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
@@ -26,7 +26,7 @@ function key(text: string): NoteKey {
   return parsed
 }
 
-/** The example of c2sp.org/signed-note. */
+/** The example from c2sp.org/signed-note. */
 const VERIFIER = 'example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k'
 const NOTE = `This is an example message.
 
@@ -44,7 +44,7 @@ void t.test('the example of the specification verifies, and a changed one does n
   t.end()
 })
 
-void t.test('texts that are no notes or no keys', (t) => {
+void t.test('malformed notes and keys are refused', (t) => {
   for (const text of [
     '',
     'text\n',
@@ -67,35 +67,38 @@ void t.test('texts that are no notes or no keys', (t) => {
   t.end()
 })
 
-void t.test('a checkpoint is that of its log, with the witnesses that cosigned it', (t) => {
-  const log = createNoteSigner('example.com/log', randomBytes(32))
-  const witness = createNoteSigner(
-    'w.example',
-    randomBytes(32),
-    'cosignature',
-    () => 1_679_315_147_000,
-  )
-  const head = { size: 3, root: randomBytes(32) }
-  const signed = signCheckpoint(head, log)
-  const text = parseNote(signed)?.text ?? ''
-  const cosigned = signed + witness.sign(text)
-  const keys = [key(log.verifierKey), key(witness.verifierKey)] as const
-  t.match(openCheckpoint(signed, keys[0]), { ...head, origin: 'example.com/log', witnesses: [] })
-  t.same(openCheckpoint(cosigned, keys[0], [keys[1]])?.witnesses, [keys[1]])
-  t.same(openCheckpoint(cosigned, keys[0])?.witnesses, [])
-  const other = createNoteSigner('example.com/log', randomBytes(32))
-  t.equal(openCheckpoint(signed, key(other.verifierKey)), undefined)
-  t.equal(openCheckpoint(signed.replace('\n3\n', '\n4\n'), keys[0]), undefined)
-  // The time is signed, too.
-  const shifted = cosigned.trimEnd().split(' ')
-  const bytes = Buffer.from(shifted.at(-1) ?? '', 'base64')
-  bytes.writeUInt8(bytes.readUInt8(11) ^ 1, 11)
-  const forged = `${[...shifted.slice(0, -1), bytes.toString('base64')].join(' ')}\n`
-  t.equal(openCheckpoint(forged, keys[0], [keys[1]]), undefined)
-  t.end()
-})
+void t.test(
+  'a checkpoint opens with the key of its log, and lists the witnesses that cosigned it',
+  (t) => {
+    const log = createNoteSigner('example.com/log', randomBytes(32))
+    const witness = createNoteSigner(
+      'w.example',
+      randomBytes(32),
+      'cosignature',
+      () => 1_679_315_147_000,
+    )
+    const head = { size: 3, root: randomBytes(32) }
+    const signed = signCheckpoint(head, log)
+    const text = parseNote(signed)?.text ?? ''
+    const cosigned = signed + witness.sign(text)
+    const keys = [key(log.verifierKey), key(witness.verifierKey)] as const
+    t.match(openCheckpoint(signed, keys[0]), { ...head, origin: 'example.com/log', witnesses: [] })
+    t.same(openCheckpoint(cosigned, keys[0], [keys[1]])?.witnesses, [keys[1]])
+    t.same(openCheckpoint(cosigned, keys[0])?.witnesses, [])
+    const other = createNoteSigner('example.com/log', randomBytes(32))
+    t.equal(openCheckpoint(signed, key(other.verifierKey)), undefined)
+    t.equal(openCheckpoint(signed.replace('\n3\n', '\n4\n'), keys[0]), undefined)
+    // The signature also covers the timestamp.
+    const shifted = cosigned.trimEnd().split(' ')
+    const bytes = Buffer.from(shifted.at(-1) ?? '', 'base64')
+    bytes.writeUInt8(bytes.readUInt8(11) ^ 1, 11)
+    const forged = `${[...shifted.slice(0, -1), bytes.toString('base64')].join(' ')}\n`
+    t.equal(openCheckpoint(forged, keys[0], [keys[1]]), undefined)
+    t.end()
+  },
+)
 
-void t.test('texts that are no checkpoints', (t) => {
+void t.test('malformed checkpoints are refused', (t) => {
   const root = Buffer.alloc(32).toString('base64')
   t.ok(parseCheckpoint(`o\n0\n${root}\nextension\n`))
   for (const text of [
@@ -111,7 +114,7 @@ void t.test('texts that are no checkpoints', (t) => {
   t.end()
 })
 
-void t.test('a proof is checked off line, and each changed byte ends it', (t) => {
+void t.test('a proof is checked offline, and changing any byte invalidates it', (t) => {
   const log = createNoteSigner('example.com/log', randomBytes(32))
   const tree = new GrowingTree()
   const entries = Array.from({ length: 7 }, (_, i) => Buffer.from(`entry ${String(i)}`))
@@ -132,7 +135,8 @@ void t.test('a proof is checked off line, and each changed byte ends it', (t) =>
   t.equal(verify(text, Buffer.from('entry 4')), undefined)
   const at = text.indexOf('index')
   for (let i = 0; i < text.length; i++) {
-    // The extra line is not authenticated: an auditor compares it with the entry.
+    // Changes to the extra line need not be detected: it is not authenticated, and an auditor compares it with the
+    // entry.
     if (i < at && i > 25) continue
     const other = text[i] === 'A' ? 'B' : 'A'
     t.equal(verify(text.slice(0, i) + other + text.slice(i + 1)), undefined, `byte ${String(i)}`)

@@ -1,4 +1,4 @@
-/** Compares logs with real events of CloudTrail: forged, dropped and changed requests are found, and nothing else. */
+/** Compares logs with real CloudTrail events: forged, dropped and modified requests are reported, and no others. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -12,13 +12,14 @@ import {
   RecordSplitter,
 } from '../../../src/audit/cloudtrail/events.ts'
 import { reconcile, type ReconcileOptions } from '../../../src/audit/cloudtrail/reconcile.ts'
-import { type AuditEntry, decodeEntry, encodeRequest } from '../../../src/audit/record.ts'
+import { type AuditEntry, decodeEntry } from '../../../src/audit/record.ts'
+import { encodeRequest } from '../../../src/audit/request-entry.ts'
 import type { RequestRecord } from '../../../src/core/request.ts'
 import { decryptRecord } from '../../support/audit.ts'
 import { temporaryFolder } from '../../support/cli.ts'
 import { ROOT } from '../../support/repository.ts'
 
-/** `CLOUDTRAIL=FOLDER` reads other files, such as the whole dataset. */
+/** `CLOUDTRAIL=FOLDER` uses other files, such as the complete dataset. */
 const EVENTS = process.env['CLOUDTRAIL'] ?? join(ROOT, 'test/vectors/cloudtrail/kms-events.json')
 
 async function readAll(path: string): Promise<readonly KmsEvent[]> {
@@ -29,7 +30,7 @@ async function readAll(path: string): Promise<readonly KmsEvent[]> {
   return events
 }
 
-/** Returns the record that the proxy would have of a call. */
+/** Returns the record that the proxy would have written for a KMS event. */
 function toRecord(event: KmsEvent, more: Partial<RequestRecord['metadata']> = {}): RequestRecord {
   const [kmsKeyArn] = event.keyArns
   return {
@@ -73,7 +74,7 @@ void t.test('real events that were all served: nothing is found', async (t) => {
   t.match(first?.principal, /^arn:aws:iam::/)
 })
 
-void t.test('exactly what is forged, dropped or changed is found', async (t) => {
+void t.test('exactly the forged, dropped and changed events are found', async (t) => {
   const events = await readAll(EVENTS)
   await fc.assert(
     fc.asyncProperty(
@@ -82,7 +83,7 @@ void t.test('exactly what is forged, dropped or changed is found', async (t) => 
         maxLength: events.length,
       }),
       async (actions) => {
-        // The first and the last stay, so that both sides cover the same period.
+        // Keep the first and the last event, so that both sides cover the same period.
         const kinds = actions.map((one, i) => (i === 0 || i === actions.length - 1 ? 'keep' : one))
         const expected: string[] = []
         const records = events.flatMap((event, i) => {
@@ -121,25 +122,37 @@ void t.test('exactly what is forged, dropped or changed is found', async (t) => 
   )
 })
 
-void t.test('what only one side covers, refusals and probes are not findings', async (t) => {
-  const events = await readAll(EVENTS)
-  const [first] = events
-  const last = events.at(-1)
-  if (first === undefined || last === undefined) throw new TypeError('no events')
-  const records = events.map((one) => toRecord(one))
-  const late = toRecord({ ...last, kmsRequestId: 'late', at: last.at + 60_000 })
-  const probe = { ...toRecord({ ...first, kmsRequestId: 'probe' }), isProbe: true as const }
-  const refused = { ...toRecord({ ...first, kmsRequestId: 'refused' }), status: 400 }
-  const denied = { ...first, kmsRequestId: 'denied', errorCode: 'AccessDenied' }
-  const foreign = { ...first, kmsRequestId: 'foreign', keyArns: ['arn:aws:kms:x:1:key/other'] }
-  const result = await run([...records, late, probe, refused], [...events, denied, foreign])
-  t.match(result, { findings: [], notCompared: 1 })
-  const retried = await run([...records, toRecord(first), toRecord(first)], events)
-  t.match(retried.findings, [{ kind: 'repeated', other: '3' }])
-  t.match(await run([], []), { findings: [], from: undefined })
-})
+void t.test(
+  'requests that only one side covers, refusals and probes are not findings',
+  async (t) => {
+    const events = await readAll(EVENTS)
+    const [first] = events
+    const last = events.at(-1)
+    if (first === undefined || last === undefined) throw new TypeError('no events')
+    const records = events.map((one) => toRecord(one))
+    const late = toRecord({ ...last, kmsRequestId: 'late', at: last.at + 60_000 })
+    const probe = { ...toRecord({ ...first, kmsRequestId: 'probe' }), isProbe: true as const }
+    const refused = { ...toRecord({ ...first, kmsRequestId: 'refused' }), status: 400 }
+    const denied = { ...first, kmsRequestId: 'denied', errorCode: 'AccessDenied' }
+    const foreign = { ...first, kmsRequestId: 'foreign', keyArns: ['arn:aws:kms:x:1:key/other'] }
+    const result = await run([...records, late, probe, refused], [...events, denied, foreign])
+    t.match(result, { findings: [], notCompared: 1 })
+    const retried = await run([...records, toRecord(first), toRecord(first)], events)
+    t.match(retried.findings, [{ kind: 'repeated', other: '3' }])
+    const replayed = await run(
+      [...records, ...Array.from({ length: 500 }, () => toRecord(first))],
+      events,
+    )
+    t.match(replayed.findings, [{ kind: 'repeated', other: '501' }])
+    t.match(replayed, { findingCount: 1, requests: records.length + 500 })
+    const invented = toRecord({ ...first, kmsRequestId: 'invented' })
+    const flood = await run([...records, ...Array.from({ length: 500 }, () => invented)], events)
+    t.match(flood, { findingCount: 500, requests: records.length + 500 })
+    t.match(await run([], []), { findings: [], from: undefined })
+  },
+)
 
-void t.test('files in every form in which CloudTrail has them', async (t) => {
+void t.test('reads files in every format that CloudTrail writes', async (t) => {
   const folder = await temporaryFolder(t)
   const { Records: records } = JSON.parse(
     readFileSync(join(ROOT, 'test/vectors/cloudtrail/kms-events.json'), 'utf8'),
@@ -168,7 +181,7 @@ void t.test('files in every form in which CloudTrail has them', async (t) => {
   }
 })
 
-void t.test('records are the same however the stream is cut', (t) => {
+void t.test('records are the same however the stream is divided into chunks', (t) => {
   const text = readFileSync(join(ROOT, 'test/vectors/cloudtrail/kms-events.json'))
   const whole = new RecordSplitter().take(text)
   t.equal(whole.length, 28)

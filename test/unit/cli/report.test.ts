@@ -1,4 +1,4 @@
-/** Tests what a report computes from measurements. */
+/** Tests the figures that a report computes from measurements. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { estimateLinks, tlsRoundTrips } from '../../../src/tools/report/measure.ts'
@@ -7,7 +7,7 @@ import { measureInProcess } from '../../../src/tools/report/series.ts'
 import { StageReader } from '../../../src/tools/report/findings.ts'
 import { sampleReport } from '../../support/report-data.ts'
 
-void t.test('a link costs one round trip on a kept connection, three or four on a new one', (t) => {
+void t.test('one round trip on a persistent connection, three or four on a new one', (t) => {
   const data = sampleReport()
   const [kept, fresh] = ['kept', 'new'].map(
     (name) => data.rungs.find((rung) => rung.name === name)?.encrypt.summary,
@@ -58,7 +58,7 @@ void t.test('stages are those of a typical request, by operation', (t) => {
 void t.test('the stages of a typical request add up to its total', (t) => {
   const reader = new StageReader()
   for (let i = 1; i <= 100; i++) {
-    // One stage's gain is another's loss, so medians of stages would not add up.
+    // As one stage gets slower, the other gets faster, so the stage medians do not add up to the median total.
     const stagesMs = { auth: (i * 7) % 10, backend: 10 - ((i * 7) % 10), encode: i / 100 }
     const totalMs = 10 + i / 100
     reader.take(
@@ -68,18 +68,18 @@ void t.test('the stages of a typical request add up to its total', (t) => {
   const [account] = reader.accounts()
   const sum = Object.values(account?.stagesMs ?? {}).reduce((all, ms) => all + ms, 0)
   t.ok(Math.abs(sum - (account?.totalMs ?? 0)) < 0.005, `${String(sum)} ms`)
-  t.ok(Math.abs((account?.totalMs ?? 0) - 10.5) < 0.05, 'and that is the median')
+  t.ok(Math.abs((account?.totalMs ?? 0) - 10.5) < 0.05, 'the sum equals the median')
   t.end()
 })
 
-void t.test('the work in process is the whole work', async (t) => {
+void t.test('the in-process baseline does all of the work of a request', async (t) => {
   const { encrypt, decrypt } = await measureInProcess(200)
   t.equal(encrypt.summary.count, 200)
   t.equal(decrypt.summary.count, 200)
-  t.ok(encrypt.summary.p50 > decrypt.summary.p50, 'an Encrypt proves itself by a Decrypt')
+  t.ok(encrypt.summary.p50 > decrypt.summary.p50, 'an Encrypt is verified by a Decrypt')
 })
 
-void t.test('text in the page', (t) => {
+void t.test('text in the page is escaped', (t) => {
   t.equal(escapeHtml(`<b a="'&'">`), '&#60;b a=&#34;&#39;&#38;&#39;&#34;&#62;')
   t.equal(toScriptJson('</script>'), '"\\u003c/script>"')
   t.same([0.0123, 0.4567, 12.34, 250.4].map(formatMs), ['0.012 ms', '0.46 ms', '12.3 ms', '250 ms'])

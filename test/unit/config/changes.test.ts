@@ -1,4 +1,4 @@
-/** Tests which changes of a configuration a running server applies. */
+/** Tests which configuration changes a running server applies. */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import t from 'tap'
@@ -47,7 +47,21 @@ void t.test('key stores, tokens and the log level apply; the rest needs a restar
   ])
 })
 
-void t.test('an admin listener that comes or goes needs a restart', async (t) => {
+void t.test('rules of the tripwire need a restart', async (t) => {
+  const load = await loads(t)
+  const rule = 'tripwire: { rules: [{ name: bulk, limit: 2, window: 1h, action: log }] }\n'
+  const [before, after] = [await load(SMALLEST), await load(SMALLEST + rule)]
+  t.strictSame(compareConfigs(before, after), {
+    reloadable: [],
+    needsRestart: ['tripwire.rules[0]'],
+  })
+  const stricter = await load(SMALLEST + rule.replace('limit: 2', 'limit: 1'))
+  const { needsRestart } = compareConfigs(after, stricter)
+  t.strictSame(needsRestart, ['tripwire.rules[0].limit'])
+  t.same(withReloadable(after, stricter).config.tripwire, after.config.tripwire)
+})
+
+void t.test('adding or removing the admin listener requires a restart', async (t) => {
   const load = await loads(t)
   const [without, with_] = [await load(SMALLEST), await load(SMALLEST + ADMIN)]
   t.strictSame(compareConfigs(without, with_).needsRestart, ['admin'])
@@ -55,7 +69,7 @@ void t.test('an admin listener that comes or goes needs a restart', async (t) =>
   t.ok(withReloadable(with_, without).config.admin)
 })
 
-void t.test('a secret that changed where it is needs a restart', async (t) => {
+void t.test('a secret whose contents changed requires a restart', async (t) => {
   const load = await loads(t)
   const text = SMALLEST.replace('{ file: master.key }', '{ passphrase: { env: PASS } }')
   const [one, two] = [await load(text, { PASS: 'one' }), await load(text, { PASS: 'two' })]
@@ -63,18 +77,21 @@ void t.test('a secret that changed where it is needs a restart', async (t) => {
   t.strictSame(compareConfigs(one, one), { reloadable: [], needsRestart: [] })
 })
 
-void t.test('a PIN applies, and what else changed of its token needs a restart', async (t) => {
-  const load = await loads(t)
-  const text = `${SMALLEST}backends: [{ name: hsm, kind: pkcs11, module: m.so, tokens: [{ label: one, pin: { env: PIN } }] }]\n`
-  const [one, two] = [await load(text, { PIN: '1111' }), await load(text, { PIN: '2222' })]
-  t.strictSame(compareConfigs(one, two), {
-    reloadable: ['backends[0].tokens[0].pin'],
-    needsRestart: [],
-  })
-  const running = withReloadable(one, two)
-  t.equal(running.config.backends[0]?.tokens[0]?.pin.reveal(), '2222')
-  t.strictSame(compareConfigs(running, two), { reloadable: [], needsRestart: [] }, 'once')
-  const other = await load(text.replace('label: one', 'label: other'), { PIN: '3333' })
-  t.equal(withReloadable(one, other).config.backends[0]?.tokens[0]?.pin.reveal(), '1111')
-  t.match(compareConfigs(one, other).needsRestart, ['backends[0].tokens[0].label'])
-})
+void t.test(
+  'a changed PIN applies, and other changes of its token require a restart',
+  async (t) => {
+    const load = await loads(t)
+    const text = `${SMALLEST}backends: [{ name: hsm, kind: pkcs11, module: m.so, tokens: [{ label: one, pin: { env: PIN } }] }]\n`
+    const [one, two] = [await load(text, { PIN: '1111' }), await load(text, { PIN: '2222' })]
+    t.strictSame(compareConfigs(one, two), {
+      reloadable: ['backends[0].tokens[0].pin'],
+      needsRestart: [],
+    })
+    const running = withReloadable(one, two)
+    t.equal(running.config.backends[0]?.tokens[0]?.pin.reveal(), '2222')
+    t.strictSame(compareConfigs(running, two), { reloadable: [], needsRestart: [] }, 'once')
+    const other = await load(text.replace('label: one', 'label: other'), { PIN: '3333' })
+    t.equal(withReloadable(one, other).config.backends[0]?.tokens[0]?.pin.reveal(), '1111')
+    t.match(compareConfigs(one, other).needsRestart, ['backends[0].tokens[0].label'])
+  },
+)

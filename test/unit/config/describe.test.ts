@@ -1,4 +1,4 @@
-/** Tests the description for editors and people: it accepts what the program accepts. */
+/** Tests that the configuration's JSON Schema and documentation match what the program accepts. */
 // SPDX-License-Identifier: Apache-2.0
 import { Ajv } from 'ajv'
 import t from 'tap'
@@ -10,13 +10,13 @@ import { configFolder, SMALLEST } from '../../support/config.ts'
 import { listFiles, read, tableRows } from '../../support/repository.ts'
 
 const DOCUMENT = read('docs/configuration.md')
-/** Like an editor, ignores unknown keywords. */
+/** Ignores unknown keywords, as an editor does. */
 const validate = new Ajv({ allErrors: true, strict: false }).compile(
   JSON.parse(describeAsJsonSchema()) as object,
 )
 const EXAMPLES = [...DOCUMENT.matchAll(/^```yaml\n([\s\S]*?)^```/gm)].map(([, yaml = '']) => yaml)
 
-/** Returns dotted paths of all settings below `schema`, as documents have them. */
+/** Returns the dotted paths of all settings below `schema`, as written in the documents. */
 function settingsOf(schema: Schema, path: string): readonly string[] {
   const holder = schema.items?.type === 'object' ? schema.items : schema
   const prefix = holder === schema ? path : `${path}[]`
@@ -37,14 +37,17 @@ void t.test('docs/latchkey.schema.json is that of this release', (t) => {
   t.end()
 })
 
-void t.test('the schema accepts every example, and what each release accepted', (t) => {
-  const released = listFiles('test/fixtures/config').map(read)
-  const whole = EXAMPLES.filter((yaml) => yaml.includes('keyStores:'))
-  t.ok(whole.length > 0 && released.length > 0)
-  for (const yaml of [...whole, ...released, SMALLEST])
-    t.ok(validate(parse(yaml)), JSON.stringify(validate.errors))
-  t.end()
-})
+void t.test(
+  'the schema accepts every example, and every configuration that a release accepted',
+  (t) => {
+    const released = listFiles('test/fixtures/config').map(read)
+    const whole = EXAMPLES.filter((yaml) => yaml.includes('keyStores:'))
+    t.ok(whole.length > 0 && released.length > 0)
+    for (const yaml of [...whole, ...released, SMALLEST])
+      t.ok(validate(parse(yaml)), JSON.stringify(validate.errors))
+    t.end()
+  },
+)
 
 void t.test(
   'the example loads, and has every setting but the other kinds of secrets, tokens and headers',
@@ -151,13 +154,13 @@ void t.test('docs/configuration.md has a row for each setting, and no other', (t
 void t.test('a row has the type and the default', (t) => {
   const row = (setting: string) =>
     tableRows(describeAsMarkdown()).find(([first]) => first === `\`${setting}\``)
-  t.match(row('workers'), [/./, 'number, 1 to 256, or `auto`', '`1`', /Such as `auto`\.$/])
+  t.match(row('workers'), [/./, 'number, 1 to 256, or `auto`', '`1`', /Example: `auto`\.$/])
   t.match(row('listener.port'), [/./, 'number, 0 to 65,535', '`8443`', /^Port to bind/])
-  t.match(row('listener.tls.certificate'), [/./, 'text', '**required**', /^PEM file/])
+  t.match(row('listener.tls.certificate'), [/./, 'string', '**required**', /^PEM file/])
   t.match(row('listener.http2'), [/./, 'boolean', '`true`', /ALPN/])
   t.match(row('health.interval'), [/./, 'time', '`10s`', /^Interval/])
-  t.match(row('keyStores[].prefix'), [/./, 'text', 'empty', /Such as `\/demo`\.$/])
-  t.match(row('keyStores[].regions'), [/./, 'list of texts', '', /Such as `\[eu-west-1\]`\.$/])
+  t.match(row('keyStores[].prefix'), [/./, 'string', 'empty', /Example: `\/demo`\.$/])
+  t.match(row('keyStores[].regions'), [/./, 'list of strings', '', /Example: `\[eu-west-1\]`\.$/])
   t.match(row('logging.level'), [/./, '`debug`, `info`, `warn`, `error`', '`info`', /./])
   t.match(row('store.masterKey'), [/./, 'one of', '**required**', /./])
   t.end()

@@ -1,4 +1,4 @@
-/** Tests settings from environment variables: LATCHKEY_LISTENER__PORT is listener.port. */
+/** Tests settings from environment variables, such as LATCHKEY_LISTENER__PORT for listener.port. */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import t from 'tap'
@@ -43,14 +43,17 @@ void t.test('a whole section comes before its settings', async (t) => {
   t.strictSame(metrics, { port: 9100, host: '127.0.0.2' })
 })
 
-void t.test('of a choice, the variable replaces what the file has', async (t) => {
-  const { load } = await configFolder(t)
-  const { store } = await load(SMALLEST, {
-    LATCHKEY_STORE__MASTER_KEY__PASSPHRASE__ENV: 'PASS',
-    PASS: 'open sesame',
-  })
-  t.equal(store.masterKey.kind, 'passphrase')
-})
+void t.test(
+  'where only one of several settings is allowed, the variable replaces the one in the file',
+  async (t) => {
+    const { load } = await configFolder(t)
+    const { store } = await load(SMALLEST, {
+      LATCHKEY_STORE__MASTER_KEY__PASSPHRASE__ENV: 'PASS',
+      PASS: 'open sesame',
+    })
+    t.equal(store.masterKey.kind, 'passphrase')
+  },
+)
 
 void t.test('null takes a setting out, and an empty variable changes nothing', async (t) => {
   const { load } = await configFolder(t)
@@ -67,7 +70,7 @@ void t.test('null takes a setting out, and an empty variable changes nothing', a
   t.match(postgres.store.postgres, { host: 'db', port: 5432 })
 })
 
-void t.test('an alias of YAML is not changed together with its other uses', async (t) => {
+void t.test('overriding one use of a YAML alias does not change its other uses', async (t) => {
   const { load } = await configFolder(t)
   const text = SMALLEST.replace(
     '[{ name: demo }]',
@@ -91,24 +94,24 @@ void t.test('faults name the variable', async (t) => {
     ],
     [
       { LATCHKEY_LISTENER__PROT: '1' },
-      'listener: LATCHKEY_LISTENER__PROT names no setting; did you mean LATCHKEY_LISTENER__PORT?',
+      'listener: LATCHKEY_LISTENER__PROT is not a known setting; did you mean LATCHKEY_LISTENER__PORT?',
     ],
     [
       { LATCHKEY_LISTNER__PORT: '1' },
-      ': LATCHKEY_LISTNER__PORT names no setting; did you mean LATCHKEY_LISTENER?',
+      ': LATCHKEY_LISTNER__PORT is not a known setting; did you mean LATCHKEY_LISTENER?',
     ],
     [
       { LATCHKEY_LISTENER__PORT__MAX: '1' },
-      'listener.port: LATCHKEY_LISTENER__PORT__MAX names no setting: LATCHKEY_LISTENER__PORT has no parts',
+      'listener.port: LATCHKEY_LISTENER__PORT__MAX is not a known setting; LATCHKEY_LISTENER__PORT has no nested settings',
     ],
     [
       { LATCHKEY_KEY_STORES__FIRST__NAME: 'a' },
-      'keyStores: LATCHKEY_KEY_STORES__FIRST__NAME: expected the number of an entry, from 0, found FIRST',
+      'keyStores: LATCHKEY_KEY_STORES__FIRST__NAME: expected the index of an entry (0 or higher), found FIRST',
     ],
     [{ LATCHKEY_METRICS: '{ port: 1' }, 'metrics: '],
     [
       { LATCHKEY_KEY_STORES__0: '{ name: UPPER }' },
-      'keyStores[0].name: expected 1 to 64 lower-case letters, digits and dashes, no dash first, found "UPPER" (LATCHKEY_KEY_STORES__0)',
+      'keyStores[0].name: expected 1 to 64 lower-case letters, digits and dashes, not starting with a dash, found "UPPER" (LATCHKEY_KEY_STORES__0)',
     ],
   ]
   for (const [environment, expected] of cases) {
@@ -118,7 +121,7 @@ void t.test('faults name the variable', async (t) => {
   }
 })
 
-void t.test('variables of others with our prefix are left alone', async (t) => {
+void t.test('variables of other programs with the prefix are ignored', async (t) => {
   const { load } = await configFolder(t)
   await t.resolves(
     load(SMALLEST, {

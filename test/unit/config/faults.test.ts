@@ -1,7 +1,4 @@
-/**
- * Tests that all faults of a file are reported together, with their place and in the file's own
- * words.
- */
+/** Tests that all errors in a file are reported together, each with its location and in the file's own terms. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { ConfigError } from '../../../src/config/faults.ts'
@@ -27,19 +24,19 @@ colour: blue
     [...(await faults(text))].sort(),
     [
       'colour: is not a known setting; known are workers, listener, keyStores, backends, store, control, policy, audit, tripwire, admin, limits, sigv4, health, activity, logging, metrics, tracing, webhooks',
-      'keyStores[0].name: expected 1 to 64 lower-case letters, digits and dashes, no dash first, found "Payroll"',
+      'keyStores[0].name: expected 1 to 64 lower-case letters, digits and dashes, not starting with a dash, found "Payroll"',
       'keyStores[0].prefix: expected a slash, then letters, digits, dashes and underscores, without a slash at the end, found "payroll/"',
       'listener.port: expected at most 65535, found 70000',
       'listener.tls.certificate: is empty',
       'listener.tls.privateKey: is missing',
       'sigv4.clockSkew: expected from 1000ms to 3600000ms, found 1ms',
       'store.masterKey: expected exactly one of file, passphrase, pkcs11',
-      'store.path: expected text, found a number; put it in quotes',
+      'store.path: expected a string, found a number; put it in quotes',
     ].sort(),
   )
 })
 
-/** Each is appended to a valid configuration. */
+/** YAML to append to a valid configuration, and the resulting error. */
 const ONE_FAULT: readonly (readonly [yaml: string, fault: string])[] = [
   [
     'limits: { maxPlaintextBytes: 4299 }',
@@ -89,7 +86,7 @@ void t.test('one fault gives one line', async (t) => {
     t.strictSame(await faults(`${SMALLEST}\n${yaml}`), [fault], yaml)
 })
 
-void t.test('a found value is cut where it is long', async (t) => {
+void t.test('a long value is truncated', async (t) => {
   const { faults } = await configFolder(t)
   const [fault = ''] = await faults(`${SMALLEST}\nlogging: { level: ${'x'.repeat(500)} }`)
   t.equal(
@@ -98,7 +95,7 @@ void t.test('a found value is cut where it is long', async (t) => {
   )
 })
 
-void t.test('every section that is needed and missing is named', async (t) => {
+void t.test('every missing required section is named', async (t) => {
   const { faults } = await configFolder(t)
   const expected = ['listener: is missing', 'keyStores: is missing', 'store: is missing']
   t.strictSame(await faults('{}'), expected)
@@ -123,7 +120,7 @@ void t.test('a fault in YAML is reported with its line and column', async (t) =>
   for (const fault of several) t.match(fault, /at line \d+, column \d+$/)
 })
 
-void t.test('a setting that stands there twice is a fault, not a choice', async (t) => {
+void t.test('a setting that appears twice is a fault', async (t) => {
   const { faults } = await configFolder(t)
   t.strictSame(await faults(`${SMALLEST}\nlogging: { level: info }\nlogging: { level: warn }\n`), [
     ': Map keys must be unique at line 7, column 1',
@@ -139,7 +136,7 @@ void t.test('an unknown tag is a fault, because it would be read as text', async
   t.match(fault, /^: Unresolved tag: !include at line 6, column \d+$/)
 })
 
-void t.test('aliases may be used, and do not multiply without end', async (t) => {
+void t.test('aliases may be used, but may not expand without limit', async (t) => {
   const { faults, load } = await configFolder(t)
   const config = await load(
     `${SMALLEST}\nhealth: { interval: &ten 10s }\nsigv4: { clockSkew: *ten }\n`,
@@ -152,7 +149,7 @@ void t.test('aliases may be used, and do not multiply without end', async (t) =>
   t.strictSame(await faults(levels.join('\n')), [': has too many aliases'])
 })
 
-void t.test('names that JavaScript knows are unknown settings like others', async (t) => {
+void t.test('names of JavaScript built-ins are unknown settings, like other names', async (t) => {
   const { faults } = await configFolder(t)
   for (const name of ['__proto__', 'constructor', 'toString']) {
     const [fault = ''] = await faults(`${SMALLEST}\n${name}: { polluted: true }\n`)
@@ -161,7 +158,7 @@ void t.test('names that JavaScript knows are unknown settings like others', asyn
   t.equal(({} as Record<string, unknown>)['polluted'], undefined)
 })
 
-void t.test('a file that is not there is named, with what to do', async (t) => {
+void t.test('a missing file is named, with a hint', async (t) => {
   const { file, folder } = await configFolder(t)
   const error = await loadConfig(file).catch((thrown: unknown) => thrown)
   t.ok(error instanceof ConfigError)
@@ -192,7 +189,7 @@ void t.test(
     const backend =
       '{ name: a, kind: pkcs11, module: m.so, tokens: [{ serial: 0123, pin: { env: P } }] }'
     t.strictSame(await faults(`${SMALLEST}\nbackends: [${backend}]`, { P: '1' }), [
-      'backends[0].tokens[0].serial: expected text, found a number; put it in quotes',
+      'backends[0].tokens[0].serial: expected a string, found a number; put it in quotes',
     ])
   },
 )

@@ -1,4 +1,4 @@
-/** Tests how a valid file becomes a complete, frozen configuration: defaults, paths, times. */
+/** Tests how a valid file becomes a complete, frozen configuration, including defaults, paths and durations. */
 // SPDX-License-Identifier: Apache-2.0
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,10 +9,10 @@ import { ROOT } from '../../support/repository.ts'
 
 const FIXTURES = join(ROOT, 'test/fixtures/config')
 
-/** Defaults of a key store that does not say where its keys are. */
+/** Defaults for a key store that does not specify where its keys are. */
 const EMBEDDED = { backend: 'software', keyPrefix: '', accept: [] }
 
-void t.test('what has a default can be left out', async (t) => {
+void t.test('a setting with a default can be omitted', async (t) => {
   const { load, folder } = await configFolder(t)
   t.strictSame(await load(SMALLEST), {
     workers: 1,
@@ -75,7 +75,7 @@ void t.test('a default inside a section holds when the section names other setti
   t.equal(config.limits.maxPlaintextBytes, 4300)
 })
 
-void t.test('the configuration of release 0.1.0 means what it meant', async (t) => {
+void t.test('the configuration of release 0.1.0 still has the same meaning', async (t) => {
   t.strictSame(await loadConfig(join(FIXTURES, '0.1.0.yaml'), {}), {
     workers: 3,
     listener: {
@@ -179,7 +179,7 @@ void t.test('a time is a whole number and its unit', async (t) => {
   t.equal(config.sigv4.clockSkewMs, 3_600_000)
 })
 
-void t.test('nothing of a configuration can be changed', async (t) => {
+void t.test('a configuration is deeply frozen', async (t) => {
   const { load } = await configFolder(t)
   const config = await load(SMALLEST)
   const visit = (value: unknown, path: string): void => {

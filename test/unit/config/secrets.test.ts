@@ -1,4 +1,4 @@
-/** Tests secrets from files and environment variables, which must not appear anywhere. */
+/** Tests secrets from files and environment variables. They must not appear in any output. */
 // SPDX-License-Identifier: Apache-2.0
 import { chmod, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -26,7 +26,7 @@ async function folderWith(t: Test, content: string, mode = 0o600) {
   const made = await configFolder(t)
   const path = join(made.folder, 'passphrase')
   await writeFile(path, content)
-  // The process's umask must not matter.
+  // chmod makes the mode independent of the process's umask.
   await chmod(path, mode)
   return { ...made, path }
 }
@@ -100,14 +100,21 @@ void t.test('exactly one source is named', async (t) => {
   ])
 })
 
-void t.test('a passphrase that stands in the file is refused, and not repeated', async (t) => {
-  const { faults } = await configFolder(t)
-  t.strictSame(await faults(withPassphrase(PASSPHRASE)), [
-    `${PLACE}: expected settings, one per line, found a string`,
-  ])
-  for (const source of [`[${PASSPHRASE}]`, `{ value: ${PASSPHRASE} }`, `{ env: [${PASSPHRASE}] }`])
-    t.notMatch((await faults(withPassphrase(source))).join('\n'), PASSPHRASE, source)
-})
+void t.test(
+  'a passphrase in the file itself is refused, and the error does not repeat it',
+  async (t) => {
+    const { faults } = await configFolder(t)
+    t.strictSame(await faults(withPassphrase(PASSPHRASE)), [
+      `${PLACE}: expected settings, one per line, found a string`,
+    ])
+    for (const source of [
+      `[${PASSPHRASE}]`,
+      `{ value: ${PASSPHRASE} }`,
+      `{ env: [${PASSPHRASE}] }`,
+    ])
+      t.notMatch((await faults(withPassphrase(source))).join('\n'), PASSPHRASE, source)
+  },
+)
 
 void t.test('the loaded configuration shows no secret, however it is printed', async (t) => {
   const { load } = await configFolder(t)
@@ -152,7 +159,7 @@ void t.test('a program that fails is a fault, with the last line that it wrote',
     `${PLACE}: ${name} printed more than 65536 bytes`,
   ])
   t.strictSame(await faults(withPassphrase('{ exec: [/nowhere/vault] }')), [
-    `${PLACE}: there is no program /nowhere/vault`,
+    `${PLACE}: the program /nowhere/vault does not exist`,
   ])
   t.strictSame(await faults(withPassphrase('{ exec: [vault], env: X }')), [
     `${PLACE}: expected exactly one of file, env, exec`,

@@ -1,4 +1,4 @@
-/** Tests rules that combine settings, which no schema can express. */
+/** Tests rules that involve several settings, which no schema can express. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { configFolder, SMALLEST } from '../../support/config.ts'
@@ -39,7 +39,7 @@ void t.test('no two listeners share a port of one address', async (t) => {
     const [path, other] = expected
     t.strictSame(
       await faults(yaml),
-      [`${path}: expected another port than ${other}, found 9000`],
+      [`${path}: expected a port other than that of ${other}, found 9000`],
       yaml,
     )
   }
@@ -72,7 +72,7 @@ void t.test('XksProxyUriPath has at most 128 characters', async (t) => {
   ])
 })
 
-void t.test('burst is requestsPerSecond where it is left out', async (t) => {
+void t.test('burst defaults to requestsPerSecond', async (t) => {
   const { load } = await configFolder(t)
   const { keyStores } = await load(
     withKeyStores(
@@ -97,16 +97,16 @@ void t.test('headers have less time than the whole request', async (t) => {
   await t.resolves(load(withListener('timeouts: { headers: 9999ms }')))
 })
 
-void t.test('the two ports differ, unless any free one is taken', async (t) => {
+void t.test('two listeners need different ports, unless the port is 0', async (t) => {
   const { faults, load } = await configFolder(t)
   t.strictSame(await faults(withListener('ping: { port: 8443 }')), [
-    'listener.ping.port: expected another port than listener.port, found 8443',
+    'listener.ping.port: expected a port other than that of listener.port, found 8443',
   ])
   await t.resolves(load(withListener('port: 0, ping: { port: 0 }')))
   await t.resolves(load(withListener('port: 8443, ping: { port: 8080 }')))
 })
 
-void t.test('times have bounds, and both ends are inside', async (t) => {
+void t.test('times have inclusive bounds', async (t) => {
   const { faults, load } = await configFolder(t)
   for (const [section, setting, low, high] of [
     ['health', 'interval', 100, 60_000],
@@ -138,19 +138,22 @@ void t.test('a section with a wrong type does not prevent checks of the others',
   ])
 })
 
-void t.test('mTLS by region stands for the common name that KMS shows there', async (t) => {
-  const { load, faults } = await configFolder(t)
-  const { listener } = await load(
-    withListener('clientCertificate: { ca: kms.pem, regions: [eu-west-1], subjects: [other] }'),
-  )
-  t.strictSame(listener.clientCertificate?.subjects, ['cks.kms.eu-west-1.amazonaws.com', 'other'])
-  t.strictSame(await faults(withListener('clientCertificate: { ca: kms.pem }')), [
-    'listener.clientCertificate: expected regions, subjects or both',
-  ])
-})
+void t.test(
+  'mTLS by region accepts the common name that KMS presents in that region',
+  async (t) => {
+    const { load, faults } = await configFolder(t)
+    const { listener } = await load(
+      withListener('clientCertificate: { ca: kms.pem, regions: [eu-west-1], subjects: [other] }'),
+    )
+    t.strictSame(listener.clientCertificate?.subjects, ['cks.kms.eu-west-1.amazonaws.com', 'other'])
+    t.strictSame(await faults(withListener('clientCertificate: { ca: kms.pem }')), [
+      'listener.clientCertificate: expected regions, subjects or both',
+    ])
+  },
+)
 
 void t.test(
-  'terminators are named, and show a certificate unless they are on this host',
+  'terminators must be named, and must present a certificate unless they run on this host',
   async (t) => {
     const { load, faults } = await configFolder(t)
     const at = 'listener.clientCertificate.forwardedBy'
@@ -181,7 +184,7 @@ void t.test(
       `${at}.verifyHeader: applies to the format subject-dn only: Envoy has no such header`,
     ])
     t.strictSame(await faults(subject('format: subject-dn, header: x-a, verifyHeader: x-a')), [
-      `${at}.verifyHeader: expected another header than x-a`,
+      `${at}.verifyHeader: expected a header other than x-a`,
     ])
     for (const name of ['authorization', 'X-Subject', 'x-a b']) {
       t.strictSame(await faults(subject(`header: "${name}"`)), [

@@ -1,7 +1,4 @@
-/**
- * Tests which folder an instance uses for its high-water mark and sentinel file when PostgreSQL
- * holds the store.
- */
+/** Tests which folder an instance uses for its high-water mark and sentinel file if the store is in PostgreSQL. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -19,10 +16,14 @@ const mark = (folder: string) => {
   writeFileSync(join(folder, 'latchkey.epoch'), '')
 }
 
-void t.test('the first that can be written to', (t) => {
+void t.test('the state folder is the first writable one', (t) => {
   const { given, system, etc } = folders(t)
   const environment = { STATE_DIRECTORY: `${given}:/elsewhere` }
-  t.equal(findStateFolder(etc, environment, system), given, 'none: the first, for serve to name')
+  t.equal(
+    findStateFolder(etc, environment, system),
+    given,
+    'if none is writable, the first, which serve names in its error',
+  )
   mkdirSync(etc)
   t.equal(findStateFolder(etc, {}, system), etc)
   mkdirSync(system)
@@ -34,7 +35,7 @@ void t.test('the first that can be written to', (t) => {
   t.end()
 })
 
-void t.test('a mark that is there is not left behind', (t) => {
+void t.test('an existing high-water file keeps its folder', (t) => {
   const { given, system, etc } = folders(t)
   for (const folder of [given, system, etc]) mkdirSync(folder)
   const environment = { STATE_DIRECTORY: given }

@@ -1,4 +1,4 @@
-/** Tests that a configuration reaches a worker process unchanged, including secrets. */
+/** Tests that a configuration, including its secrets, reaches a worker process unchanged. */
 // SPDX-License-Identifier: Apache-2.0
 import { deserialize, serialize } from 'node:v8'
 import { inspect } from 'node:util'
@@ -7,10 +7,10 @@ import { Secret } from '../../../src/core/secret.ts'
 import { packConfig, unpackConfig } from '../../../src/config/transfer.ts'
 import { configFolder, SMALLEST } from '../../support/config.ts'
 
-/** Does what the channel between two processes does to a value. */
+/** Serializes and deserializes a value, as the channel between two processes does. */
 const send = (value: unknown): unknown => deserialize(serialize(value))
 
-void t.test('what is sent is what arrives', async (t) => {
+void t.test('a configuration arrives as it was sent', async (t) => {
   const { load } = await configFolder(t)
   const config = await load(SMALLEST)
   const received = unpackConfig(send(packConfig(config)))
@@ -31,7 +31,7 @@ void t.test('a passphrase arrives as a secret', async (t) => {
   t.notMatch(inspect(masterKey), 'sesame')
 })
 
-void t.test('so does a secret of bytes, in a list', (t) => {
+void t.test('so does a binary secret in a list', (t) => {
   const config = { parts: [{ pin: new Secret(Buffer.from([1, 0, 255])) }] }
   const received = unpackConfig(send(packConfig(config as never))) as unknown as typeof config
   const bytes = received.parts[0]?.pin.reveal()

@@ -38,6 +38,6 @@ void t.test('[B64-1] accepts any bytes as their one encoding', (t) => {
       return bytes === undefined || bytes.toString('base64') === text
     }),
   )
-  t.same(parseBase64(''), Buffer.alloc(0), 'the empty string is no bytes')
+  t.same(parseBase64(''), Buffer.alloc(0), 'the empty string encodes zero bytes')
   t.end()
 })

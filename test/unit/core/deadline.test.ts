@@ -1,4 +1,4 @@
-/** Tests the time budget that the calls of one request share. */
+/** Tests the time budget shared by all calls within a request. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { Deadline, DeadlineExceeded } from '../../../src/core/deadline.ts'
@@ -46,4 +46,29 @@ void t.test('race gives the work a chance, then rejects', async (t) => {
   })
   const never = new Promise(() => undefined)
   await t.rejects(new Deadline(clock, 1).race(never), { name: 'DeadlineExceeded' })
+})
+
+void t.test('races that run at the same time each end at their own deadline', async (t) => {
+  const never = new Promise(() => undefined)
+  const startedAt = performance.now()
+  // A later race may end first, and a race that is won must not end the others or keep them alive.
+  const races = [60, 10, 30].map(async (ms) => {
+    await t.rejects(new Deadline(new FakeClock(), ms).race(never), { name: 'DeadlineExceeded' })
+    t.ok(performance.now() - startedAt >= ms, 'not before its deadline')
+  })
+  t.equal(await new Deadline(new FakeClock(), 20).race(Promise.resolve(7)), 7)
+  await Promise.all(races)
+})
+
+void t.test('a race that is won does not keep the process alive', async (t) => {
+  const timeouts = () =>
+    process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
+  const before = timeouts()
+  const deadline = new Deadline(new FakeClock(), 60_000)
+  const winning = deadline.race(Promise.resolve(7))
+  t.equal(timeouts(), before + 1)
+  await winning
+  t.equal(timeouts(), before)
+  t.equal(await deadline.race(Promise.resolve(8)), 8)
+  t.equal(timeouts(), before)
 })

@@ -1,4 +1,4 @@
-/** Tests durations and moments: one set of units, and no date that does not exist. */
+/** Tests parsing durations and times: they share one set of units, and nonexistent dates are rejected. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { parseDate, parseDuration } from '../../../src/core/duration.ts'
@@ -32,7 +32,7 @@ void t.test('a date is in UTC unless it names an offset', (t) => {
   t.end()
 })
 
-void t.test('what is no date, or none of the calendar, is refused', (t) => {
+void t.test('malformed dates, and dates that do not exist, are refused', (t) => {
   const texts = [
     ...['2027-02-30', '2027-02-29', '2027-04-31', '2027-13-01', '2027-00-10', '2027-01-00'],
     ...['2027-01-01T24:00', '2027-01-01T12:60Z', '2027-01-01T12:00:60Z'],

@@ -1,4 +1,4 @@
-/** Tests that a client reads an answer up to its limit, and no further. */
+/** Tests that the client reads a response up to its size limit, and no further. */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import http from 'node:http'
@@ -18,7 +18,7 @@ async function serving(t: Test, answer: http.RequestListener): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
-void t.test('an answer up to the limit is read whole', async (t) => {
+void t.test('a response up to the limit is read completely', async (t) => {
   const port = await serving(t, (request, response) => {
     request.resume()
     response.writeHead(418).end('a'.repeat(LIMIT))
@@ -27,7 +27,7 @@ void t.test('an answer up to the limit is read whole', async (t) => {
   t.strictSame(answer, { status: 418, text: 'a'.repeat(LIMIT) })
 })
 
-void t.test('an endless answer is given up at the limit', async (t) => {
+void t.test('an endless response is abandoned at the limit', async (t) => {
   const port = await serving(t, (request, response) => {
     request.resume()
     const send = () => {
@@ -36,10 +36,13 @@ void t.test('an endless answer is given up at the limit', async (t) => {
     }
     send()
   })
-  await t.rejects(exchange(http.request({ port }), undefined, LIMIT), /more than 1000 bytes/)
+  await t.rejects(
+    exchange(http.request({ port }), undefined, LIMIT),
+    /expected a response of at most 1000 bytes/,
+  )
 })
 
-void t.test('an answer that breaks off, and a port without a listener, are errors', async (t) => {
+void t.test('a truncated response and a port without a listener are errors', async (t) => {
   const port = await serving(t, (_request, response) => {
     response.writeHead(200, { 'content-length': '10' })
     response.write('half', () => response.destroy())

@@ -1,4 +1,4 @@
-/** Tests the parsers of identifiers. */
+/** Tests the identifier parsers. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { parseAccessKeyId, parseExternalKeyId, parseKeyStoreName } from '../../../src/core/ids.ts'

@@ -1,4 +1,4 @@
-/** Tests that each IV and each tag is drawn from the kernel at the moment of its use. */
+/** Tests that every IV and every epoch tag is read from the kernel at the moment of use. */
 // SPDX-License-Identifier: Apache-2.0
 import { createSecretKey, randomBytes } from 'node:crypto'
 import fs from 'node:fs'
@@ -11,7 +11,10 @@ import { createTag } from '../../../src/store/epochs.ts'
 import { createSealing } from '../../../src/store/sealing.ts'
 import { listFiles, read } from '../../support/repository.ts'
 
-/** From here on the kernel returns only the byte `value`, as if it had noticed a resume and reseeded. */
+/**
+ * Makes the kernel return only the byte `value` from now on, as if the kernel's generator had been reseeded after a
+ * resume.
+ */
 function kernelGives(t: Test, value: number, size = 12): () => number {
   const read = fs.readSync
   let reads = 0
@@ -29,23 +32,26 @@ function kernelGives(t: Test, value: number, size = 12): () => number {
   return () => reads
 }
 
-void t.test('nothing is drawn ahead: the next IV is what the kernel gives now', (t) => {
-  const key = new SoftwareKey(createSecretKey(randomBytes(32)))
-  const seal = () => key.seal({ plaintext: Buffer.alloc(32), aad: Buffer.alloc(0) }).iv
-  const before = [seal(), drawIv(), seal()]
-  t.equal(new Set(before.map((iv) => iv.toString('hex'))).size, 3)
-  const reads = kernelGives(t, 0xa5)
-  for (let i = 0; i < 3; i++) t.same(seal(), Buffer.alloc(12, 0xa5))
-  t.equal(reads(), 3)
-  t.end()
-})
+void t.test(
+  'nothing is drawn in advance: the next IV comes from the kernel at the time of use',
+  (t) => {
+    const key = new SoftwareKey(createSecretKey(randomBytes(32)))
+    const seal = () => key.seal({ plaintext: Buffer.alloc(32), aad: Buffer.alloc(0) }).iv
+    const before = [seal(), drawIv(), seal()]
+    t.equal(new Set(before.map((iv) => iv.toString('hex'))).size, 3)
+    const reads = kernelGives(t, 0xa5)
+    for (let i = 0; i < 3; i++) t.same(seal(), Buffer.alloc(12, 0xa5))
+    t.equal(reads(), 3)
+    t.end()
+  },
+)
 
 void t.test('rows of the store, epochs and the emulator draw from the kernel too', (t) => {
   const sealing = createSealing(randomBytes(32))
   const material = createSecretKey(randomBytes(32))
   const draws = {
     wrap: () => Buffer.from(sealing.wrap(['x'], Buffer.alloc(32)), 'base64').subarray(0, 12),
-    tag: () => Buffer.from(createTag(), 'base64url'),
+    tag: () => Buffer.from(createTag(''), 'base64url'),
     emulator: () => encryptInside(material, Buffer.alloc(32), Buffer.alloc(0)).subarray(0, 12),
   }
   for (const [name, draw] of Object.entries(draws)) t.notSame(draw(), draw(), name)
@@ -55,7 +61,9 @@ void t.test('rows of the store, epochs and the emulator draw from the kernel too
   t.end()
 })
 
-/** These files only time the cipher, or encrypt test data under a key that is then discarded. */
+/**
+ * Files that use the pooled generator only for timing the cipher, or for test data under a key that is then discarded.
+ */
 const WITHOUT_DATA = [
   'src/keys/suite/ciphertext-checks.ts',
   'src/observability/metrics/request-metrics.ts',
@@ -73,7 +81,7 @@ void t.test('no file that encrypts draws from the generator in the process', (t)
   t.end()
 })
 
-void t.test('too few bytes are no IV', (t) => {
+void t.test('too few bytes from the kernel are an error', (t) => {
   kernelGives(t, 0xa5, 11)
   t.throws(() => drawIv(), /too few random bytes/)
   t.end()

@@ -1,4 +1,4 @@
-/** Tests every row of the table of partitions, also against the endpoints of the AWS SDK. */
+/** Tests every row in the partition table, and compares the table with the AWS SDK's endpoints. */
 // SPDX-License-Identifier: Apache-2.0
 import { KMSClient } from '@aws-sdk/client-kms'
 import t from 'tap'
@@ -45,7 +45,7 @@ void t.test('each region belongs to one partition, whose domain the SDK has too'
   t.end()
 })
 
-void t.test('what is no region is none', (t) => {
+void t.test('an invalid region has no partition', (t) => {
   for (const wrong of [
     'EU-WEST-1',
     'no',

@@ -1,12 +1,9 @@
-/**
- * Tests background work: one run at a time, a pause between runs, and a stop that waits for the
- * last run.
- */
+/** Tests background work: only one run at a time, a pause between runs, and a stop that waits for the last run. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { periodic, type Schedule } from '../../../src/core/periodic.ts'
 
-/** Timers that the test fires. */
+/** Creates timers that the test fires. */
 function createTimers() {
   let due: (() => void) | undefined
   const delays: number[] = []
@@ -34,7 +31,7 @@ const fail = (error: unknown) => {
   throw error
 }
 
-/** Returns work whose runs the test ends. */
+/** Creates work whose runs finish when the test completes them. */
 function createWork() {
   const ends: (() => void)[] = []
   return {
@@ -50,7 +47,7 @@ void t.test('a run starts one interval after the end of the one before', async (
   const timers = createTimers()
   const { ends, work } = createWork()
   periodic({ intervalMs: 250, work, onError: fail, schedule: timers.schedule })
-  t.equal(ends.length, 0, 'not at once')
+  t.equal(ends.length, 0, 'the first run is not immediate')
   timers.fire()
   await settle()
   t.equal(ends.length, 1)
@@ -115,7 +112,7 @@ void t.test('stop waits for the run in progress, and no run follows', async (t) 
   t.notOk(timers.isSet())
 })
 
-void t.test('stop between two runs takes the timer away', async (t) => {
+void t.test('stop between two runs clears the timer', async (t) => {
   const timers = createTimers()
   const loop = periodic({
     intervalMs: 1,

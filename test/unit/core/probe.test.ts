@@ -1,4 +1,4 @@
-/** Tests the mark of requests that Latchkey's own tools send. */
+/** Tests the marker in requests from Latchkey's own tools. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes, randomUUID } from 'node:crypto'
 import t from 'tap'
@@ -11,7 +11,7 @@ import {
   probeRequestId,
 } from '../../../src/core/probe.ts'
 
-void t.test('the id of a probe is a UUID of version 8, and each is another', (t) => {
+void t.test('each probe has a different id, which is a UUID of version 8', (t) => {
   const ids = Array.from({ length: 100 }, probeRequestId)
   t.equal(new Set(ids).size, 100)
   for (const id of ids) t.match(id, /^6c617463-686b-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)

@@ -1,4 +1,4 @@
-/** Tests RFC 8785, as far as statements need it, and signatures over it. */
+/** Tests the subset of RFC 8785 that signed statements need, and signatures over such statements. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import fc from 'fast-check'
@@ -11,7 +11,7 @@ import {
 } from '../../../src/core/signature.ts'
 
 void t.test('members are sorted, and nothing is between them', (t) => {
-  // RFC 8785, 3.2.3, without the numbers, which JavaScript writes in the same form.
+  // The example in RFC 8785, section 3.2.3, without its numbers, which JavaScript itself formats canonically.
   const names = ['\u20ac', '\r', '\ufb33', '1', '\ud83d\ude00', '\u0080', '\u00f6']
   const text = toCanonicalJson(Object.fromEntries(names.map((name) => [name, 0])))
   t.equal(text, '{"\\r":0,"1":0,"\u0080":0,"\u00f6":0,"\u20ac":0,"\ud83d\ude00":0,"\ufb33":0}')
@@ -23,7 +23,7 @@ void t.test('members are sorted, and nothing is between them', (t) => {
   t.end()
 })
 
-void t.test('equal values have one form, in whatever order their members came', (t) => {
+void t.test('equal values have one canonical form, whatever the order of their members', (t) => {
   fc.assert(
     fc.property(fc.jsonValue(), (value) => {
       const text = toCanonicalJson(value)
@@ -46,12 +46,15 @@ void t.test('RFC 8032, 7.1, test 1: the public key of a seed', (t) => {
   t.end()
 })
 
-void t.test('a signature holds for its statement and its key only', (t) => {
+void t.test('a signature verifies only for its statement and its key', (t) => {
   const signer = createSigner(randomBytes(32))
   const signed = signer.sign({ id: 'a', n: 1, nested: { z: [1, 2], a: null } })
   t.ok(verifySigned(signed, signer.publicKey))
   const reordered = { nested: { a: null, z: [1, 2] }, n: 1, id: 'a' }
-  t.ok(verifySigned({ ...signed, statement: reordered }, signer.publicKey), 'order does not count')
+  t.ok(
+    verifySigned({ ...signed, statement: reordered }, signer.publicKey),
+    'the order of members does not matter',
+  )
   for (const statement of [
     { ...signed.statement, n: 2 },
     { ...signed.statement, extra: 1 },
@@ -59,7 +62,10 @@ void t.test('a signature holds for its statement and its key only', (t) => {
   ])
     t.notOk(verifySigned({ ...signed, statement }, signer.publicKey))
   const other = createSigner(randomBytes(32))
-  t.notOk(verifySigned(signed, other.publicKey), 'the key that is trusted counts')
+  t.notOk(
+    verifySigned(signed, other.publicKey),
+    'the trusted key decides, not the one in the document',
+  )
   t.notOk(verifySigned({ ...signed, publicKey: other.publicKey }, other.publicKey))
   for (const key of ['', 'AAAA', 'not Base64 !']) t.notOk(verifySigned(signed, key), key)
   t.notOk(verifySigned({ ...signed, signature: 'AAAA' }, signer.publicKey))

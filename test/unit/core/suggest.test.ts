@@ -1,4 +1,4 @@
-/** Tests suggestions for misspelt words. */
+/** Tests suggestions for misspelled words. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { suggest } from '../../../src/core/suggest.ts'
@@ -26,7 +26,7 @@ void t.test('a name that is too far from all of them has no suggestion', (t) => 
   t.end()
 })
 
-void t.test('a short name is not turned into another one altogether', (t) => {
+void t.test('a short name does not suggest an unrelated one', (t) => {
   t.equal(suggest('foo', ['init']), undefined)
   t.equal(suggest('int', ['init']), 'init')
   t.end()

@@ -1,4 +1,4 @@
-/** Tests the key exchange group of a real handshake, on both sides, and of bytes that are not a session. */
+/** Tests reading the key exchange group, from both ends of a real handshake and from bytes that are not a session. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
@@ -43,12 +43,12 @@ void t.test('the group that both agreed on is seen on both sides', async (t) => 
       t.same(await handshake(version, group), [group, group], `${version} ${group}`)
   }
   const [first = ''] = tlsGroups().split(':')
-  t.same(await handshake('TLSv1.3', tlsGroups()), [first, first], 'the preferred one is taken')
+  t.same(await handshake('TLSv1.3', tlsGroups()), [first, first], 'the preferred group is used')
   const [major = 0, minor = 0] = process.versions.openssl.split('.').map(Number)
   t.equal(first === 'X25519MLKEM768', major > 3 || (major === 3 && minor >= 5))
 })
 
-void t.test('bytes that are no session have no group', (t) => {
+void t.test('bytes that are not a session have no group', (t) => {
   t.equal(groupOf({ getSession: () => undefined }), 'unknown')
   t.equal(groupOf({ getSession: () => Buffer.from('3005b30302017f', 'hex') }), '0x7f')
   for (const hex of ['', '30', '3000', '3180', '30840fffffff', '3005b303020800', '3003b3010200'])

@@ -1,9 +1,14 @@
-/** Tests that a backend that breaks its contract causes errors, never a bad ciphertext. */
+/** Tests that a backend that violates its contract causes errors, never a corrupt ciphertext. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { enforceContract } from '../../../src/keys/contract.ts'
 import { BackendError } from '../../../src/keys/errors.ts'
-import type { KeyBackend, KeyDescription, SealedBytes } from '../../../src/keys/key-backend.ts'
+import type {
+  DateState,
+  KeyBackend,
+  KeyDescription,
+  SealedBytes,
+} from '../../../src/keys/key-backend.ts'
 import { Deadline, DeadlineExceeded } from '../../../src/core/deadline.ts'
 import { FakeClock } from '../../support/fake-clock.ts'
 import {
@@ -35,7 +40,7 @@ const KEY: KeyDescription = {
 
 type Method = 'describe' | 'encrypt' | 'decrypt' | 'health' | 'close'
 
-/** Returns a backend with results of type `any`, as one not written in TypeScript may give. */
+/** Returns a backend with results of type `any`, as a backend not written in TypeScript might produce. */
 function backendOf(answers: Partial<Record<Method, () => unknown>>) {
   const calls: string[] = []
   const answer = (name: Method, otherwise: unknown) => async () => {
@@ -59,7 +64,7 @@ const encrypt = (backend: PromisedBackend, version = 1, aad = AAD) =>
 const decrypt = (backend: PromisedBackend, sealed: EncryptedBytes = ENCRYPTED, aad = AAD) =>
   backend.decrypt({ keyId: ID, ...sealed, aad, deadline: DEADLINE })
 
-void t.test('what keeps the contract goes through as the same objects', async (t) => {
+void t.test('results that keep the contract are passed on as the same objects', async (t) => {
   const { checked, calls } = backendOf({})
   t.equal(checked.vendor, 'test')
   t.match(await checked.describe(ID, DEADLINE), KEY)
@@ -172,7 +177,7 @@ void t.test('health that KMS could not read is refused', async (t) => {
   t.equal(await backendOf({ health: () => ten }).checked.health(DEADLINE), ten)
 })
 
-void t.test("a backend's own errors go through, and all others become one", async (t) => {
+void t.test("a backend's own errors are passed on, and others are converted", async (t) => {
   const own = new BackendError('KEY_DISABLED', 'disabled')
   const late = new DeadlineExceeded('late')
   const foreign = new TypeError('undefined is not a function')
@@ -202,7 +207,7 @@ void t.test("a backend's own errors go through, and all others become one", asyn
   }
 })
 
-void t.test('what is thrown at once, instead of rejected, is caught too', async (t) => {
+void t.test('an error that is thrown synchronously is converted, too', async (t) => {
   const throwing = () => {
     throw new RangeError('at once')
   }
@@ -247,7 +252,29 @@ void t.test(
   },
 )
 
-void t.test('an encryption that proves itself needs both directions', async (t) => {
+void t.test('the dates of a key decide before its backend is asked', async (t) => {
+  let dateState: DateState | undefined
+  const found = { ...KEY, encrypt: () => SEALED, decrypt: () => PLAINTEXT }
+  const backend = { vendor: 'v', find: () => found } as unknown as KeyBackend
+  const checked = promised(enforceContract(backend, () => dateState))
+  const codeOf = (use: Promise<unknown>) =>
+    use.then(
+      () => 'done',
+      (error: unknown) => (error as { code?: unknown }).code,
+    )
+  for (const [state, encrypts, decrypts] of [
+    [undefined, 'done', 'done'],
+    ['PRE_ACTIVE', 'KEY_NOT_ACTIVE', 'KEY_NOT_ACTIVE'],
+    ['DEACTIVATED', 'KEY_DEACTIVATED', 'done'],
+  ] as const) {
+    dateState = state
+    t.equal(await codeOf(encrypt(checked)), encrypts)
+    t.equal(await codeOf(decrypt(checked)), decrypts)
+    t.equal((await checked.describe(ID, DEADLINE)).dateState, state)
+  }
+})
+
+void t.test('a verified encryption requires both directions', async (t) => {
   for (const [described, code] of [
     [{ enabled: false }, 'KEY_DISABLED'],
     [{ canEncrypt: false }, 'KEY_USAGE'],

@@ -1,4 +1,4 @@
-/** Tests that token labels are UTF-8, and are compared completely without their padding. */
+/** Tests that token labels are UTF-8, and are compared in full but without their padding. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import type { Pkcs11Module } from '../../../src/keys/pkcs11/worker/module.ts'
@@ -6,7 +6,7 @@ import { findToken } from '../../../src/keys/pkcs11/worker/token-search.ts'
 
 const version = { major: 1, minor: 0 }
 
-/** Returns a module that reports tokens with these labels, each padded as modules do. */
+/** Returns a module that reports tokens with these labels, padded as real modules do. */
 function moduleWith(...labels: readonly string[]): Pkcs11Module {
   const cryptoki = {
     C_GetSlotList: () => labels.map((_, i) => Buffer.from([i, 0, 0, 0, 0, 0, 0, 0])),
@@ -18,7 +18,7 @@ function moduleWith(...labels: readonly string[]): Pkcs11Module {
   return { cryptoki, constants: {}, parameters: undefined } as unknown as Pkcs11Module
 }
 
-void t.test('whole, in UTF-8, padding aside', (t) => {
+void t.test('labels are decoded completely, in UTF-8, without padding', (t) => {
   const module = moduleWith('Zürich HSM      ', 'Zrich HSM', 'Z\u00fcrich', ' led', '日本\0\0\0\0')
   const slotOf = (label: string) => findToken(module, { label }).facts.slot
   t.equal(slotOf('Zürich HSM'), 0)

@@ -1,4 +1,4 @@
-/** Tests that lines in blocks are complete, uncut and in order. */
+/** Tests that buffered lines are written completely, unbroken and in order. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -10,7 +10,7 @@ function collect(blockBytes: number) {
   return { blocks, lines }
 }
 
-void t.test('what goes in comes out, whatever the lengths and alphabets', (t) => {
+void t.test('lines come out as they went in, whatever their lengths and characters', (t) => {
   fc.assert(
     fc.property(fc.array(fc.string({ unit: 'binary', maxLength: 80 })), (texts) => {
       const { blocks, lines } = collect(64)
@@ -46,7 +46,7 @@ void t.test('lines of ASCII and others keep their order', (t) => {
   t.end()
 })
 
-void t.test('a block that was handed over is never written to again', (t) => {
+void t.test('a block is never written to after it was handed over', (t) => {
   const { blocks, lines } = collect(32)
   lines.write('first\n')
   lines.handOver()

@@ -1,4 +1,4 @@
-/** Tests log lines in the names of other conventions. */
+/** Tests log lines that use the field names of ECS and OpenTelemetry. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'

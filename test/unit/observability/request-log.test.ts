@@ -1,4 +1,4 @@
-/** Tests the content and form of a request's log line. */
+/** Tests the content and format of a request's log line. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -32,14 +32,14 @@ function textOf(more: object, worker?: number): string {
 
 function lineOf(more: object, worker?: number): Record<string, unknown> {
   const text = textOf(more, worker)
-  // No terminal or editor interprets such a line.
+  // Only printable ASCII is permitted, so that terminals and editors interpret nothing in the line.
   if (!/^[\x20-\x7e]*$/.test(text)) throw new Error(text)
   return JSON.parse(text) as Record<string, unknown>
 }
 
 const toMs = (ms: number) => Math.round(ms * 1000) / 1000
 
-/** Returns every field that a line may have, from a record. */
+/** Derives the expected fields of a record's log line. */
 function expectedOf(record: RequestRecord, worker?: number): unknown {
   const clip = (text?: string) =>
     text !== undefined && text.length > 2048 ? `${text.slice(0, 2048)}...` : text
@@ -107,7 +107,7 @@ void t.test('the time is the same as toISOString says', (t) => {
   t.end()
 })
 
-void t.test('what callers write is escaped, wherever it stands', (t) => {
+void t.test('text from callers is escaped in every field', (t) => {
   const text = 'a "quoted" \\ line\n\u0000\u2028 and \ud800 half a character'
   const line = lineOf({
     target: text,
@@ -185,7 +185,7 @@ void t.test(
   },
 )
 
-void t.test('lines differ wherever requests differ', (t) => {
+void t.test('requests that differ have different lines', (t) => {
   const metadata = {
     ...{
       kmsRequestId: 'id',

@@ -1,4 +1,4 @@
-/** Tests decisions: default deny, forbid before permit, denial when a policy fails, and caching. */
+/** Tests policy decisions: default deny, forbid overriding permit, denial if a policy fails, and caching. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createAuthorizer, preparePolicies } from '../../../src/policy/authorizer.ts'
@@ -8,7 +8,7 @@ import { ACCOUNT, ALICE, NOON, policyRequest, policySet } from '../../support/po
 
 const PERMIT = '@id("ours") permit(principal in XKS::Account::"111122223333", action, resource);'
 
-void t.test('permit, forbid, nothing', async (t) => {
+void t.test('permit, forbid, and no matching policy', async (t) => {
   const { decide } = createEngine(
     await policySet(`${PERMIT}
       @id("no-direct") forbid(principal, action == XKS::Action::"Decrypt", resource)
@@ -40,24 +40,24 @@ void t.test('a policy that cannot be evaluated denies, and is named', async (t) 
     t.same(
       decide(policyRequest({ keyVersion: 2, kmsOperation: 'Encrypt' })),
       { denial: 'POLICY_ERROR', policies: ['overflow'] },
-      'also where another policy forbids it',
+      'also if another policy forbids the request',
     )
   }
 })
 
-void t.test('a decision is kept by what the policies read', async (t) => {
+void t.test('decisions are cached by the fields that the policies read', async (t) => {
   const engine = createEngine(await policySet(PERMIT))
   const session = (name: string) =>
     policyRequest({ awsPrincipalArn: `arn:aws:sts::${ACCOUNT}:assumed-role/App/${name}` })
   for (let i = 0; i < 10; i++) engine.decide(session(String(i)))
-  t.same(engine.stats, { evaluated: 1, kept: 9 }, 'sessions do not matter where nobody reads them')
+  t.same(engine.stats, { evaluated: 1, kept: 9 }, 'sessions do not matter if no policy reads them')
   engine.decide(policyRequest({ keyId: 'key-2' }))
   t.same(engine.stats, { evaluated: 1, kept: 10 }, 'nor does the key')
   engine.decide(policyRequest({ awsPrincipalArn: 'arn:aws:iam::999999999999:root' }))
   t.same(engine.stats, { evaluated: 1, kept: 10 }, 'a principal that is in no scope needs no Cedar')
 })
 
-void t.test('what reads the time is evaluated each time, and by itself', async (t) => {
+void t.test('policies that read the time are evaluated for each request, separately', async (t) => {
   const engine = createEngine(
     await policySet(`${PERMIT}
       @id("night") forbid(principal, action, resource)
@@ -132,7 +132,7 @@ void t.test('the authorizer: nothing, in force, in shadow, unusable', async (t) 
   })
 })
 
-void t.test('what is wrong with documents is said with its place, and all at once', async (t) => {
+void t.test('all faults of documents are reported at once, each with its location', async (t) => {
   const faultsOf = async (documents: string | Readonly<Record<string, string>>) => {
     const error = await policySet(documents).then(
       () => undefined,

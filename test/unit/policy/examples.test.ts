@@ -1,4 +1,4 @@
-/** Tests the examples of docs/policies: each passes its cases, and the cases notice every mistake in it. */
+/** Tests the examples in docs/policies: each passes its test cases, and the cases detect every mistake in it. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { type PolicyCase, judgeCase, parseCases } from '../../../src/policy/cases.ts'
@@ -32,7 +32,7 @@ const failuresOf = (set: PolicySet, cases: readonly PolicyCase[]) =>
 
 type Json = Record<string, unknown>
 
-/** Operators with a Boolean result, which a mistake can negate. */
+/** Operators with a Boolean result, which a mutation can negate. */
 const BOOLEAN = [
   '==',
   '!=',
@@ -50,7 +50,7 @@ const BOOLEAN = [
 ]
 const OTHER_SIDE: Readonly<Record<string, string>> = { '<': '<=', '<=': '<', '>': '>=', '>=': '>' }
 
-/** Every policy that differs from `policy` in one mistake, each with its name. */
+/** Returns every policy that differs from `policy` by a single mistake, with the mistake's name. */
 function mutantsOf(
   policy: PolicyJson,
 ): readonly { readonly name: string; readonly json: PolicyJson }[] {
@@ -91,7 +91,7 @@ function at(root: unknown, path: readonly string[]): unknown {
   return path.reduce((node, name) => (node as Json)[name], root)
 }
 
-/** Returns the paths of every expression in the conditions. */
+/** Returns the paths to every expression in the conditions. */
 function pathsOf(node: unknown, path: readonly string[]): readonly (readonly string[])[] {
   if (typeof node !== 'object' || node === null) return []
   return Object.entries(node).flatMap(([name, child]) => {
@@ -109,7 +109,7 @@ void t.test('there are ten examples and more, and docs/policy.md names each', (t
 })
 
 for (const name of NAMES) {
-  void t.test(`${name}: its cases come out as they say, and notice every mistake`, async (t) => {
+  void t.test(`${name}: its cases pass, and detect every mutation`, async (t) => {
     const { set, cases } = await load(name)
     t.same(failuresOf(set, cases), [])
     const { toText } = await loadCedar()

@@ -1,4 +1,7 @@
-/** Tests that the fields that a policy reads are found in its JSON form, however it uses them. */
+/**
+ * Tests that every field that a policy reads is found in the policy's JSON form, regardless of how the policy uses the
+ * field.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { isFor, type Target } from '../../../src/policy/field-reads.ts'

@@ -1,4 +1,4 @@
-/** Tests explanations, simulation, suggestions, cases, and the import of AWS's sample policies. */
+/** Tests explanations, simulations, suggestions and test cases, and importing AWS's sample policies. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { judgeCase, parseCases, parseLogLine, parseRequest } from '../../../src/policy/cases.ts'
@@ -23,7 +23,7 @@ const used = (over: Partial<Activity['subject']> = {}, requests = 10): Activity 
 })
 
 void t.test(
-  'explain names what decided, and what almost applied with the part that it lacks',
+  'explain names the policies that decided, and those that almost applied with their missing condition',
   async (t) => {
     const set = await policySet(`
 @id("s3") permit (principal in XKS::Account::"${ACCOUNT}", action in XKS::Action::"Use", resource)
@@ -60,7 +60,7 @@ when { context has viaService && context.viaService.name == "s3" };
 )
 
 void t.test(
-  'simulate: who would be refused, who would be allowed again, and what is not known',
+  'simulate: requests that would be refused or allowed, and those that are uncertain',
   async (t) => {
     const set = await policySet(`
 permit (principal in XKS::Role::"arn:aws:iam::${ACCOUNT}:role/App", action, resource);
@@ -112,7 +112,7 @@ when { context.now.toTime() > duration("8h") };`)
   },
 )
 
-void t.test('suggest: what was answered is allowed, and nothing beside it', async (t) => {
+void t.test('suggest: the policies allow answered requests, and no others', async (t) => {
   const usage = [
     used(),
     used({ principal: `arn:aws:sts::${ACCOUNT}:assumed-role/App/s2`, keyId: 'key-2' }),
@@ -150,7 +150,7 @@ void t.test('suggest: what was answered is allowed, and nothing beside it', asyn
   t.equal(suggestPolicies([]), '')
 })
 
-void t.test('cases and requests in YAML: every fault is told', async (t) => {
+void t.test('cases and requests in YAML: every fault is reported', async (t) => {
   const faultsOf = (text: string) => {
     try {
       parseCases('c.yaml', text, NOON)
@@ -159,7 +159,7 @@ void t.test('cases and requests in YAML: every fault is told', async (t) => {
       return (error as PolicyError).faults?.map(({ path, message }) => `${path}: ${message}`)
     }
   }
-  t.same(faultsOf('cases: []'), ['c.yaml: expected cases: a list with at least one'])
+  t.same(faultsOf('cases: []'), ['c.yaml: expected cases: a list with at least one case'])
   t.same(
     faultsOf(`
 cases:
@@ -168,10 +168,10 @@ cases:
       'c.yaml: cases[0].extra: expected name, request, expect or by',
       'c.yaml: cases[0].expect: expected allow or deny',
       'c.yaml: cases[0].by: expected the id of a policy, or a list of ids',
-      'c.yaml: cases[0].request.kmsOperatoin: is not a field; did you mean kmsOperation?',
+      'c.yaml: cases[0].request.kmsOperatoin: is not a known field; did you mean kmsOperation?',
       'c.yaml: cases[0].request.operation: expected one of Encrypt, Decrypt, GetKeyMetadata',
       'c.yaml: cases[0].request.at: expected a date such as 2027-03-01T12:30:00Z',
-      'c.yaml: cases[0].request.key: expected text; put a number in quotes',
+      'c.yaml: cases[0].request.key: expected a string; put a number in quotes',
       'c.yaml: cases[0].request.plaintextBytes: expected a whole number below 2^53',
     ],
   )
@@ -207,7 +207,7 @@ cases:
   t.equal(parseLogLine({ keyStore: 'a', operation: 'GetHealthStatus' }), undefined)
 })
 
-/** Has the form of the file that comes with AWS's sample proxy, and its gaps, in our own words. */
+/** The text has the same structure and gaps as the file in AWS's sample proxy, but is written independently. */
 const SAMPLE = `# Who may encrypt
 allow(prefix: String, "encrypt", metadata: EncryptMetadata)
     if prefix != ""
@@ -226,40 +226,45 @@ allow(prefix: String, "encrypt", metadata: EncryptMetadata) if unknown_rule(meta
 helper(x) if x = 1;
 `
 
-void t.test('import --oso: rules that are understood, and what they refuse unasked', async (t) => {
-  const { cedar, findings } = importOso(SAMPLE)
-  const set = await policySet(cedar)
-  t.same(
-    set.policies.map(({ id }) => id),
-    ['oso-encrypt-line-2', 'oso-decrypt-line-8', 'oso-metadata-line-11'],
-  )
-  const decides = (over: Parameters<typeof policyRequest>[0]) =>
-    decidePlainly(set, policyRequest(over)).denial === undefined
-  t.ok(decides({ operation: 'Encrypt', kmsOperation: 'Encrypt' }))
-  t.ok(decides({ operation: 'Encrypt', kmsOperation: 'Encrypt', kmsViaService: 'ebs' }))
-  t.notOk(decides({ operation: 'Encrypt', kmsOperation: 'Encrypt', kmsViaService: 's3' }))
-  t.notOk(
-    decides({ operation: 'Encrypt', kmsOperation: 'GenerateDataKey' }),
-    'the gap of the sample',
-  )
-  t.ok(decides({ kmsOperation: 'Decrypt' }))
-  t.ok(decides({ operation: 'GetKeyMetadata', kmsOperation: 'DescribeKey' }))
-  t.notOk(decides({ operation: 'GetKeyMetadata', kmsOperation: 'DescribeKey', keyStore: 'other' }))
-  const said = findings.map(({ line, message }) => `${String(line)}: ${message}`)
-  for (const expected of [
-    /^2: kmsOperation GenerateDataKey is not listed: S3, EBS/,
-    /^2: kmsOperation ReEncrypt is not listed/,
-    /^8: kmsOperation Encrypt never comes with "decrypt"/,
-    /^8: kmsOperation ReEncrypt is not listed/,
-    /^11: kmsOperation CreateKey is not listed: no KMS key can be created/,
-    /^14: policies never refuse health checks/,
-    /^15: was not understood: unknown_rule/,
-    /^15: the rule is omitted/,
-    /^16: was not understood: helper/,
-  ])
-    t.ok(
-      said.some((one) => expected.test(one)),
-      String(expected),
+void t.test(
+  'import --oso: translated rules, and operations that they refuse implicitly',
+  async (t) => {
+    const { cedar, findings } = importOso(SAMPLE)
+    const set = await policySet(cedar)
+    t.same(
+      set.policies.map(({ id }) => id),
+      ['oso-encrypt-line-2', 'oso-decrypt-line-8', 'oso-metadata-line-11'],
     )
-  t.match(importOso('nothing here'), { cedar: '', findings: [{ line: 0 }, { line: 1 }] })
-})
+    const decides = (over: Parameters<typeof policyRequest>[0]) =>
+      decidePlainly(set, policyRequest(over)).denial === undefined
+    t.ok(decides({ operation: 'Encrypt', kmsOperation: 'Encrypt' }))
+    t.ok(decides({ operation: 'Encrypt', kmsOperation: 'Encrypt', kmsViaService: 'ebs' }))
+    t.notOk(decides({ operation: 'Encrypt', kmsOperation: 'Encrypt', kmsViaService: 's3' }))
+    t.notOk(
+      decides({ operation: 'Encrypt', kmsOperation: 'GenerateDataKey' }),
+      'the gap of the sample',
+    )
+    t.ok(decides({ kmsOperation: 'Decrypt' }))
+    t.ok(decides({ operation: 'GetKeyMetadata', kmsOperation: 'DescribeKey' }))
+    t.notOk(
+      decides({ operation: 'GetKeyMetadata', kmsOperation: 'DescribeKey', keyStore: 'other' }),
+    )
+    const said = findings.map(({ line, message }) => `${String(line)}: ${message}`)
+    for (const expected of [
+      /^2: kmsOperation GenerateDataKey is not listed: S3, EBS/,
+      /^2: kmsOperation ReEncrypt is not listed/,
+      /^8: KMS never sends kmsOperation Encrypt with "decrypt"/,
+      /^8: kmsOperation ReEncrypt is not listed/,
+      /^11: kmsOperation CreateKey is not listed: no KMS key can be created/,
+      /^14: policies never refuse health checks/,
+      /^15: cannot be translated: unknown_rule/,
+      /^15: the rule is omitted/,
+      /^16: cannot be translated: helper/,
+    ])
+      t.ok(
+        said.some((one) => expected.test(one)),
+        String(expected),
+      )
+    t.match(importOso('nothing here'), { cedar: '', findings: [{ line: 0 }, { line: 1 }] })
+  },
+)

@@ -1,4 +1,4 @@
-/** Tests connections on a clock that the test controls. */
+/** Tests connections with a clock that the test controls. */
 // SPDX-License-Identifier: Apache-2.0
 import { EventEmitter } from 'node:events'
 import type { TLSSocket } from 'node:tls'
@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { createConnections } from '../../../src/server/connection.ts'
 import { FakeClock } from '../../support/fake-clock.ts'
 
-/** Stands in for a socket, without a network. */
+/** A fake socket that needs no network. */
 class Socket extends EventEmitter {
   readonly remoteAddress = '192.0.2.1'
   end = 'open'
@@ -40,7 +40,7 @@ function create(t: Test, maxAgeMs = 0) {
   return { clock, untrusted, connections, open }
 }
 
-void t.test('an idle connection is cut when its certificate is over, and told once', (t) => {
+void t.test('an idle connection is cut when its certificate expires, and reported once', (t) => {
   const { clock, untrusted, connections, open } = create(t)
   const brief = open(clock.now() + 10_000)
   const bare = open()
@@ -58,7 +58,7 @@ void t.test('an idle connection is cut when its certificate is over, and told on
 })
 
 void t.test(
-  'one that has a request under way ends with its answer, and takes no further one',
+  'a connection with a request in progress ends with its response, and accepts no further request',
   (t) => {
     const { clock, connections, open } = create(t)
     const [answering, asking] = [open(clock.now() + 10), open(clock.now() + 10)]
@@ -67,14 +67,14 @@ void t.test(
     clock.advance(10)
     connections.sweep()
     t.equal(answering.socket.end, 'open')
-    t.ok(connections.end(answering.connection), 'its answer is the last')
+    t.ok(connections.end(answering.connection), 'its response is the last')
     t.notOk(connections.mayAsk(asking.connection))
     t.equal(asking.socket.end, 'cut')
     t.end()
   },
 )
 
-void t.test('wall time that is set back does not trust again what was cut', (t) => {
+void t.test('setting the wall clock back does not restore trust in a cut connection', (t) => {
   const { clock, connections, open } = create(t)
   const { connection } = open(clock.now() + 10)
   clock.advance(10)
@@ -84,19 +84,22 @@ void t.test('wall time that is set back does not trust again what was cut', (t) 
   t.end()
 })
 
-void t.test('distrust is for those who showed a certificate, on one side of a terminator', (t) => {
-  const { clock, connections, open } = create(t)
-  const later = clock.now() + 1_000_000
-  const [direct, terminator, bare] = [open(later), open(later, true), open()]
-  connections.distrust(true)
-  t.same([direct.socket.end, terminator.socket.end, bare.socket.end], ['open', 'cut', 'open'])
-  connections.distrust(false)
-  t.same([direct.socket.end, bare.socket.end], ['cut', 'open'])
-  t.end()
-})
+void t.test(
+  'only connections that presented a certificate lose trust, on one side of a terminator',
+  (t) => {
+    const { clock, connections, open } = create(t)
+    const later = clock.now() + 1_000_000
+    const [direct, terminator, bare] = [open(later), open(later, true), open()]
+    connections.distrust(true)
+    t.same([direct.socket.end, terminator.socket.end, bare.socket.end], ['open', 'cut', 'open'])
+    connections.distrust(false)
+    t.same([direct.socket.end, bare.socket.end], ['cut', 'open'])
+    t.end()
+  },
+)
 
 void t.test(
-  'a connection past its age ends with an answer, or when it is idle for five seconds',
+  'a connection past its maximum age ends with a response, or when it is idle for five seconds',
   (t) => {
     const { clock, connections, open } = create(t, 1000)
     const [used, idle] = [open(), open()]

@@ -1,6 +1,6 @@
 /**
- * Tests answers that were released but not yet sent: they have a moment to leave, then they are cut off, and their
- * senders learn when they have left.
+ * Tests responses that are released but not yet sent: each has a short time to be sent and is then cut off, and each
+ * sent response is reported once.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { EventEmitter } from 'node:events'
@@ -32,7 +32,7 @@ function outgoing() {
   return { ...out, cut, add }
 }
 
-void t.test('a sent answer is reported once, and one that broke off is not', (t) => {
+void t.test('a sent response is reported once, and an interrupted one is not', (t) => {
   const { add } = outgoing()
   const one = add(() => true)
   t.equal(one.sent(), 0)
@@ -49,7 +49,7 @@ void t.test('a sent answer is reported once, and one that broke off is not', (t)
 })
 
 void t.test(
-  'only what is no longer allowed is cut, and is then not told that it left',
+  'only responses that are no longer allowed are cut, and these are not reported as sent',
   async (t) => {
     const { add, cut, cutRevoked } = outgoing()
     let isKilled = false
@@ -69,7 +69,7 @@ void t.test(
   },
 )
 
-void t.test('what gets to the kernel within the turns of grace is not cut', async (t) => {
+void t.test('a response that reaches the kernel within the grace turns is not cut', async (t) => {
   const { add, cut, cutRevoked } = outgoing()
   const one = add(() => false)
   const cutting = cutRevoked()

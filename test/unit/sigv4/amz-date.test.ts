@@ -1,4 +1,4 @@
-/** Tests x-amz-date: one form, and only times that exist. */
+/** Tests x-amz-date: only one format is accepted, and only dates that exist. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -52,7 +52,7 @@ void t.test('real times, leap days among them', (t) => {
   t.end()
 })
 
-void t.test('everything else is refused', (t) => {
+void t.test('every other format is refused', (t) => {
   for (const [what, text] of Object.entries(REFUSED)) t.equal(parseAmzDate(text), undefined, what)
   t.end()
 })

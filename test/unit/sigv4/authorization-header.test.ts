@@ -1,13 +1,11 @@
-/**
- * Tests the Authorization header: one form, and agreement between the caching parser and the other.
- */
+/** Tests the Authorization header: only one format is accepted, and the caching parser and the plain parser agree. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { parseAuthorization } from '../../../src/sigv4/authorization-header.ts'
 
 const SIGNATURE = '1164eaa8e79eacaa9c0df54aa42f3b300380d14bedfc08e3b319648d4abfff66'
 const SCOPE = '20211009/us-west-2/kms-xks-proxy/aws4_request'
-/** XKS 1.0.3, Appendix A; its id has 52 characters, which its own rule forbids. */
+/** The example in XKS 1.0.3, Appendix A. Its access key id has 52 characters, more than the specification permits. */
 const EXAMPLE = `AWS4-HMAC-SHA256 Credential=MUBSXM6K3KMXHN6RRCXI7TWQH4NU76HYFKRSESPMTSTIBADXQQXQ/${SCOPE}, SignedHeaders=host;x-amz-date, Signature=${SIGNATURE}`
 
 const header = (parts: {
@@ -36,7 +34,7 @@ void t.test('at most 32 headers are signed', (t) => {
   t.end()
 })
 
-void t.test('what else is accepted', (t) => {
+void t.test('other accepted formats', (t) => {
   t.ok(parseAuthorization(EXAMPLE.replaceAll(', ', ',')), 'no space after the commas')
   t.ok(parseAuthorization(EXAMPLE.replace('SHA256 ', 'SHA256   ')), 'spaces after the algorithm')
   t.equal(parseAuthorization(header({ credential: `akid7/${SCOPE}` }))?.accessKeyId, 'akid7')
@@ -111,7 +109,7 @@ const REFUSED: Readonly<Record<string, string>> = {
   'a signature in Base64': header({ signature: Buffer.from(SIGNATURE, 'hex').toString('base64') }),
 }
 
-void t.test('every other form is refused', (t) => {
+void t.test('every other format is refused', (t) => {
   for (const [what, text] of Object.entries(REFUSED))
     t.equal(parseAuthorization(text), undefined, what)
   t.end()

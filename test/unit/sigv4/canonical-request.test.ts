@@ -1,4 +1,4 @@
-/** Tests canonical request and string to sign against the specification's Appendix A. */
+/** Tests the canonical request and the string to sign against the specification's Appendix A. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { canonicalRequest, stringToSign } from '../../../src/sigv4/signed-headers.ts'

@@ -1,10 +1,13 @@
 /**
- * Tests the active credentials: they are replaced together, kept when reading fails, and dropped
- * when required.
+ * Tests the snapshot of active credentials: it is replaced as a unit, kept if reading fails, and dropped on request.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { type Credential, createCredentialSnapshot } from '../../../src/sigv4/credential.ts'
+import {
+  type Credential,
+  type CredentialChanges,
+  createCredentialSnapshot,
+} from '../../../src/sigv4/credential.ts'
 import {
   ACCESS_KEY_ID as FIRST,
   type CredentialOptions,
@@ -19,15 +22,22 @@ const OTHER = storeName('other')
 const credential = (accessKeyId: string, more: CredentialOptions = {}): Credential =>
   makeCredential({ ...more, accessKeyId })
 
+/** Passes all active credentials to `apply` on each call, as after a reset. */
+const following =
+  (load: () => readonly Credential[] | Promise<readonly Credential[]>) =>
+  async (apply: (changes: CredentialChanges) => Promise<void>) => {
+    await apply({ isReset: true, put: await load(), removed: [] })
+  }
+
 void t.test('before the first reload there are no credentials', (t) => {
-  const snapshot = createCredentialSnapshot(() => Promise.resolve([credential(FIRST)]))
+  const snapshot = createCredentialSnapshot(following(() => [credential(FIRST)]))
   t.equal(snapshot.lookup(DEMO)(FIRST), undefined)
   t.end()
 })
 
 void t.test('two credentials are in force at once, each found by its own id', async (t) => {
   const [a, b] = [credential(FIRST), credential(SECOND, { secret: 't'.repeat(43) })]
-  const snapshot = createCredentialSnapshot(() => Promise.resolve([a, b]))
+  const snapshot = createCredentialSnapshot(following(() => [a, b]))
   await snapshot.reload()
   const lookup = snapshot.lookup(DEMO)
   t.equal(lookup(FIRST), a)
@@ -39,7 +49,7 @@ void t.test('two credentials are in force at once, each found by its own id', as
 void t.test('a key store finds its own credentials only', async (t) => {
   const a = credential(FIRST)
   const b = credential(SECOND, { keyStore: OTHER })
-  const snapshot = createCredentialSnapshot(() => Promise.resolve([a, b]))
+  const snapshot = createCredentialSnapshot(following(() => [a, b]))
   await snapshot.reload()
   t.equal(snapshot.lookup(DEMO)(SECOND), undefined)
   t.equal(snapshot.lookup(OTHER)(SECOND), b)
@@ -47,9 +57,9 @@ void t.test('a key store finds its own credentials only', async (t) => {
   t.equal(snapshot.lookup(storeName('third'))(FIRST), undefined)
 })
 
-void t.test('a lookup handed out before sees what a reload brought and took', async (t) => {
+void t.test('an existing lookup sees the changes of a reload', async (t) => {
   let stored: readonly Credential[] = []
-  const snapshot = createCredentialSnapshot(() => Promise.resolve(stored))
+  const snapshot = createCredentialSnapshot(following(() => stored))
   const lookup = snapshot.lookup(DEMO)
   await snapshot.reload()
   t.equal(lookup(FIRST), undefined)
@@ -65,7 +75,7 @@ void t.test('a lookup handed out before sees what a reload brought and took', as
 
 void t.test('an unchanged credential stays the same object; a changed one does not', async (t) => {
   let stored = [credential(FIRST)]
-  const snapshot = createCredentialSnapshot(() => Promise.resolve(stored))
+  const snapshot = createCredentialSnapshot(following(() => stored))
   const lookup = snapshot.lookup(DEMO)
   await snapshot.reload()
   const first = lookup(FIRST)
@@ -87,9 +97,9 @@ void t.test('an unchanged credential stays the same object; a changed one does n
   t.equal(lookup(FIRST)?.secretAccessKey.reveal(), 'u'.repeat(43), 'another secret')
 })
 
-void t.test('an id that went to another key store is found there, and not here', async (t) => {
+void t.test('an id that moved to another key store is found only there', async (t) => {
   let stored = [credential(FIRST)]
-  const snapshot = createCredentialSnapshot(() => Promise.resolve(stored))
+  const snapshot = createCredentialSnapshot(following(() => stored))
   await snapshot.reload()
   stored = [credential(FIRST, { keyStore: OTHER })]
   await snapshot.reload()
@@ -97,10 +107,10 @@ void t.test('an id that went to another key store is found there, and not here',
   t.equal(snapshot.lookup(OTHER)(FIRST)?.keyStore, OTHER)
 })
 
-void t.test('when a reload fails, the old ones stay and the error is thrown on', async (t) => {
+void t.test('if a reload fails, the old credentials stay and the error is rethrown', async (t) => {
   const failure = new Error('the disk is gone')
   let load = () => Promise.resolve([credential(FIRST)])
-  const snapshot = createCredentialSnapshot(() => load())
+  const snapshot = createCredentialSnapshot(following(() => load()))
   await snapshot.reload()
   load = () => Promise.reject(failure)
   await t.rejects(snapshot.reload(), failure)
@@ -108,11 +118,48 @@ void t.test('when a reload fails, the old ones stay and the error is thrown on',
 })
 
 void t.test('forget removes all credentials until the next reload', async (t) => {
-  const snapshot = createCredentialSnapshot(() => Promise.resolve([credential(FIRST)]))
+  const snapshot = createCredentialSnapshot(following(() => [credential(FIRST)]))
   const lookup = snapshot.lookup(DEMO)
   await snapshot.reload()
   snapshot.forget()
   t.equal(lookup(FIRST), undefined)
   await snapshot.reload()
   t.ok(lookup(FIRST))
+})
+
+void t.test('a change adds, replaces and removes single credentials', async (t) => {
+  const SECRET = 'v'.repeat(43)
+  const steps: CredentialChanges[] = [
+    { isReset: true, put: [credential(FIRST)], removed: [] },
+    { isReset: false, put: [credential(SECOND)], removed: [] },
+    { isReset: false, put: [credential(SECOND, { secret: SECRET })], removed: [FIRST] },
+  ]
+  const snapshot = createCredentialSnapshot(async (apply) => {
+    const next = steps.shift()
+    if (next !== undefined) await apply(next)
+  })
+  const lookup = snapshot.lookup(DEMO)
+  await snapshot.reload()
+  const first = lookup(FIRST)
+  await snapshot.reload()
+  t.equal(lookup(FIRST), first, 'not in the change, so it stays')
+  t.ok(lookup(SECOND))
+  await snapshot.reload()
+  t.equal(lookup(FIRST), undefined)
+  t.equal(lookup(SECOND)?.secretAccessKey.reveal(), SECRET)
+  await snapshot.reload()
+  t.equal(snapshot.all().length, 1, 'nothing has changed')
+})
+
+void t.test('credentials that were forgotten are found again if nothing has changed', async (t) => {
+  let isFirst = true
+  const snapshot = createCredentialSnapshot(async (apply) => {
+    if (isFirst) await apply({ isReset: true, put: [credential(FIRST)], removed: [] })
+    isFirst = false
+  })
+  await snapshot.reload()
+  snapshot.forget()
+  t.same(snapshot.all(), [])
+  await snapshot.reload()
+  t.ok(snapshot.lookup(DEMO)(FIRST))
 })

@@ -1,4 +1,4 @@
-/** Tests headers as they arrive. */
+/** Tests access to headers as received. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { WireHeaders } from '../../../src/sigv4/signed-headers.ts'
@@ -12,7 +12,7 @@ void t.test('names are found in any case, values keep theirs', (t) => {
   t.end()
 })
 
-void t.test('a header that is not there', (t) => {
+void t.test('a missing header', (t) => {
   const headers = new WireHeaders(['host', 'a'])
   for (const name of ['x-amz-date', 'Host', '', 'constructor', '__proto__', 'toString']) {
     t.equal(headers.count(name), 0, name)
@@ -39,7 +39,7 @@ void t.test('repetitions are joined by commas in the order received', (t) => {
   t.end()
 })
 
-void t.test('an empty header is there, and empty', (t) => {
+void t.test('an empty header is present and empty', (t) => {
   const headers = new WireHeaders(['x', ''])
   t.equal(headers.count('x'), 1)
   t.equal(headers.single('x'), '')

@@ -1,4 +1,4 @@
-/** Tests signing keys: AWS's published derivation, and the cache. */
+/** Tests signing keys: AWS's published derivation examples, and the cache. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHmac } from 'node:crypto'
 import t from 'tap'
@@ -6,7 +6,7 @@ import { Secret } from '../../../src/core/secret.ts'
 import { deriveSigningKey, SigningKeyCache } from '../../../src/sigv4/signing-key.ts'
 import { makeCredential } from '../../support/credential.ts'
 
-/** AWS General Reference, "Examples of how to derive a signing key". */
+/** Examples from the AWS General Reference, "Examples of how to derive a signing key". */
 const SECRET = 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY'
 const EXAMPLES = [
   {
@@ -19,7 +19,7 @@ const EXAMPLES = [
   },
 ]
 
-/** A key cannot be read, so its signatures are compared. */
+/** Returns a MAC under the key. A signing key cannot be read, so tests compare MACs. */
 const macUnder = (key: string, text: string) =>
   createHmac('sha256', Buffer.from(key, 'hex')).update(text).digest('hex')
 
@@ -46,26 +46,29 @@ void t.test("AWS's published examples", (t) => {
   t.end()
 })
 
-void t.test('the cache gives the same key again, and another for each part of the scope', (t) => {
-  const cache = new SigningKeyCache()
-  const owner = makeCredential({ secret: SECRET })
-  const scope = { date: '20260115', region: 'eu-west-1', service: 'kms-xks-proxy' }
-  const first = cache.get(owner, scope)
-  t.equal(cache.get(owner, { ...scope }), first)
-  const expected = deriveSigningKey(new Secret(SECRET), scope).sign('x')
-  t.same(first.sign('x'), expected)
-  for (const other of [
-    { ...scope, date: '20260116' },
-    { ...scope, region: 'eu-west-2' },
-    { ...scope, service: 'kms' },
-  ]) {
-    const key = cache.get(owner, other)
-    t.not(key, first)
-    t.same(key.sign('x'), deriveSigningKey(new Secret(SECRET), other).sign('x'))
-  }
-  t.equal(cache.get(owner, scope), first, 'and the first is still there')
-  t.end()
-})
+void t.test(
+  'the cache returns the same key for the same scope, and a different one if any part of the scope differs',
+  (t) => {
+    const cache = new SigningKeyCache()
+    const owner = makeCredential({ secret: SECRET })
+    const scope = { date: '20260115', region: 'eu-west-1', service: 'kms-xks-proxy' }
+    const first = cache.get(owner, scope)
+    t.equal(cache.get(owner, { ...scope }), first)
+    const expected = deriveSigningKey(new Secret(SECRET), scope).sign('x')
+    t.same(first.sign('x'), expected)
+    for (const other of [
+      { ...scope, date: '20260116' },
+      { ...scope, region: 'eu-west-2' },
+      { ...scope, service: 'kms' },
+    ]) {
+      const key = cache.get(owner, other)
+      t.not(key, first)
+      t.same(key.sign('x'), deriveSigningKey(new Secret(SECRET), other).sign('x'))
+    }
+    t.equal(cache.get(owner, scope), first, 'and the first is still there')
+    t.end()
+  },
+)
 
 void t.test('a key belongs to the credential itself, not to its id', (t) => {
   const cache = new SigningKeyCache()

@@ -1,6 +1,4 @@
-/**
- * Tests what the verifier refuses: every code, the order of the checks, and many variants of each.
- */
+/** Tests what the verifier rejects: every error code, in many variants, and the order of the checks. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import type { SignedRequest } from '../../../src/sigv4/verify.ts'
@@ -20,13 +18,13 @@ import {
 } from '../../support/sigv4-request.ts'
 import { sha256 } from '../../support/sigv4-signer.ts'
 
-/** Returns all documented codes, which a guard compares with the code. */
+/** Returns all documented error codes. A guard test compares them with those in the source. */
 function documentedCodes(): readonly string[] {
-  const [, ...rows] = tableRows(section(read('docs/sigv4.md'), '## What a refusal says'))
+  const [, ...rows] = tableRows(section(read('docs/sigv4.md'), '## Refusals'))
   return rows.map(([code = '']) => code.replaceAll('`', ''))
 }
 
-/** Returns a request with exactly the faults that these codes name. */
+/** Returns a request with exactly the errors that trigger these codes. */
 function faulty(codes: readonly string[]): { request: SignedRequest; asking: Asking } {
   const has = (code: string) => codes.includes(code)
   const amzDate = has('DATE_MALFORMED') ? 'now' : has('DATE_SKEWED') ? '20260114T120000Z' : AMZ_DATE
@@ -75,7 +73,7 @@ void t.test('each fault alone has its code', (t) => {
   t.end()
 })
 
-void t.test('of all faults at once, the first in the order of docs/sigv4.md is told', (t) => {
+void t.test('with several faults, the first in the order of docs/sigv4.md is reported', (t) => {
   const codes = documentedCodes()
   for (const [i, code] of codes.entries()) {
     const { request, asking } = faulty(codes.slice(i))
@@ -134,7 +132,7 @@ void t.test('targets that are refused although their signature is right', (t) =>
   t.end()
 })
 
-void t.test('headers that come twice, be it with the same value', (t) => {
+void t.test('headers that appear twice, even with the same value', (t) => {
   const request = signed({
     headers: [HOST, ['Content-Length', '22'], ['Content-Type', 'application/json'], DATE],
   })
@@ -158,7 +156,7 @@ void t.test('headers that come twice, be it with the same value', (t) => {
   t.end()
 })
 
-void t.test('headers that must be signed, and are not', (t) => {
+void t.test('required headers that are not signed', (t) => {
   for (const signedNames of [['host'], ['x-amz-date'], ['content-type'], ['content-type', 'host']])
     t.equal(verdictOn(signed({ signedNames })).code, 'HEADER_UNSIGNED', signedNames.join(';'))
   const hash = ['X-Amz-Content-Sha256', sha256(KMS_REQUEST.body)] as const
@@ -204,7 +202,7 @@ void t.test('a session token is refused, signed or not, empty or not', (t) => {
   t.end()
 })
 
-void t.test('an x-amz-date that is missing, or for which a Date stands in', (t) => {
+void t.test('a missing x-amz-date, with or without a Date header', (t) => {
   const undated = withHeader(signed(), 'x-amz-date', undefined)
   t.equal(verdictOn(undated).code, 'DATE_MALFORMED')
   t.equal(verdictOn(withMore(undated, 'Date', new Date(NOW).toUTCString())).code, 'DATE_MALFORMED')
@@ -212,13 +210,13 @@ void t.test('an x-amz-date that is missing, or for which a Date stands in', (t) 
   t.end()
 })
 
-void t.test('services that are not ours', (t) => {
+void t.test('services other than kms-xks-proxy', (t) => {
   for (const service of ['kms', 'kms-xks-proxy2', 'xks-proxy', 'service'])
     t.equal(verdictOn(signed({ service })).code, 'SCOPE_MISMATCH', service)
   t.end()
 })
 
-void t.test('a presigned query is no Authorization', (t) => {
+void t.test('a presigned query does not replace the Authorization header', (t) => {
   const { rawHeaders } = signed()
   const target = `${KMS_REQUEST.target}?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=00`
   t.equal(verdictOn({ ...signed(), target }).code, 'TARGET_REFUSED')
@@ -230,7 +228,7 @@ void t.test('a presigned query is no Authorization', (t) => {
 
 void t.test('a request with a hundred headers is accepted, and one more is refused', (t) => {
   const withHeaders = (count: number) => {
-    // The signer adds the Authorization header.
+    // The signer adds one more header, Authorization.
     const fillers = Array.from({ length: count - 3 }, () => ['x', ''] as const)
     return signed({ headers: [HOST, DATE, ...fillers] })
   }

@@ -1,6 +1,6 @@
 /**
- * Tests an unknown access key id: it costs the same work, so that the time does not reveal which
- * ids exist.
+ * Tests that an unknown access key id requires the same work as a known one, so that timing does not reveal which ids
+ * exist.
  */
 // SPDX-License-Identifier: Apache-2.0
 import crypto from 'node:crypto'
@@ -13,7 +13,7 @@ import { CLOCK_SKEW_MS, knowsOne, NOW, signed, verdictOn } from '../../support/s
 
 const WATCHED = ['createHash', 'createHmac', 'hash', 'timingSafeEqual'] as const
 
-/** Returns the cryptographic calls that a piece of work makes, in order. */
+/** Returns the cryptographic calls made by `work`, in order. */
 function watchCalls(work: () => void): readonly string[] {
   const originals = WATCHED.map((name) => [name, crypto[name]] as const)
   const calls: string[] = []
@@ -70,7 +70,7 @@ void t.test('the first request makes the same calls for an unknown id as for a k
   t.end()
 })
 
-void t.test('so do later ones, whose signing key is kept', (t) => {
+void t.test('later requests, whose signing key is cached, make the same calls, too', (t) => {
   const ask = watchVerifier()
   const first = ask(UNKNOWN)
   ask(WRONG_SECRET)
@@ -89,7 +89,7 @@ void t.test('an unknown id is refused, even when signed with an empty secret', (
   t.end()
 })
 
-void t.test('a request that is no candidate is not looked up', (t) => {
+void t.test('a malformed request is not looked up', (t) => {
   const { looked } = watchVerifier()(signed({ service: 's3' }))
   t.same(looked, [])
   t.end()

@@ -33,7 +33,7 @@ void t.test("the specification's minimum: host and x-amz-date signed, nothing el
 })
 
 void t.test('a request whose signature was computed elsewhere', (t) => {
-  // Computed with Python's hmac and hashlib from the text of Appendix A.
+  // Computed from the text of Appendix A, using Python's hmac and hashlib.
   const authorization =
     'AWS4-HMAC-SHA256 Credential=AAAAAAAAAAAAAAAAAAAAAAAAAA/20260115/eu-west-1/kms-xks-proxy/aws4_request, SignedHeaders=host;x-amz-date, Signature=6934913d6e938840676954ea30f6dda03028d5707f7541b91f0fbf83278925fc'
   t.same(verdictOn(withHeader(signed(), 'authorization', authorization)), CALLER)
@@ -76,7 +76,7 @@ void t.test('a header that is not signed may be anything', (t) => {
   t.end()
 })
 
-void t.test('x-amz-content-sha256 that is signed and is the hash of the body', (t) => {
+void t.test('a signed x-amz-content-sha256 that is the hash of the body is accepted', (t) => {
   const headers = [HOST, DATE, ['X-Amz-Content-Sha256', BODY_HASH]] as const
   const signedNames = ['host', 'x-amz-content-sha256', 'x-amz-date']
   t.same(verdictOn(signed({ headers, signedNames })), CALLER)
@@ -113,13 +113,13 @@ void t.test(':authority stands in for a missing host, and for no other header', 
   t.end()
 })
 
-void t.test('a host that is there is the signed one, whatever :authority says', (t) => {
+void t.test('if Host is present, it is the signed one, whatever :authority contains', (t) => {
   const request = signed({ headers: [[':authority', 'other.example.com'], HOST, DATE] })
   t.same(verdictOn(request), CALLER)
   t.equal(
     verdictOn(withHeader(request, 'host', 'other.example.com')).code,
     'SIGNATURE_MISMATCH',
-    'and a wrong one is not made good by a right :authority',
+    'a correct :authority does not make up for a wrong Host',
   )
   t.end()
 })
@@ -149,7 +149,7 @@ void t.test('two active credentials: each signs with its own secret only', (t) =
   t.end()
 })
 
-void t.test('a credential serves up to its expiry, and from that instant on no more', (t) => {
+void t.test('a credential is valid until its expiry, and refused from that instant', (t) => {
   const lookup = () => makeCredential({ expiresAt: NOW })
   const clock = new FakeClock(NOW - 1)
   t.same(verdictOn(signed(), { lookup, clock }), CALLER)

@@ -1,4 +1,4 @@
-/** Tests backups as docs/store.md describes them: even if made during changes, each opens in a consistent state. */
+/** Tests backups made as docs/store.md describes: even a backup made during changes opens in a consistent state. */
 // SPDX-License-Identifier: Apache-2.0
 import { copyFileSync, existsSync, rmSync } from 'node:fs'
 import Sqlite from 'better-sqlite3'
@@ -9,7 +9,7 @@ import { keyStoreName, storeFolder } from '../../support/store.ts'
 const DEMO = keyStoreName('demo')
 const ID = keyId('key')
 
-void t.test('an online backup under changes is a whole store of one moment', async (t) => {
+void t.test('an online backup during changes is a consistent store of one moment', async (t) => {
   const folder = await storeFolder(t)
   const store = await folder.open()
   const administration = (await folder.keystore(store)).administration(DEMO)
@@ -22,7 +22,7 @@ void t.test('an online backup under changes is a whole store of one moment', asy
   const source = new Sqlite(folder.options.path, { readonly: true })
   for (const round of [1, 2, 3]) {
     const path = `${folder.options.path}-backup-${String(round)}`
-    // The sqlite3 program's `.backup` calls this too.
+    // The sqlite3 program's `.backup` command uses the same API.
     await source.backup(path)
     const copy = await folder.open({ path })
     const { keys, versions, epoch } = await copy.contents()

@@ -1,4 +1,4 @@
-/** Tests that destroyed and revoked values are in none of the store's files, not even wrapped. */
+/** Tests that destroyed and revoked values are in none of the store's files, not even in encrypted form. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
@@ -10,10 +10,7 @@ import { keyStoreName, storeFolder, type StoreFolder } from '../../support/store
 const DEMO = keyStoreName('demo')
 const KEY = { keyId: keyId('key'), canEncrypt: true, canDecrypt: true }
 
-/**
- * Returns the store's files that contain any part of a text; `-wal` exists only while the store is
- * open.
- */
+/** Returns the store files that contain any part of `text`. The `-wal` file exists only while the store is open. */
 function filesWith({ options }: StoreFolder, text: string): readonly string[] {
   const parts = text.match(/.{16}/g) ?? []
   return ['', '-wal'].filter((end) => {
@@ -28,7 +25,7 @@ async function materialOf(store: Store, version: number): Promise<string> {
   return String(row?.['material'])
 }
 
-/** Creates a key with two versions and a credential, in the file itself or also in its log. */
+/** Creates a key with two versions and a credential, which are either in the database file or still in its WAL. */
 async function filled(t: Test, { inLog }: { readonly inLog: boolean }) {
   const folder = await storeFolder(t)
   const first = await folder.open()
@@ -49,7 +46,7 @@ for (const inLog of [true, false]) {
     const [old, current] = [await materialOf(store, 1), await materialOf(store, 2)]
     t.same(filesWith(folder, old), [inLog ? '-wal' : ''], 'it can be found')
     const { administration } = await folder.keystore(store)
-    // A second process has the store open, as a running server does.
+    // A second connection keeps the store open, as a running server does.
     await folder.open()
     await administration(DEMO).destroyVersion(KEY.keyId, 1)
     t.same(filesWith(folder, old), [])

@@ -1,6 +1,6 @@
 /**
- * Tests one store with several processes: no change is lost, every use is counted, and each sees
- * the others' changes.
+ * Tests a store that several processes share: no change is lost, every use is counted, and each process sees the
+ * other processes' changes.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'

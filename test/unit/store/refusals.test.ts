@@ -1,4 +1,4 @@
-/** Tests stores that are refused: each with its reason, and with the file unchanged to the byte. */
+/** Tests that unusable stores are refused, each with its reason, and that not a single byte in the file changes. */
 // SPDX-License-Identifier: Apache-2.0
 import {
   chmodSync,
@@ -26,8 +26,8 @@ import { sha256, storeFolder } from '../../support/store.ts'
 type StoreOptions = AnyStoreOptions & { readonly path: string }
 
 /**
- * Checks twice that opening is refused with `expected`, and changes neither the file nor its
- * neighbours.
+ * Checks twice that opening the store fails with `expected`, and that it changes neither the file nor any other file in
+ * its folder.
  */
 async function refusesUnchanged(t: Test, options: StoreOptions, expected: object): Promise<void> {
   const folder = dirname(options.path)
@@ -35,7 +35,7 @@ async function refusesUnchanged(t: Test, options: StoreOptions, expected: object
   const files = readdirSync(folder)
   for (let round = 0; round < 2; round++) {
     await t.rejects(openStore(options), { name: 'StorageError', ...expected })
-    t.equal(sha256(options.path), before, 'not a byte is another')
+    t.equal(sha256(options.path), before, 'no byte changed')
     t.same(readdirSync(folder), files, 'nothing is left beside it')
   }
 }
@@ -55,7 +55,7 @@ void t.test('a wrong master key file', async (t) => {
   t.same((await (await open()).contents()).epoch, 0, 'the right one opens it as before')
 })
 
-void t.test('a wrong master key, after a crash: what is in the log is not lost', async (t) => {
+void t.test('a wrong master key after a crash does not lose the contents of the WAL', async (t) => {
   const { options, masterKeyFile, open, keystore } = await storeFolder(t)
   const store = await open()
   await keystore(store)
@@ -119,12 +119,12 @@ void t.test('a store of a later schema', async (t) => {
   })
 })
 
-void t.test('a file that is no database, is empty, is cut off or is overwritten', async (t) => {
+void t.test('a file that is not a database, or is empty, truncated or overwritten', async (t) => {
   const { options } = await storeFolder(t)
   const whole = readFileSync(options.path)
   const corrupt = { code: 'STORE_CORRUPT' }
   const overwritten = Buffer.from(whole)
-  // The second page is the root of a table.
+  // The second page is a table's root page.
   overwritten.fill(0xa5, 4096, 3 * 4096)
   for (const [name, bytes] of [
     [
@@ -155,18 +155,18 @@ void t.test('a database of another program', async (t) => {
   )
 })
 
-void t.test('a store without its facts, as an init that was cut off leaves it', async (t) => {
+void t.test('a store without its facts, as an interrupted init leaves it', async (t) => {
   const { options, tamper } = await storeFolder(t)
   tamper("DELETE FROM facts WHERE name = 'store_id'")
   await refusesUnchanged(t, options, {
     code: 'STORE_CORRUPT',
-    message: /lacks its fact "store_id"/,
+    message: /has no fact "store_id"/,
   })
   tamper('DELETE FROM facts')
   await refusesUnchanged(t, options, { code: 'STORE_CORRUPT' })
 })
 
-void t.test('no file, or a folder: none is made', async (t) => {
+void t.test('a missing file or a folder is refused, and no store is created', async (t) => {
   const { options } = await storeFolder(t)
   const path = `${options.path}-missing`
   await t.rejects(openStore({ ...options, path }), {

@@ -1,6 +1,6 @@
 /**
- * Tests that secrets can only be decrypted in their own place, and that different rows have
- * different codes.
+ * Tests that a sealed secret can only be decrypted in its own row and column, and that different rows have different
+ * MACs.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
@@ -61,13 +61,13 @@ void t.test('any changed byte, and any other length, is noticed', (t) => {
   t.end()
 })
 
-void t.test('one secret twice is wrapped under two IVs', (t) => {
+void t.test('wrapping a secret twice uses two IVs', (t) => {
   const ivs = Array.from({ length: 1000 }, () => sealing.wrap(CONTEXT, SECRET).slice(0, 16))
   t.equal(new Set(ivs).size, ivs.length)
   t.end()
 })
 
-void t.test('no two lists of fields look alike', (t) => {
+void t.test('different lists of fields have different encodings', (t) => {
   const lists: readonly (readonly SqlValue[])[] = [
     [],
     [''],

@@ -15,7 +15,7 @@ const TAMPERED = { name: 'StorageError', code: 'STORE_TAMPERED' }
 const DEMO = keyStoreName('demo')
 const OTHER = keyStoreName('other')
 
-/** Returns a store with several rows in each table, and its state at an earlier time. */
+/** Returns a store with several rows in each table, and a copy of its earlier state. */
 async function history(t: Test): Promise<{ options: StoreOptions; earlier: string }> {
   const folder = await storeFolder(t)
   const store = await folder.open()
@@ -49,7 +49,7 @@ async function history(t: Test): Promise<{ options: StoreOptions; earlier: strin
 
 const TABLES = ['facts', 'external_keys', 'key_versions', 'credentials', 'removed_rows']
 
-/** Returns everything in a database file. */
+/** Returns a database file's complete contents. */
 function dump(path: string): unknown {
   const database = new Sqlite(path, { readonly: true })
   const rows = TABLES.map((table) => database.prepare(`SELECT * FROM ${table}`).all())
@@ -57,12 +57,12 @@ function dump(path: string): unknown {
   return rows
 }
 
-/** Restores the first row that matches `where` from the earlier file. */
+/** Returns SQL that restores the first row matching `where` from the earlier file. */
 const replay = (table: string, where: string) =>
   `DELETE FROM ${table} WHERE ${where};
    INSERT INTO ${table} SELECT * FROM earlier.${table} WHERE ${where}`
 
-/** Exchanges a column of two rows. */
+/** Returns SQL that swaps a column between two rows. */
 const swap = (table: string, column: string, one: string, two: string) =>
   `CREATE TEMP TABLE kept AS SELECT ${column} AS x FROM ${table} WHERE ${one};
    UPDATE ${table} SET ${column} = (SELECT ${column} FROM ${table} WHERE ${two}) WHERE ${one};
@@ -179,7 +179,7 @@ void t.test('tampering', async (t) => {
       t.match(store.fault, TAMPERED)
       await t.rejects(openStore({ ...options, path }), TAMPERED)
       t.strictSame(dump(path), after, 'nothing was changed, for better or worse')
-      // Changing other rows may succeed, but the tampering stays as visible as before.
+      // Later changes to other rows may succeed, but must not hide the tampering.
       await store.change(() => Promise.resolve()).catch(() => undefined)
       await t.rejects(store.audit(), TAMPERED, 'no change makes it look genuine')
       await t.rejects(openStore({ ...options, path }), TAMPERED)
@@ -199,7 +199,7 @@ void t.test('the master key record of another store does not open this one', asy
       .get()
     database.prepare("UPDATE facts SET value = ? WHERE name = 'master_key'").run(record)
     database.close()
-    // Its own key decrypts the record, but the rows were sealed with another store key.
+    // The other store's master key decrypts the record, but the rows were sealed with a different store key.
     await t.rejects(openStore({ ...other.options, path: options.path }), TAMPERED)
   })
   await t.rejects(openStore(options), { code: 'MASTER_KEY_WRONG' })

@@ -1,6 +1,6 @@
 /**
- * Tests that a store of an earlier release is verified by that release's rules, upgraded once, and
- * complete.
+ * Tests that a store written by an earlier release is verified by that release's rules, and upgraded completely and
+ * only once.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { writeFileSync } from 'node:fs'
@@ -21,7 +21,7 @@ import { keyId } from '../../support/server.ts'
 import { keyStoreName } from '../../support/store.ts'
 
 const FIXTURE = read('test/fixtures/store/schema-3-sqlite.sql')
-/** Facts recorded by the release that wrote it. */
+/** Values in the store, as recorded by the release that wrote it. */
 const WRITTEN = {
   id: '435f7dfd-2a70-4aad-8061-f89cd1c2143c',
   publicKey: 'GxJkDd/jNUgu22K37aDut4gD5/UgeVu3ppMzqKedPYA=',
@@ -60,7 +60,7 @@ void t.test('all of its content is kept, and sealed in the current form', async 
   t.equal(store.id, WRITTEN.id)
   t.equal((await openSigner(store)).publicKey, WRITTEN.publicKey, 'receipts of before still verify')
   const status = await loadStatus(store, 10)
-  t.equal(status.epoch, WRITTEN.epoch, 'no server has to take anything up')
+  t.equal(status.epoch, WRITTEN.epoch, 'no server has to reload anything')
   t.match(status.switches, [{ scope: { kind: 'key', keyId: 'b' }, reason: 'a kill of before' }])
   t.match(status.deadManSwitches, [{ keyStore: 'demo', ttlMs: 3_600_000 }])
   t.same(status.requests, [], 'requests without an identity are asked for again')

@@ -1,4 +1,4 @@
-/** Tests that hints about KMS name its principals as the partition of the region has them. */
+/** Tests that hints about KMS name the service principals of the region's partition. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { kmsNames } from '../../../src/core/partitions.ts'

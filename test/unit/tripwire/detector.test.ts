@@ -1,4 +1,4 @@
-/** Tests the decisions of the tripwire: counts, percentages, first uses, and a labelled replay. */
+/** Tests the tripwire's decisions: counts, percentages, first uses, and a replay of labeled traffic. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -75,7 +75,7 @@ void t.test('a caller is reported once in a window, and again if it goes on', (t
   t.end()
 })
 
-void t.test('what is counted separately: sessions of a role together, others apart', (t) => {
+void t.test('sessions of a role are counted together, and other callers separately', (t) => {
   const role = (name: string, session: string) => ({
     principal: `arn:aws:sts::111122223333:assumed-role/${name}/${session}`,
   })
@@ -180,7 +180,7 @@ void t.test('the usual callers of a forgotten key are learned again and break no
   t.end()
 })
 
-void t.test('a key that nothing was forgotten for is not learned', (t) => {
+void t.test('a key about which nothing was forgotten is not learned again', (t) => {
   const callers = rule({ measure: 'newPrincipals', per: 'key', limit: 1 })
   const { see } = watch([callers], { learnUntil: () => MINUTE })
   see(2 * MINUTE, { principal: 'a' })
@@ -234,9 +234,11 @@ void t.test('the scope of a kill is the caller, the key or the key store, and no
   t.end()
 })
 
-/** `test/by-hand/tripwire-million.ts` replays a million requests and measures a decision. */
+/**
+ * Number of normal requests. `test/by-hand/tripwire-million.ts` replays a million and measures the time per decision.
+ */
 const NORMAL = 60_000
-/** Request rate of an attacker. */
+/** An attacker's request rate. */
 const ATTACK_PER_SECOND = 1000
 
 void t.test(

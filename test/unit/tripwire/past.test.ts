@@ -1,4 +1,4 @@
-/** Tests the simulation of rules on recorded usage, and the rules suggested from it. */
+/** Tests simulating rules on recorded usage, and the rules suggested from it. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -17,7 +17,7 @@ import { request, rule } from '../../support/tripwire.ts'
 const HOUR = 3_600_000
 const OPTIONS = { learningMs: 24 * HOUR, maxSubjects: 1000 }
 
-/** Requests of one caller within one hour; `hour` counts from a fixed start. */
+/** Builds a caller's requests within one hour. `hour` counts from a fixed start. */
 function span(
   hour: number,
   requests: number,

@@ -1,4 +1,4 @@
-/** Tests which requests the tripwire refuses after several rules were broken. */
+/** Tests which requests the tripwire throttles after several rules have fired. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { silentLogger } from '../../../src/core/logger.ts'
@@ -45,7 +45,11 @@ void t.test('rules about one key with other directions and windows add up', (t) 
   t.equal(throttles.refuses(encrypt, 10), true)
   t.equal(throttles.refuses(encrypt, 2000), true)
   throttles.add(trip({ name: 'long', per: 'key', direction: 'both', windowMs: HOUR }, key), 3000)
-  t.equal(throttles.refuses(encrypt, HOUR + 1), true, 'a rule that is broken again starts again')
+  t.equal(
+    throttles.refuses(encrypt, HOUR + 1),
+    true,
+    'a rule that is broken again restarts its window',
+  )
   t.end()
 })
 

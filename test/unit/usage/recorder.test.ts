@@ -45,24 +45,32 @@ void t.test(
   },
 )
 
-void t.test('whoever differs in anything that a kill switch asks for is told apart', async (t) => {
-  const { recorder, counts } = start()
-  recorder.record(finished(NOON))
-  recorder.record(finished(NOON, { keyId: 'key-2' }))
-  recorder.record(finished(NOON, { operation: 'Encrypt' }))
-  recorder.record(finished(NOON, { keyStore: 'other' }))
-  recorder.record(finished(NOON, { errorName: 'InvalidStateException', reason: 'KILLED_KEY' }))
-  for (const field of ['awsPrincipalArn', 'kmsKeyArn', 'kmsViaService', 'awsSourceVpc'] as const) {
-    recorder.record(finished(NOON, { metadata: { [field]: 'x' } }))
-  }
-  recorder.record(finished(NOON, { metadata: { awsSourceVpce: 'x' } }))
-  recorder.record(finished(NOON, { metadata: { kmsOperation: 'x' } }))
-  await recorder.flush()
-  t.equal(counts().length, 11)
-  t.equal(counts().find(({ subject }) => subject.outcome !== 'ok')?.subject.outcome, 'KILLED_KEY')
-})
+void t.test(
+  'callers that differ in any field that a kill switch can match are counted separately',
+  async (t) => {
+    const { recorder, counts } = start()
+    recorder.record(finished(NOON))
+    recorder.record(finished(NOON, { keyId: 'key-2' }))
+    recorder.record(finished(NOON, { operation: 'Encrypt' }))
+    recorder.record(finished(NOON, { keyStore: 'other' }))
+    recorder.record(finished(NOON, { errorName: 'InvalidStateException', reason: 'KILLED_KEY' }))
+    for (const field of [
+      'awsPrincipalArn',
+      'kmsKeyArn',
+      'kmsViaService',
+      'awsSourceVpc',
+    ] as const) {
+      recorder.record(finished(NOON, { metadata: { [field]: 'x' } }))
+    }
+    recorder.record(finished(NOON, { metadata: { awsSourceVpce: 'x' } }))
+    recorder.record(finished(NOON, { metadata: { kmsOperation: 'x' } }))
+    await recorder.flush()
+    t.equal(counts().length, 11)
+    t.equal(counts().find(({ subject }) => subject.outcome !== 'ok')?.subject.outcome, 'KILLED_KEY')
+  },
+)
 
-void t.test('in whatever order they come, each is counted where its key says', async (t) => {
+void t.test('each request is counted under its key, whatever the order', async (t) => {
   const few = (...names: string[]) => fc.constantFrom(...names)
   const request = fc.record({
     keyStore: few('demo', 'other'),
@@ -119,7 +127,7 @@ void t.test('in whatever order they come, each is counted where its key says', a
 })
 
 void t.test(
-  'what nobody signed is not counted; a credential counts from its signature on',
+  'unsigned requests are not counted; a credential counts once its signature is valid',
   async (t) => {
     const { recorder, written, uses } = start()
     recorder.record({ at: NOON, keyStore: 'demo', operation: 'Decrypt', errorName: 'x' })
@@ -170,7 +178,7 @@ void t.test('a failed flush loses nothing, and is logged once', async (t) => {
 })
 
 void t.test(
-  'an orderly stop writes everything, also after a failure; and says what it could not',
+  'an orderly stop writes everything, also after a failure, and logs what it could not write',
   async (t) => {
     let failures = 1
     const kept: Count[] = []

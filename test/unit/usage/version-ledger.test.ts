@@ -1,4 +1,4 @@
-/** Tests what the ledger of key versions keeps when a caller names many keys and versions. */
+/** Tests what the key version ledger retains if a caller names many keys and versions. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { type VersionUse, UNKNOWN, createVersionLedger } from '../../../src/usage/version-ledger.ts'

@@ -1,4 +1,4 @@
-/** Tests Encrypt with a backend that records, and with one whose memory is faulty. */
+/** Tests Encrypt with a backend that records calls, and with a backend that simulates faulty memory. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import t from 'tap'
@@ -29,7 +29,7 @@ const newSealed = (): SealedBytes => ({
   tag: Buffer.alloc(16, 3),
 })
 
-/** Computes it with node:crypto over the parts listed in the specification's Appendix C. */
+/** Computes the CDIV with node:crypto over the parts listed in the specification's Appendix C. */
 function cdivOf({ iv, ciphertext, tag }: SealedBytes): string {
   const parts = Buffer.concat([AAD, METADATA, iv, ciphertext, tag])
   return createHash('sha256').update(parts).digest('base64')
@@ -42,7 +42,7 @@ interface Call {
   readonly sealed?: SealedBytes
 }
 
-/** Records requests, encrypts to constants, and decrypts to what `open` returns. */
+/** Creates a backend that records requests, encrypts to constants, and decrypts to the bytes that `open` returns. */
 function recording(sealed: SealedBytes, open: (asked: DecryptRequest) => Buffer) {
   const calls: Call[] = []
   const key: BackendKey = {
@@ -78,11 +78,11 @@ function run(key: BackendKey, options: { readonly verify: boolean; readonly cdiv
 }
 
 void t.test(
-  '[CDIV-2] the CDIV is of what was encrypted, not of what the decrypt left',
+  '[CDIV-2] the CDIV covers the encrypted bytes, not buffers that the decrypt changed',
   async (t) => {
     const sealed = newSealed()
     const before = cdivOf(sealed)
-    // A bit flips during the verifying decrypt; a CDIV computed later would match it.
+    // A bit flips during the verifying decrypt. A CDIV computed afterwards would match the corrupted ciphertext.
     const { key, calls } = recording(sealed, () => {
       sealed.ciphertext.writeUInt8(sealed.ciphertext.readUInt8(0) ^ 1, 0)
       return Buffer.from(PLAINTEXT)
@@ -94,7 +94,7 @@ void t.test(
       ['encrypt', 'decrypt'],
     )
     t.equal(answer.ciphertextDataIntegrityValue, before)
-    t.not(cdivOf(sealed), before, 'and the flipped bit does not go unseen by KMS')
+    t.not(cdivOf(sealed), before, 'KMS notices the flipped bit')
     t.equal(answer.ciphertext, sealed.ciphertext.toString('base64'))
     t.same(stages, ['backend', 'verify'], 'the verifying decrypt has an account of its own')
   },
@@ -129,7 +129,7 @@ void t.test('[CDIV-3] a verifying decrypt that fails is an InternalException', a
 })
 
 void t.test(
-  '[CDIV-3] so is one that yields other bytes, be it in one bit or in length',
+  '[CDIV-3] so is one that returns different bytes, even by one bit or in length',
   async (t) => {
     const flipped = Buffer.from(PLAINTEXT)
     flipped.writeUInt8(flipped.readUInt8(31) ^ 0x80, 31)

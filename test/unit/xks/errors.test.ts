@@ -1,4 +1,4 @@
-/** Tests the table of errors, and the one function that uses it. */
+/** Tests the error table and the one function that uses it. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { DeadlineExceeded } from '../../../src/core/deadline.ts'
@@ -39,14 +39,17 @@ void t.test('[ERR-2] every message is printable ASCII under 512 characters', (t)
 
 const OPERATIONS = ['GetKeyMetadata', 'Encrypt', 'Decrypt', 'GetHealthStatus'] as const
 
-/** Typed a second time, so that changing one table does not change what KMS gets. */
+/** Duplicated here so that any change to the program's table is detected. */
 const DECRYPT_NAMES = {
   KEY_NOT_FOUND: 'KeyNotFoundException',
   KEY_DISABLED: 'InvalidStateException',
+  KEY_NOT_ACTIVE: 'InvalidStateException',
+  KEY_DEACTIVATED: 'InvalidStateException',
   KEY_USAGE: 'InvalidKeyUsageException',
   KEY_EXHAUSTED: 'InvalidStateException',
   KEY_REPLACED: 'InvalidStateException',
   KEY_EXISTS: 'InternalException',
+  KEY_DATES_INVALID: 'InternalException',
   VERSION_NOT_FOUND: 'InvalidCiphertextException',
   VERSION_RETIRED: 'InvalidStateException',
   INTEGRITY_FAILURE: 'InvalidCiphertextException',
@@ -112,7 +115,7 @@ void t.test('[ERR-1] each other error becomes the name that fits', (t) => {
   for (const thrown of [new Error('boom'), 'text', undefined, null, { code: 'KEY_NOT_FOUND' }]) {
     for (const operation of [...OPERATIONS, undefined]) {
       const error = toXksError(thrown, operation)
-      t.match(error, { errorName: 'InternalException', reason: 'UNEXPECTED' }, 'an internal fault')
+      t.match(error, { errorName: 'InternalException', reason: 'UNEXPECTED' }, 'internal error')
       t.equal(error.cause, thrown)
     }
   }
@@ -144,7 +147,7 @@ void t.test('[ERR-1] a name that an operation may not use becomes InternalExcept
   t.end()
 })
 
-void t.test('what a key manager is blamed for', (t) => {
+void t.test('failures that are attributed to a key manager', (t) => {
   const blamed = Object.keys(BACKEND_ERRORS).filter((code) =>
     isManagerFailure(new BackendError(code as keyof typeof BACKEND_ERRORS, 'x')),
   )

@@ -1,4 +1,4 @@
-/** Tests the background health check: complete, cached, and never older than it claims. */
+/** Tests the background health check: its result is complete, cached, and never older than it claims. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import type { KeyBackend, ManagerHealth } from '../../../src/keys/key-backend.ts'
@@ -22,7 +22,7 @@ function probeOf(health: () => Promise<readonly ManagerHealth[]>, timeoutMs = 10
   return { clock, probe, changes }
 }
 
-void t.test('[HLT-1] before the first check nothing is claimed to work', (t) => {
+void t.test('[HLT-1] before the first check, no key manager is reported as working', (t) => {
   const { probe } = probeOf(() => Promise.resolve(ACTIVE))
   t.match(probe.current(), [{ status: 'UNAVAILABLE' }])
   t.end()
@@ -47,26 +47,29 @@ void t.test('[HLT-1] a check that fails or hangs makes every manager unavailable
   t.match(hanging.probe.current(), [{ status: 'UNAVAILABLE' }])
 })
 
-void t.test('a failed operation starts a check at once, a crowd of them only one', async (t) => {
-  let checks = 0
-  let answer = ACTIVE
-  const { clock, probe } = probeOf(() => {
-    checks += 1
-    return Promise.resolve(answer)
-  })
-  await probe.start()
-  clock.advance(500)
-  answer = [{ id: 'one', model: 'm', status: 'UNAVAILABLE' }]
-  for (let i = 0; i < 100; i++) probe.recheck()
-  await eventually(() => probe.current()[0]?.status === 'UNAVAILABLE')
-  t.equal(checks, 2)
-  // A check requested right after another one is delayed, and then runs without another failure.
-  answer = ACTIVE
-  for (let i = 0; i < 100; i++) probe.recheck()
-  t.equal(checks, 2)
-  await eventually(() => probe.current()[0]?.status === 'ACTIVE')
-  t.equal(checks, 3)
-})
+void t.test(
+  'a failed operation starts a check at once, and many failures start only one',
+  async (t) => {
+    let checks = 0
+    let answer = ACTIVE
+    const { clock, probe } = probeOf(() => {
+      checks += 1
+      return Promise.resolve(answer)
+    })
+    await probe.start()
+    clock.advance(500)
+    answer = [{ id: 'one', model: 'm', status: 'UNAVAILABLE' }]
+    for (let i = 0; i < 100; i++) probe.recheck()
+    await eventually(() => probe.current()[0]?.status === 'UNAVAILABLE')
+    t.equal(checks, 2)
+    // A check that is requested right after another one is delayed, but runs even if no further operation fails.
+    answer = ACTIVE
+    for (let i = 0; i < 100; i++) probe.recheck()
+    t.equal(checks, 2)
+    await eventually(() => probe.current()[0]?.status === 'ACTIVE')
+    t.equal(checks, 3)
+  },
+)
 
 void t.test('changes of state are reported once', async (t) => {
   let answer = ACTIVE

@@ -1,4 +1,4 @@
-/** Tests both checks of the gate, and the requests in progress between them. */
+/** Tests both gate checks, and the requests in progress between them. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createAuthorizer, preparePolicies } from '../../../src/policy/authorizer.ts'
@@ -55,10 +55,10 @@ void t.test(
   },
 )
 
-void t.test('an answer that takes longer to leave than its lease lasts is reported', async (t) => {
+void t.test('a response that is sent after its lease ended is reported', async (t) => {
   for (const held of [true, false]) {
     const gate = openGate()
-    // Simulates a process that is suspended between the check and the answer.
+    // Simulates a process that is suspended between the check and the response.
     const beforeSent = held
       ? undefined
       : () => {
@@ -98,7 +98,7 @@ void t.test('a blocked key is DISABLED for GetKeyMetadata, and nothing else chan
 })
 
 void t.test(
-  'policies that change while a request is under way decide it as it is sent',
+  'if policies change during a request, the new ones decide when the response is sent',
   async (t) => {
     const forbid = await preparePolicies({
       ...{ revision: 1, shadow: undefined },

@@ -1,6 +1,4 @@
-/**
- * Tests the order of a request's checks and its time budget, with backends that stall on demand.
- */
+/** Tests the order of a request's checks and its time budget, using backends that stall on demand. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { BackendError } from '../../../src/keys/errors.ts'
@@ -25,7 +23,7 @@ import {
 } from '../../support/pipeline.ts'
 
 void t.test(
-  '[LAT-1] a backend that does not answer in time is a DependencyTimeoutException',
+  '[LAT-1] a backend that does not respond in time causes a DependencyTimeoutException',
   async (t) => {
     const slow = [
       { name: 'describe', request: METADATA, backend: { describe: never } },
@@ -49,7 +47,7 @@ void t.test(
         errorMessage: XKS_ERRORS.DependencyTimeoutException.message,
       })
       t.match(record, { status: 503, reason: 'TIMEOUT' })
-      // Timers count from the start of a turn of the event loop, which may be a while ago.
+      // Timers count from the start of the event loop turn, which may be well in the past.
       t.ok((record?.totalMs ?? 0) >= deadlineMs / 2, 'and not at once')
     }
   },
@@ -93,9 +91,9 @@ void t.test('[HLT-9] health is answered from the cache, whatever the backend doe
   t.equal((await ask(HEALTH)).status, 200)
 })
 
-/** Everything is wrong with this request; each step of the list repairs the first fault. */
+/** Starts with a request that violates every check. Each step fixes the violation that was reported. */
 void t.test(
-  'of several faults the first in the order of docs/internals/architecture.md is told',
+  'with several faults, the first in the order of docs/internals/architecture.md is reported',
   async (t) => {
     const refuse: Verifier = {
       verify: () => {
@@ -128,7 +126,7 @@ void t.test(
   },
 )
 
-void t.test('[HLT-3] which checks an operation gets is what the specification says', async (t) => {
+void t.test('[HLT-3] each operation gets the checks that the specification requires', async (t) => {
   const described = (more: object) => ({
     backend: { describe: () => Promise.resolve({ ...KEY, ...more }) },
   })
@@ -155,7 +153,7 @@ void t.test('[HLT-3] which checks an operation gets is what the specification sa
 })
 
 void t.test(
-  '[ERR-1] a fault of ours is an InternalException, and its cause is for the log',
+  '[ERR-1] an internal fault is an InternalException, and its cause appears only in the log',
   async (t) => {
     const gone = new BackendError('UNAVAILABLE', 'slot 4 is gone')
     const bug = new TypeError('a bug')
@@ -178,23 +176,26 @@ void t.test(
   },
 )
 
-void t.test('the record has who asked, for what, and each stage that was reached', async (t) => {
-  const { record } = await pipelineOf().ask(ENCRYPT)
-  t.match(record, {
-    keyStore: 'demo',
-    operation: 'Encrypt',
-    keyId: 'key',
-    keyVersion: 1,
-    accessKeyId: ACCESS_KEY_ID,
-    region: 'us-east-1',
-    status: 200,
-    metadata: { kmsOperation: 'Encrypt' },
-  })
-  const reached = STAGES.filter((_stage, i) => !Number.isNaN(record?.stages[i]))
-  for (const stage of ['read', 'auth', 'decode', 'key', 'backend', 'encode'] as const)
-    t.ok(reached.includes(stage), stage)
-  t.notOk(reached.includes('verify'), 'nothing was verified')
-})
+void t.test(
+  'the record has the caller, the operation and each stage that was reached',
+  async (t) => {
+    const { record } = await pipelineOf().ask(ENCRYPT)
+    t.match(record, {
+      keyStore: 'demo',
+      operation: 'Encrypt',
+      keyId: 'key',
+      keyVersion: 1,
+      accessKeyId: ACCESS_KEY_ID,
+      region: 'us-east-1',
+      status: 200,
+      metadata: { kmsOperation: 'Encrypt' },
+    })
+    const reached = STAGES.filter((_stage, i) => !Number.isNaN(record?.stages[i]))
+    for (const stage of ['read', 'auth', 'decode', 'key', 'backend', 'encode'] as const)
+      t.ok(reached.includes(stage), stage)
+    t.notOk(reached.includes('verify'), 'nothing was verified')
+  },
+)
 
 void t.test(
   '[LAT-1] a request past its deadline, or whose caller has gone, is not started',

@@ -1,4 +1,4 @@
-/** Tests AAD, CDIV and ciphertext metadata byte for byte. */
+/** Tests the AAD, the CDIV and the ciphertext metadata byte by byte. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'

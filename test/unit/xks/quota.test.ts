@@ -1,10 +1,10 @@
-/** Tests the token bucket of a key store. */
+/** Tests a key store's token bucket. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createQuota } from '../../../src/xks/quota.ts'
 import { FakeClock } from '../../support/fake-clock.ts'
 
-void t.test('[API-5] a burst, then the rate', (t) => {
+void t.test('[API-5] allows a burst, then the sustained rate', (t) => {
   const clock = new FakeClock()
   const quota = createQuota({ requestsPerSecond: 10, burst: 3 }, clock)
   t.same([quota.take(), quota.take(), quota.take(), quota.take()], [true, true, true, false])

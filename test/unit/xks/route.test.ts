@@ -1,4 +1,4 @@
-/** Tests the routing of raw request targets to operations. */
+/** Tests routing raw request targets to operations. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -23,7 +23,7 @@ void t.test('[API-1] the four operations, with and without a prefix', (t) => {
   t.end()
 })
 
-void t.test('[API-4] [API-7] nothing else is a target', (t) => {
+void t.test('[API-4] [API-7] every other path is refused', (t) => {
   for (const target of [
     '',
     '/',
@@ -70,7 +70,7 @@ void t.test('[API-4] a URI path has at most 128 characters', (t) => {
   t.end()
 })
 
-void t.test('what is accepted can be written back to the same target', (t) => {
+void t.test('an accepted target is re-encoded to the same path', (t) => {
   const name = fc.stringMatching(/^[A-Za-z0-9_.%/?-]{0,12}$/)
   fc.assert(
     fc.property(name, name, fc.constantFrom('metadata', 'encrypt', 'decrypt'), (prefix, id, op) => {

@@ -21,13 +21,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end -}}
 
-{{- /* Selects every pod of the release: the network policy applies to the job too. */ -}}
+{{- /* Selects every pod in the release, because the network policy also applies to the job. */ -}}
 {{- define "latchkey.family" -}}
 app.kubernetes.io/name: {{ .Values.nameOverride | default .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{- /* Selects the serving pods: a service must not lead to the pod of a job. */ -}}
+{{- /* Selects the serving pods, because a service must not route to a job's pod. */ -}}
 {{- define "latchkey.selector" -}}
 {{ include "latchkey.family" . }}
 app.kubernetes.io/component: proxy
@@ -51,7 +51,7 @@ app.kubernetes.io/component: proxy
 
 {{- define "latchkey.podSecurity" -}}
 {{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
-{{- /* OpenShift assigns each namespace its own range, and refuses a pod that names another group. */ -}}
+{{- /* OpenShift assigns each namespace its own id range, and rejects a pod that specifies a group outside it. */ -}}
 {{ toYaml (omit .Values.podSecurityContext "fsGroup" "fsGroupChangePolicy") }}
 {{- else -}}
 {{ toYaml .Values.podSecurityContext }}
@@ -62,7 +62,7 @@ app.kubernetes.io/component: proxy
 { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: [ALL] } }
 {{- end -}}
 
-{{- /* The common part of the serving pods and the job's pod. */ -}}
+{{- /* The pod settings that the serving pods and the job's pod share. */ -}}
 {{- define "latchkey.podBasics" -}}
 serviceAccountName: {{ include "latchkey.serviceAccount" . }}
 automountServiceAccountToken: false
@@ -73,10 +73,10 @@ imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-# No uid is set: the image has one, and OpenShift assigns its own.
+# No uid is set, because the image specifies one and OpenShift assigns its own.
 securityContext: {{- include "latchkey.podSecurity" . | nindent 2 }}
 initContainers:
-  # Secrets are mounted as root and readable by all; the proxy requires its own files with mode 0600.
+  # Secrets are mounted as root and world-readable, but the proxy requires files that it owns with mode 0600.
   - name: secrets
     image: {{ include "latchkey.image" . }}
     imagePullPolicy: {{ .Values.image.pullPolicy }}

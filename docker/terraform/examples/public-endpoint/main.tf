@@ -1,5 +1,5 @@
-# KMS reaches the proxies through the internet, and the alarms of an existing key store notify a topic. Configure
-# listener.clientCertificate in latchkey.yaml, so that only KMS gets past the TLS handshake.
+# KMS reaches the proxies over the internet, and alarms for an existing key store notify an SNS topic. Configure
+# listener.clientCertificate in latchkey.yaml, so that only KMS can complete the TLS handshake.
 
 provider "aws" {
   region = "eu-west-1"

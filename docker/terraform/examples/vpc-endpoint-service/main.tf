@@ -19,6 +19,6 @@ module "latchkey" {
 }
 
 output "register" {
-  description = "The command that continues from here."
+  description = "Command that creates and connects the key store."
   value       = "latchkey register --key-store payroll --endpoint ${module.latchkey.uri_endpoint} --vpc-endpoint-service ${module.latchkey.vpc_endpoint_service_name} --region eu-west-1"
 }

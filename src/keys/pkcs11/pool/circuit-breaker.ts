@@ -1,20 +1,18 @@
 /** Opens the circuit when no request has succeeded for as long as a request may wait. An open circuit rejects requests. */
 // SPDX-License-Identifier: Apache-2.0
 import type { WireFailure } from '../wire/errors.ts'
-import type { PoolOptions } from './options.ts'
-
-export type CircuitState = 'closed' | 'open' | 'half-open'
+import type { CircuitState, PoolOptions } from './options.ts'
 
 export class Circuit {
   readonly #options: PoolOptions
   readonly #onOpen: () => void
   #isOpen = false
-  /** Set when the token refused the PIN, which is then not retried. */
+  /** Set when the token refused the PIN. A refused PIN is not retried. */
   #isLocked = false
   #unusableSince: number | undefined
   #refusal: WireFailure | undefined
 
-  /** @param onOpen called when the circuit opens; waiting callers must be told */
+  /** @param onOpen called when the circuit opens, to reject waiting requests */
   constructor(options: PoolOptions, onOpen: () => void) {
     this.#options = options
     this.#onOpen = onOpen

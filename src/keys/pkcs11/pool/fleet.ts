@@ -1,25 +1,32 @@
-/** Several tokens with the same keys: spreads the load and skips a failing token within the deadline. */
+/**
+ * Spreads the load over several tokens with the same keys, and skips a failing token within the
+ * deadline.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Deadline } from '../../../core/deadline.ts'
 import { BackendError, type BackendErrorCode } from '../../errors.ts'
 import type { ManagerHealth } from '../../key-backend.ts'
 import type { Call } from '../wire/calls.ts'
 import type { Answer } from './worker-process.ts'
-import type { TokenPool, TokenStats } from './pool.ts'
+import type { TokenStats } from './options.ts'
+import type { TokenPool } from './pool.ts'
 
 export interface FleetMember {
-  /** Token name in health and metrics, printable ASCII. */
+  /** Name of the token in health reports and metrics, in printable ASCII. */
   readonly id: string
   readonly pool: TokenPool
 }
 
-/** Operations also sent to another token because this one was slow. */
+/**
+ * Counts the hedged operations of a token: those also sent to another token because this one was
+ * slow.
+ */
 export interface HedgeCounts {
-  /** This token still answered first. */
+  /** Number of hedged operations to which this token still responded first. */
   readonly first: number
-  /** Another token answered first. */
+  /** Number of hedged operations to which another token responded first. */
   readonly other: number
-  /** No token answered. */
+  /** Number of hedged operations to which no token responded. */
   readonly none: number
 }
 
@@ -34,14 +41,14 @@ const TRY_ELSEWHERE: ReadonlySet<BackendErrorCode> = new Set([
   'UNAVAILABLE',
   // The key may not have been replicated to this token yet.
   'KEY_NOT_FOUND',
-  // Another token may still have the right one.
+  // Another token may still have the right key.
   'KEY_REPLACED',
 ])
 
 export class TokenFleet {
   readonly #members: readonly FleetMember[]
   readonly #hedgeMs: number | undefined
-  /** Hedged operations, by the slow token. */
+  /** Numbers of hedged operations, keyed by the token that was slow. */
   readonly #hedges = new Map<TokenPool, Record<Winner, number>>()
   #turn = 0
 
@@ -110,7 +117,10 @@ export class TokenFleet {
     for (const { pool } of this.#members) pool.stop()
   }
 
-  /** Tries the least loaded token first. Each but the last gets a share of the time, to leave some for the next. */
+  /**
+   * Tries the least loaded token first. Each token except the last gets only a share of the
+   * remaining time, so that some time is left for the next one.
+   */
   async #tryEach<T>(
     work: (pool: TokenPool, attemptMs: number) => Promise<T>,
     deadline: Deadline,
@@ -130,8 +140,8 @@ export class TokenFleet {
   }
 
   /**
-   * Tries the next token as soon as one fails or is slow, and uses the first answer. The slower
-   * attempt ends within its deadline, and its answer is dropped: a decryption has no effect, and a
+   * Tries the next token as soon as one fails or is slow, and uses the first result. The slower
+   * attempt ends within its deadline, and its result is dropped: a decryption has no effect, and a
    * ciphertext that no caller receives only adds one use of the key.
    */
   #hedge<T>(
@@ -159,7 +169,7 @@ export class TokenFleet {
         const pool = waiting.shift()
         if (pool === undefined) return
         open += 1
-        // This is not a deadline: it starts a second attempt in parallel.
+        // This timer is not a deadline. It starts a second attempt in parallel.
         if (waiting.length > 0) timer = setTimeout(hedge, hedgeMs)
         work(pool, Infinity).then(
           (answer) => {
@@ -186,7 +196,8 @@ export class TokenFleet {
   }
 
   /**
-   * Returns the working tokens. If none works, returns all, so that their own error is reported.
+   * Returns the working tokens. If none works, returns all tokens, so that the caller gets an error
+   * from one of them.
    */
   #inOrder(): readonly TokenPool[] {
     const pools = this.#members.map(({ pool }) => pool)

@@ -1,6 +1,6 @@
 /**
- * Reads all keys of a token through one of its workers, in steps between requests, at startup and
- * at each refresh.
+ * Reads all keys of a token at startup and at each refresh, through one of its workers, in steps
+ * between requests.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { type Call, encodeRef, type IndexReport, type ListedKey } from '../wire/calls.ts'
@@ -25,14 +25,17 @@ export interface KeyReaderDeps {
 }
 
 export interface KeyReaderEvents {
-  /** @param isFresh whether the entries are all keys of the token, apart from those of later calls of this run */
+  /**
+   * @param isFresh whether the run reports every key of the token; each call of the run passes some
+   * of the keys
+   */
   readonly onKeys: (entries: readonly ListedKey[], isFresh: boolean) => void
   /**
    * @param entries keys found by one of several workers that divide the keys among themselves
    * before the first run
    */
   readonly onShare: (entries: readonly ListedKey[]) => void
-  /** Called when a fresh run is complete: keys that it did not report no longer exist. */
+  /** Called when a fresh run is complete. Keys that the run did not report no longer exist. */
   readonly onFreshRun: () => void
   /** Returns the names of the keys that were used since the last call. */
   readonly takeUsed: () => readonly string[]
@@ -44,12 +47,15 @@ const MAX_BUSY_MS = 100
 const RETRY_MS = 1000
 const FIRST_RUN = 1
 const FIRST_STEP: Call = { call: 'index', run: FIRST_RUN, again: [] }
-/** How long the first reading waits for the minimum number of workers. */
+/** Maximum time that the initial read waits for the minimum number of workers. */
 const MAX_START_MS = 5000
 /** On a token with more keys than this, a search by name is slow. */
 const MANY_KEYS = 100
 const PROGRESS_EVERY_MS = 5000
-/** Random share of the interval, so that processes and tokens do not all refresh at the same time. */
+/**
+ * Share of the interval that is random, so that processes and tokens do not all refresh at the same
+ * time.
+ */
 const JITTER = 0.2
 
 export class KeyReader {
@@ -136,7 +142,7 @@ export class KeyReader {
       const report = reports.get(first)
       if (report === undefined || report.total <= MANY_KEYS) return
       await Promise.all(workers.map((worker, part) => readShare(worker, part, Infinity)))
-      log('the keys of a token are known', report)
+      log('all keys of a token have been read', report)
       // The first run begins with a search that blocks its worker, so it starts before requests
       // arrive.
       this.#worker = first
@@ -144,7 +150,7 @@ export class KeyReader {
       events.onKeys(begun.entries, begun.isFresh)
       this.#finished()
     } catch (error) {
-      // The first run also reads the keys that were missed.
+      // The first run also reads the keys that are missing because of the error.
       if (!(error instanceof TokenError)) this.#report(error)
     }
   }
@@ -176,7 +182,7 @@ export class KeyReader {
       if (report.isComplete) {
         if (report.isFresh) {
           events.onFreshRun()
-          this.#log('the keys of a token are known', report, startedAt)
+          this.#log('all keys of a token have been read', report, startedAt)
         }
         return
       }
@@ -188,8 +194,8 @@ export class KeyReader {
   }
 
   /**
-   * Lets the other workers read the names of their handles, each once. Must be called for each new
-   * worker.
+   * Makes every worker, except the one that is reading the keys, read the names of its handles
+   * once. Must be called for each new worker.
    */
   nameHandles(): void {
     if (this.#total <= MANY_KEYS) return
@@ -238,8 +244,8 @@ export class KeyReader {
   }
 
   /**
-   * Waits briefly until the worker is idle. Returns undefined at `stop`, and for a worker that has
-   * ended.
+   * Waits briefly until the worker is idle. Returns undefined after `stop`, or if the worker has
+   * exited.
    */
   async #waitFor(choose: () => TokenWorker | undefined): Promise<TokenWorker | undefined> {
     for (let waited = 0; !this.#isStopped; waited += BUSY_MS) {
@@ -253,8 +259,8 @@ export class KeyReader {
   }
 
   #sleep(ms: number): Promise<void> {
-    // A pause between steps, not a deadline. It does not keep the process alive, and nothing
-    // happens when it ends after `stop`.
+    // The timer delays the next step and is not a deadline. It does not keep the process alive, and
+    // has no effect after `stop`.
     return new Promise((resolve) => setTimeout(resolve, ms).unref())
   }
 

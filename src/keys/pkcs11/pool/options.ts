@@ -1,9 +1,24 @@
-/** Options for a token's worker processes. */
+/** Options for a token's worker processes, and what they report. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../../core/clock.ts'
 import type { Logger } from '../../../core/logger.ts'
 import type { Pkcs11BackendConfig, TokenConfig } from '../../../config/config.ts'
+import type { ManagerHealth } from '../../key-backend.ts'
 import type { StartCall } from '../wire/calls.ts'
+
+export type CircuitState = 'closed' | 'open' | 'half-open'
+
+export interface TokenStats {
+  readonly id: string
+  readonly state: ManagerHealth['status']
+  readonly circuit: CircuitState
+  readonly sessions: { readonly open: number; readonly busy: number; readonly max: number }
+  readonly queued: number
+  /** Number of worker processes, including those that are starting. */
+  readonly hosts: number
+  /** Number of worker processes started after the initial ones. */
+  readonly restarts: number
+}
 
 export interface PoolOptions {
   readonly config: Pkcs11BackendConfig

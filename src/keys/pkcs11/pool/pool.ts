@@ -1,4 +1,4 @@
-/** The workers of one token: assigns requests to usable workers and replaces the others. */
+/** Runs the workers of one token. Assigns requests to usable workers and replaces unusable ones. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../../core/clock.ts'
 import type { Deadline } from '../../../core/deadline.ts'
@@ -7,38 +7,28 @@ import type { ManagerHealth } from '../../key-backend.ts'
 import type { Call, TokenFacts } from '../wire/calls.ts'
 import { toBackendError } from '../wire/errors.ts'
 import { CALL } from '../wire/protocol.ts'
-import type { CircuitState } from './circuit-breaker.ts'
 import { KeyReader, type KeyReaderEvents } from './key-reader.ts'
-import type { PoolOptions } from './options.ts'
+import type { PoolOptions, TokenStats } from './options.ts'
 import { type QueuedRequest, RequestQueue, encodeHead } from './queue.ts'
-import { type Answer, TokenError } from './worker-process.ts'
+import type { Answer, Outcome, TokenError } from './worker-process.ts'
 import { WorkerSupervisor } from './worker-supervisor.ts'
 import type { TokenWorker } from './worker.ts'
 
-export interface TokenStats {
-  readonly id: string
-  readonly state: ManagerHealth['status']
-  readonly circuit: CircuitState
-  readonly sessions: { readonly open: number; readonly busy: number; readonly max: number }
-  readonly queued: number
-  /** Number of worker processes, including those that are starting. */
-  readonly hosts: number
-  /** Number of worker processes started after the initial ones. */
-  readonly restarts: number
-}
-
-/** Minimum remaining milliseconds for a retry after a failure of the token. */
+/**
+ * A request is retried after a token failure only if at least this many milliseconds remain before
+ * its deadline.
+ */
 const RETRY_IF_LEFT_MS = 50
 const RETRY_AFTER_MS = 15
 const MAX_ATTEMPTS = 3
 /**
- * A step over the keys of a token starts with a search over all of them, which may take longer than
- * an operation.
+ * Timeout for an index step. A step may search all keys of the token, which can take longer than an
+ * operation.
  */
 const INDEX_MS = 5000
 /**
- * Maximum number of requests in flight at which a worker that knows the handle is still preferred;
- * other workers would have to search for it.
+ * A worker that knows the handle is preferred while it has fewer than this many requests in flight;
+ * other workers would have to search for the handle.
  */
 const MAX_AT_HOME = 4
 
@@ -97,7 +87,7 @@ export class TokenPool {
     for (const request of this.#queue.takeWaiting()) this.#fail(request, closed())
   }
 
-  /** Reads all keys of the token, now and at each refresh. Resolves when they were read once, or at `stop`. */
+  /** Reads all keys now and at each refresh. Resolves once they have been read, or at `stop`. */
   readKeys(events: KeyReaderEvents): Promise<void> {
     return this.#keyReader.start(events)
   }
@@ -112,7 +102,7 @@ export class TokenPool {
     return this.#workers.circuit !== 'open'
   }
 
-  /** Number of requests that wait or are in progress. */
+  /** Number of queued and in-flight requests. */
   get load(): number {
     return this.#queue.waiting + this.#workers.busy
   }
@@ -204,40 +194,50 @@ export class TokenPool {
 
   /** Assigns waiting requests to workers that have room. */
   #pump(): void {
-    for (;;) {
+    while (this.#queue.waiting > 0) {
       const worker = this.#workers.choose()
-      const request = worker && this.#queue.shift()
+      const request = worker && this.#queue.shift(this.#expectedMs(worker))
       if (worker === undefined || request === undefined) return
       this.#run(request, worker)
     }
+  }
+
+  /**
+   * The result is capped. Otherwise, a mean from a slower period could cause the rejection of a
+   * request that has most of its time left.
+   */
+  #expectedMs(worker: TokenWorker): number {
+    return Math.min(worker.serviceMs, this.#options.config.deadlines.operationMs / 2)
   }
 
   #run(request: QueuedRequest, worker: TokenWorker): void {
     request.worker = worker
     request.attempts += 1
     const { kind, parts, flags } = request
-    const body =
-      kind === CALL
-        ? parts
-        : [encodeHead(request.endsAt - this.#clock.monotonic(), flags), ...parts]
-    worker.send(kind, body).then(
-      (answer) => {
+    const now = this.#clock.monotonic()
+    worker.lastUsedAt = now
+    try {
+      const body = kind === CALL ? parts : [encodeHead(request.endsAt - now, flags), ...parts]
+      worker.process.send(kind, body, request, this.#outcome)
+    } catch (error) {
+      this.#fail(request, new BackendError('UNAVAILABLE', 'internal error', { cause: error }))
+    }
+  }
+
+  readonly #outcome: Outcome<QueuedRequest> = {
+    onAnswer: (request, answer) => {
+      const { worker } = request
+      if (worker !== undefined) {
+        worker.onServed(answer.serviceMs)
         this.#workers.onAnswer(worker)
-        this.#settle(request, () => {
-          request.resolve(answer)
-        })
-        this.#pump()
-      },
-      (error: unknown) => {
-        if (error instanceof TokenError) this.#refused(request, worker, error)
-        else
-          this.#fail(
-            request,
-            new BackendError('UNAVAILABLE', 'an internal fault', { cause: error }),
-          )
-        this.#pump()
-      },
-    )
+      }
+      if (this.#close(request)) request.resolve(answer)
+      this.#pump()
+    },
+    onFailure: (request, error) => {
+      if (request.worker !== undefined) this.#refused(request, request.worker, error)
+      this.#pump()
+    },
   }
 
   #refused(request: QueuedRequest, worker: TokenWorker, error: TokenError): void {
@@ -252,7 +252,7 @@ export class TokenPool {
       return
     }
     request.worker = undefined
-    // A retried request goes back into the queue, so no call waits here.
+    // The timer puts the request back into the queue, so no call waits while it runs.
     setTimeout(() => {
       if (request.isOver) return
       if (this.#workers.circuit === 'open') this.#fail(request, this.#refusal())
@@ -269,15 +269,14 @@ export class TokenPool {
   }
 
   #fail(request: QueuedRequest, error: BackendError): void {
-    this.#settle(request, () => {
-      request.reject(error)
-    })
+    if (this.#close(request)) request.reject(error)
   }
 
-  #settle(request: QueuedRequest, settle: () => void): void {
-    if (request.isOver) return
+  /** Returns false if no caller waits for the request any more. */
+  #close(request: QueuedRequest): boolean {
+    if (request.isOver) return false
     this.#queue.close(request)
-    settle()
+    return true
   }
 
   #refusal(): BackendError {
@@ -287,7 +286,7 @@ export class TokenPool {
 }
 
 function tooLate(): BackendError {
-  return new BackendError('TIMEOUT', 'the token did not answer in time')
+  return new BackendError('TIMEOUT', 'the token did not respond in time')
 }
 
 function closed(): BackendError {

@@ -1,4 +1,4 @@
-/** Requests that wait or are in progress, each with its deadline. */
+/** Queued and in-flight requests, each with its deadline. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../../core/clock.ts'
 import type { Answer } from './worker-process.ts'
@@ -8,8 +8,8 @@ export class RequestQueue {
   readonly #clock: Clock
   readonly #onExpired: (request: QueuedRequest) => void
   /**
-   * All requests being watched. An array, because V8 keeps alive what has passed through a busy Map
-   * or Set.
+   * All requests being watched. This is an array because V8 retains objects that have passed
+   * through a busy Map or Set.
    */
   readonly #open: QueuedRequest[] = []
   #waiting: QueuedRequest[] = []
@@ -26,7 +26,7 @@ export class RequestQueue {
     return this.#waiting.length
   }
 
-  /** How long the first request has waited, in milliseconds. */
+  /** Waiting time of the first request, in milliseconds. */
   get waitedMs(): number {
     const [first] = this.#waiting
     return first === undefined ? 0 : this.#clock.monotonic() - first.queuedAt
@@ -42,7 +42,7 @@ export class RequestQueue {
     request.isOver = true
     const index = this.#open.indexOf(request)
     const last = index < 0 ? undefined : this.#open.pop()
-    // The last one fills the gap, because the order does not matter.
+    // Order does not matter, so the last request moves into the removed one's slot.
     if (last !== undefined && last !== request) this.#open[index] = last
   }
 
@@ -50,16 +50,25 @@ export class RequestQueue {
     this.#waiting.push(request)
   }
 
-  /** Puts a request that is retried at the front. */
+  /** Puts a request that is retried at the front of the queue. */
   unshift(request: QueuedRequest): void {
     this.#waiting.unshift(request)
   }
 
-  /** Removes and returns the next request that still has a waiting caller. */
-  shift(): QueuedRequest | undefined {
+  /**
+   * Removes and returns the next request that still has a waiting caller. Requests that a worker
+   * could not finish in time expire now: if each were started just before its deadline, an
+   * overloaded token would complete none of them.
+   * @param serviceMs time that the worker needs for one request
+   */
+  shift(serviceMs: number): QueuedRequest | undefined {
+    const finishedAt = this.#clock.monotonic() + serviceMs
     for (;;) {
       const request = this.#waiting.shift()
-      if (request?.isOver !== true) return request
+      if (request?.isOver === true) continue
+      if (request === undefined || request.endsAt >= finishedAt) return request
+      this.close(request)
+      this.#onExpired(request)
     }
   }
 
@@ -75,11 +84,11 @@ export class RequestQueue {
     this.#timerAt = Infinity
   }
 
-  /** One timer serves all requests. Deadlines are mostly equally long, so it is rarely reset. */
+  /** One timer serves all requests. Most deadlines are equally long, so it is rarely reset. */
   #arm(at: number): void {
     clearTimeout(this.#timer)
     this.#timerAt = at
-    // Set to the earliest deadline of all open requests.
+    // The timer is set to the earliest deadline of all open requests.
     this.#timer = setTimeout(
       () => {
         this.#expire()
@@ -115,7 +124,7 @@ export interface QueuedRequest {
   readonly resolve: (answer: Answer) => void
   readonly reject: (error: Error) => void
   attempts: number
-  /** The worker that runs it. */
+  /** The worker that runs the request. */
   worker: TokenWorker | undefined
   /** Set when no caller waits for the request any more. */
   isOver: boolean

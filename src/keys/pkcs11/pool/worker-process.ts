@@ -15,6 +15,7 @@ import {
   FAILED,
   FrameReader,
   ProtocolError,
+  RUNNING,
   type Frame,
 } from '../wire/protocol.ts'
 
@@ -34,12 +35,21 @@ export class TokenError extends Error {
 }
 
 export interface Answer {
-  /** Parts of the body that follow the time. */
+  /** Parts of the response body after the service time. */
   readonly parts: readonly Buffer[]
-  /** Milliseconds spent in the module and in the worker around it. */
+  /** Time spent in the module and the worker, in milliseconds. */
   readonly serviceMs: number
-  /** CALL result, in the form that its type promises. */
+  /** Result of a CALL, in the shape that calls.ts defines. */
   readonly value?: unknown
+}
+
+/**
+ * Receives the outcome of each request of its owner. An object that serves all requests costs less
+ * than a promise for each of them. Neither method may throw.
+ */
+export interface Outcome<Request> {
+  onAnswer(request: Request, answer: Answer): void
+  onFailure(request: Request, error: TokenError): void
 }
 
 interface WireRequest {
@@ -47,8 +57,22 @@ interface WireRequest {
   readonly kind: number
   /** Parts of the body. */
   readonly parts: readonly Buffer[]
+  readonly request: unknown
+  readonly outcome: Outcome<unknown>
+}
+
+interface Waiter {
   readonly resolve: (answer: Answer) => void
-  readonly reject: (error: unknown) => void
+  readonly reject: (error: TokenError) => void
+}
+
+const TO_WAITER: Outcome<Waiter> = {
+  onAnswer({ resolve }, answer) {
+    resolve(answer)
+  },
+  onFailure({ reject }, error) {
+    reject(error)
+  },
 }
 
 // The program has the same extension as this file: .js in the build, .ts in the sources.
@@ -57,25 +81,31 @@ const PROGRAM = fileURLToPath(new URL(`../worker/main.${extension}`, import.meta
 const GONE: WireFailure = { code: 'UNAVAILABLE', message: 'the PKCS#11 worker exited' }
 const GARBLED: WireFailure = {
   code: 'UNAVAILABLE',
-  message: 'the PKCS#11 worker sent an invalid answer',
+  message: 'the PKCS#11 worker sent an invalid response',
 }
 
 export class WorkerProcess {
   readonly #child: ChildProcess
   readonly #pipe: Duplex
   /**
-   * Requests in flight, in the order sent, which is mostly the order of the answers. There are few
-   * of them. An array rather than a Map; queue.ts says why.
+   * Requests in flight, in the order in which they were sent, which is usually the order of the
+   * responses. This is an array because there are few of them (see also queue.ts).
    */
   readonly #orders: WireRequest[] = []
   readonly #reader = new FrameReader()
   #nextId = 1
   #outbox: Buffer[] = []
   #hasEnded = false
-  /** Called once, when the process has ended or was killed because of an invalid answer. */
+  #isRunning = false
+  /** Called once, when the process is about to read its first request. */
+  onRunning: () => void = () => undefined
+  /** Called once, when the process has exited or was killed because of an invalid response. */
   onEnd: (why: WireFailure) => void = () => undefined
 
-  /** @param environment the whole environment of the process. No argument and no variable holds a secret. */
+  /**
+   * @param environment the process's complete environment. Neither arguments nor variables hold
+   * secrets.
+   */
   constructor(environment: Readonly<Record<string, string>>) {
     this.#child = spawn(process.execPath, [PROGRAM], {
       env: environment,
@@ -86,14 +116,16 @@ export class WorkerProcess {
       try {
         for (const frame of this.#reader.take(chunk)) this.#take(frame)
       } catch {
-        // After a ProtocolError, or a SyntaxError of JSON, no answer of this process can be trusted.
+        // After a ProtocolError, or a SyntaxError from parsing JSON, no response from this process
+        // can be trusted.
         this.#end(GARBLED)
       }
     })
     const end = () => {
       this.#end(GONE)
     }
-    // A dying process breaks its pipes first, so whichever event comes first ends it.
+    // A dying process may close its pipes before it exits, so the first of the events below marks
+    // the process as ended.
     this.#pipe.on('error', end).on('close', end)
     this.#child.stdio[4]?.on('error', end)
     this.#child.on('error', end).on('exit', end)
@@ -115,26 +147,37 @@ export class WorkerProcess {
 
   /** @throws TokenError */
   async call(call: Call): Promise<unknown> {
-    return (await this.send(CALL, [Buffer.from(JSON.stringify(call))])).value
+    const parts = [Buffer.from(JSON.stringify(call))]
+    const answer = await new Promise<Answer>((resolve, reject) => {
+      this.send(CALL, parts, { resolve, reject }, TO_WAITER)
+    })
+    return answer.value
   }
 
-  /** Sends a request. Requests of one event loop turn go out in one write. @throws TokenError */
-  send(kind: number, parts: readonly Buffer[]): Promise<Answer> {
-    return new Promise((resolve, reject) => {
-      if (this.#hasEnded) {
-        reject(new TokenError(GONE))
-        return
-      }
-      const id = this.#nextId
-      const frame = encodeFrame(kind, id, parts)
-      this.#nextId = id === 0xffff_ffff ? 1 : id + 1
-      this.#orders.push({ id, kind, parts, resolve, reject })
-      if (this.#outbox.length === 0)
-        process.nextTick(() => {
-          this.#flush()
-        })
-      this.#outbox.push(frame)
-    })
+  /**
+   * Sends a request. Requests sent in the same event loop turn go out in one write. `outcome` is
+   * never called before this method has returned.
+   * @param request passed to `outcome`
+   * @throws ProtocolError if the request would be too long; `outcome` is then not called
+   */
+  send<Request>(
+    kind: number,
+    parts: readonly Buffer[],
+    request: Request,
+    outcome: Outcome<Request>,
+  ): void {
+    if (this.#hasEnded) {
+      process.nextTick(() => {
+        outcome.onFailure(request, new TokenError(GONE))
+      })
+      return
+    }
+    const id = this.#nextId
+    const frame = encodeFrame(kind, id, parts)
+    this.#nextId = id === 0xffff_ffff ? 1 : id + 1
+    this.#orders.push({ id, kind, parts, request, outcome })
+    if (this.#outbox.length === 0) process.nextTick(this.#flush)
+    this.#outbox.push(frame)
   }
 
   /** Kills the process at once, even while the module blocks. */
@@ -143,7 +186,7 @@ export class WorkerProcess {
     this.#end(GONE)
   }
 
-  #flush(): void {
+  readonly #flush = (): void => {
     const [first, second] = this.#outbox
     if (first !== undefined && !this.#hasEnded) {
       this.#pipe.write(second === undefined ? first : Buffer.concat(this.#outbox))
@@ -151,24 +194,32 @@ export class WorkerProcess {
     this.#outbox = []
   }
 
-  /** @throws ProtocolError or SyntaxError; the request then has no answer yet */
+  /** @throws ProtocolError or SyntaxError, in which case the request is still pending */
   #take({ kind, id, body }: Frame): void {
     if (this.#hasEnded) return
-    const at = this.#orders.findIndex((order) => order.id === id)
+    if (kind === RUNNING && !this.#isRunning) {
+      this.#isRunning = true
+      this.onRunning()
+      return
+    }
+    const isNext = this.#orders[0]?.id === id
+    const at = isNext ? 0 : this.#orders.findIndex((order) => order.id === id)
     const order = this.#orders[at]
-    if (order === undefined) throw new ProtocolError('an answer to no request')
-    const [time, ...parts] = decodeParts(body)
-    if (time?.length !== 4) throw new ProtocolError('an answer without its time')
-    const serviceMs = time.readUInt32LE(0) / 1000
+    if (order === undefined) throw new ProtocolError('a response without a request')
+    // The first part is the duration: four bytes after their length.
+    if (body.length < 8 || body.readUInt32LE(0) !== 4)
+      throw new ProtocolError('a response without its duration')
+    const serviceMs = body.readUInt32LE(4) / 1000
+    const parts = decodeParts(body, 8)
     if (kind === FAILED) {
       const failure = parseFailure(String(parts[0]))
       this.#orders.splice(at, 1)
-      order.reject(new TokenError(failure))
+      order.outcome.onFailure(order.request, new TokenError(failure))
     } else if (kind === DONE) {
-      const answer = { parts, serviceMs, ...checkAnswer(order, parts) }
+      const value = checkAnswer(order, parts)
       this.#orders.splice(at, 1)
-      order.resolve(answer)
-    } else throw new ProtocolError('an answer of an unknown kind')
+      order.outcome.onAnswer(order.request, { parts, serviceMs, value })
+    } else throw new ProtocolError('a response of an unknown kind')
   }
 
   #end(why: WireFailure): void {
@@ -176,22 +227,24 @@ export class WorkerProcess {
     this.#hasEnded = true
     this.#child.kill('SIGKILL')
     for (const stream of this.#child.stdio) stream?.destroy()
-    for (const { reject } of this.#orders.splice(0)) reject(new TokenError(why))
+    const orders = this.#orders.splice(0)
+    // The owner learns of the end first, so that it retries these requests elsewhere.
     this.onEnd(why)
+    for (const { request, outcome } of orders) outcome.onFailure(request, new TokenError(why))
   }
 }
 
-/** @throws ProtocolError or SyntaxError unless the parts are an answer to the request */
-function checkAnswer(
-  { kind, parts }: WireRequest,
-  answer: readonly Buffer[],
-): Pick<Answer, 'value'> {
+/**
+ * Returns the result of a CALL.
+ * @throws ProtocolError or SyntaxError unless the parts are a valid response to the request
+ */
+function checkAnswer({ kind, parts }: WireRequest, answer: readonly Buffer[]): unknown {
   if (kind !== CALL) {
     checkResult(kind, parts, answer)
-    return {}
+    return undefined
   }
   const { call } = JSON.parse(String(parts[0])) as Call
   const value: unknown = JSON.parse(String(answer[0]))
-  if (!isAnswerTo(call, value)) throw new ProtocolError(`no answer to ${call}`)
-  return { value }
+  if (!isAnswerTo(call, value)) throw new ProtocolError(`no response to ${call}`)
+  return value
 }

@@ -2,17 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 import { periodic, type Periodic } from '../../../core/periodic.ts'
 import type { Call, StartCall } from '../wire/calls.ts'
-import { Circuit, nameToken, type CircuitState } from './circuit-breaker.ts'
+import { Circuit, nameToken } from './circuit-breaker.ts'
 import { toBackendError, type WireFailure } from '../wire/errors.ts'
 import { TokenError } from './worker-process.ts'
 import { TokenWorker } from './worker.ts'
-import { toStartCall, type PoolOptions } from './options.ts'
+import { toStartCall, type CircuitState, type PoolOptions } from './options.ts'
 
 export interface WorkerEvents {
-  /** Whether a request has waited for this many milliseconds. */
+  /** Reports whether a request has been waiting for at least this many milliseconds. */
   readonly isPressed: (waitedMs: number) => boolean
   readonly onUsable: (worker: TokenWorker) => void
-  /** Called when no request can be served; waiting callers must be told. */
+  /** Called when no request can be served, to reject waiting requests. */
   readonly onOpen: () => void
 }
 
@@ -23,7 +23,7 @@ const MAX_FAILURES = 3
 const MAX_PROBES = 3
 const FIRST_BACKOFF_MS = 50
 const MAX_BACKOFF_MS = 1000
-/** Interval of further start attempts, in milliseconds, while no worker works and earlier starts hang. */
+/** Interval between start attempts, in milliseconds, while no worker is usable and starts hang. */
 const RESTART_EVERY_MS = 1000
 const MAX_STARTING = 3
 /** A request that waits this many milliseconds triggers the start of another worker. */
@@ -136,7 +136,7 @@ export class WorkerSupervisor {
     return best
   }
 
-  /** Records that a worker responded, or refused for a reason outside the token. */
+  /** Records a response, or a refusal that is not the token's fault. */
   onAnswer(worker: TokenWorker): void {
     worker.failures = 0
     worker.overdueSince = undefined
@@ -159,12 +159,12 @@ export class WorkerSupervisor {
 
   onOverdue(worker: TokenWorker): void {
     worker.overdueSince ??= this.#now()
-    this.#circuit.blame({ code: 'TIMEOUT', message: 'the token does not answer' })
+    this.#circuit.blame({ code: 'TIMEOUT', message: 'the token does not respond' })
   }
 
-  /** Sends a call outside the queue. A late answer means that the worker hangs. @throws TokenError */
+  /** Sends a call outside the queue. A worker that exceeds `lateAfterMs` hangs. @throws TokenError */
   async ask(worker: TokenWorker, call: Call, lateAfterMs: number): Promise<unknown> {
-    // Cleared as soon as the worker responds. A late response means that it hangs.
+    // Cleared as soon as the worker responds.
     const overdue = setTimeout(this.onOverdue.bind(this), lateAfterMs, worker)
     try {
       const value = await worker.process.call(call)
@@ -193,14 +193,13 @@ export class WorkerSupervisor {
   readonly #tick = (): void => {
     if (this.#isStopped || this.#circuit.isLocked) return
     const now = this.#now()
+    const { logger } = this.#options
     const { deadlines, heartbeatMs } = this.#options.config
     for (const worker of [...this.#workers]) {
       if (worker.overdueSince !== undefined && now - worker.overdueSince >= deadlines.stuckMs) {
-        const { logger } = this.#options
-        logger.warn('PKCS#11 worker does not answer; replacing it', nameToken(this.#options))
+        logger.warn('PKCS#11 worker does not respond; replacing it', nameToken(this.#options))
         worker.kill()
-      } else if (worker.state === 'starting' && now - worker.startedAt >= deadlines.startMs)
-        worker.kill()
+      } else if (worker.isLate(deadlines.startMs)) worker.kill()
       else if (worker.state === 'faulty' && now >= worker.probeAt) this.#probe(worker)
       else if (
         worker.isUsable &&
@@ -222,7 +221,8 @@ export class WorkerSupervisor {
     if (this.#workers.length < Math.min(sessions.min, this.max)) void this.#startWorker()
     else if (!usable && starting.length > 0) {
       // A hanging start may keep hanging after its cause is gone, while a new one would succeed.
-      const newest = Math.max(...starting.map(({ startedAt }) => startedAt))
+      // But while a process is waiting for CPU time, another one would only delay it.
+      const newest = Math.max(...starting.map(({ openingSince }) => openingSince ?? now))
       if (now - newest < RESTART_EVERY_MS) return
       if (starting.length >= MAX_STARTING) starting[0]?.kill()
       void this.#startWorker()
@@ -253,7 +253,7 @@ export class WorkerSupervisor {
 
   #failedToStart(worker: TokenWorker, failure: WireFailure): WireFailure {
     const isSurplus = failure.code === 'BUSY' && this.ready > 0
-    // The token has no free sessions, so the current number is the maximum.
+    // The token has no free sessions, so the current number of workers is the maximum.
     if (isSurplus) this.#maxSessions = this.ready
     else this.#circuit.blame(failure)
     worker.kill()

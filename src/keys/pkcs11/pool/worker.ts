@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../../core/clock.ts'
 import type { StartCall, TokenFacts } from '../wire/calls.ts'
-import { WorkerProcess, type Answer } from './worker-process.ts'
+import { WorkerProcess } from './worker-process.ts'
 
 /** Milliseconds of work to send ahead, so that a worker never waits for its next request. */
 const AHEAD_MS = 4
@@ -17,10 +17,15 @@ export class TokenWorker {
   readonly #clock: Clock
   /** Monotonic milliseconds, like all times in this file. */
   readonly startedAt: number
+  /**
+   * Time at which the module began to load and log in; undefined while the process itself is
+   * starting.
+   */
+  openingSince: number | undefined
   state: WorkerState = 'starting'
   facts: TokenFacts | undefined
   lastUsedAt: number
-  /** Time since which the module has exceeded a deadline without responding. */
+  /** Time at which a response of the module became overdue; undefined if no response is overdue. */
   overdueSince: number | undefined
   /** Number of consecutive failures of the token. */
   failures = 0
@@ -34,6 +39,9 @@ export class TokenWorker {
     this.#clock = clock
     this.startedAt = this.lastUsedAt = clock.monotonic()
     this.process = new WorkerProcess(environment)
+    this.process.onRunning = () => {
+      this.openingSince = clock.monotonic()
+    }
   }
 
   async start(call: StartCall): Promise<void> {
@@ -46,6 +54,17 @@ export class TokenWorker {
     return this.state === 'ready' && this.overdueSince === undefined
   }
 
+  /** Reports whether the process, or the module in it, is taking longer than `startMs` to start. */
+  isLate(startMs: number): boolean {
+    const since = this.openingSince ?? this.startedAt
+    return this.state === 'starting' && this.#clock.monotonic() - since >= startMs
+  }
+
+  /** Mean time of one request, in milliseconds. */
+  get serviceMs(): number {
+    return this.#serviceMs
+  }
+
   /** Number of requests that the worker can take now. */
   get room(): number {
     if (!this.isUsable) return 0
@@ -53,12 +72,9 @@ export class TokenWorker {
     return ahead - this.process.size
   }
 
-  /** @throws TokenError */
-  async send(kind: number, parts: readonly Buffer[]): Promise<Answer> {
-    this.lastUsedAt = this.#clock.monotonic()
-    const answer = await this.process.send(kind, parts)
-    this.#serviceMs += (answer.serviceMs - this.#serviceMs) * SMOOTHING
-    return answer
+  /** Records how long a request took. */
+  onServed(serviceMs: number): void {
+    this.#serviceMs += (serviceMs - this.#serviceMs) * SMOOTHING
   }
 
   kill(): void {

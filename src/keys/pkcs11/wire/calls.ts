@@ -16,7 +16,7 @@ export interface StartCall {
   readonly functionFailedIsBusy: boolean
   /** Label of one of Latchkey's own keys that this worker may use. */
   readonly ownKey?: string
-  /** Sizes that the self-test encrypts; absent to skip it. */
+  /** Data sizes for the self-test; absent to skip the self-test. */
   readonly selfTest?: { readonly plaintextBytes: number; readonly aadBytes: number }
 }
 
@@ -27,7 +27,7 @@ export interface TokenFacts {
   readonly model: string
   readonly firmware: string
   readonly slot: number
-  /** Maximum number of sessions; undefined if the token does not report or limit it. */
+  /** Maximum number of sessions; undefined if the token reports no limit or has none. */
   readonly maxSessions?: number
 }
 
@@ -35,7 +35,7 @@ export interface TokenFacts {
 export interface TokenKey {
   readonly version: number
   readonly label: string
-  /** CKA_ID, hexadecimal. */
+  /** CKA_ID in hexadecimal. */
   readonly id: string
   readonly canEncrypt: boolean
   readonly canDecrypt: boolean
@@ -46,13 +46,14 @@ export interface TokenKey {
    * key.
    */
   readonly check: string
-  /** Only in a list: why the key is not served. */
+  /** Reason why the key is not served; present only in lists. */
   readonly problem?: KeyProblem
 }
 
 /**
- * Which versions of a key to look for. `all` finds every version, with up to 15 missing ones in a row. A list finds version
- * 1, 2 and those listed, each with the versions that directly follow it.
+ * Versions of a key to look for. `all` finds every version, across gaps of up to 15 versions. A
+ * list finds versions 1 and 2, the listed versions, and the versions that directly follow any of
+ * these.
  */
 export type VersionSearch = 'all' | readonly number[]
 
@@ -60,23 +61,25 @@ export interface ListedKey {
   /** Label without the version, or id in hexadecimal. */
   readonly name: string
   readonly version: number
-  /** Absent if the token no longer has it. */
+  /** Absent if the token no longer has the key. */
   readonly key?: TokenKey
 }
 
-/** One step of a run over all keys of a token. */
+/** Result of one step of a run over all keys of a token. */
 export interface IndexReport {
-  /** Keys on the token, of whatever kind. */
+  /** Number of keys of any type on the token. */
   readonly total: number
-  /** Keys that this run has yet to read. */
+  /** Number of keys that this run has yet to read. */
   readonly left: number
   readonly isComplete: boolean
-  /** Whether the run began with an empty index: it then reports every key, and no removals. */
+  /** Whether the run began with an empty index. Such a run reports every key and no removals. */
   readonly isFresh: boolean
   readonly entries: readonly ListedKey[]
 }
 
-/** The only call to a worker that examines a module instead of serving. */
+/**
+ * Makes a worker examine a module instead of serving requests. The worker receives no other call.
+ */
 export interface ProbeCall {
   readonly call: 'probe'
   readonly module: string
@@ -108,7 +111,7 @@ export interface ProbeReport {
   /** Tokens in the order of the configuration. */
   readonly tokens: readonly {
     readonly facts?: TokenFacts
-    /** Result of a round trip in each mode: `works`, or the reason why not. */
+    /** Result of a round trip in each mode: `works`, or the reason why it does not. */
     readonly modes?: readonly { readonly iv: IvMode; readonly outcome: string }[]
     /** The first mode that works. */
     readonly iv?: IvMode
@@ -120,7 +123,10 @@ export interface ProbeReport {
 /** Label prefix of the keys that `pkcs11 certify` creates. DiscardCall destroys no other keys. */
 export const CERTIFY_PREFIX = 'latchkey-certify-'
 
-/** The only call to its worker, like ProbeCall. Finds the keys whose label begins with `prefix`. */
+/**
+ * Finds the keys whose label begins with `prefix`. As with ProbeCall, the worker receives no other
+ * call.
+ */
 export interface DiscardCall {
   readonly call: 'discard'
   readonly module: string
@@ -137,7 +143,7 @@ export interface NewTokenKey {
   readonly version: number
   readonly canEncrypt: boolean
   readonly canDecrypt: boolean
-  /** Key material to import, 32 bytes in Base64, if the token allows it. */
+  /** Key material to import, if the token allows it: 32 bytes in Base64. */
   readonly material?: string
 }
 
@@ -151,19 +157,27 @@ export type Call =
   /** Returns the versions of a key, in ascending order. See KeyHandles.versions. */
   | { readonly call: 'describe'; readonly name: string; readonly search: VersionSearch }
   | { readonly call: 'list' }
-  /** One step of TokenIndex. */
+  /** Runs one step of TokenIndex. */
   | { readonly call: 'index'; readonly run: number; readonly again: readonly string[] }
-  /** One step of HandleNames over one of several shares of the keys. Returns an IndexReport that is never fresh. */
+  /**
+   * Runs one step of HandleNames on one of several shares of the keys. Returns an IndexReport whose
+   * `isFresh` is false.
+   */
   | { readonly call: 'share'; readonly part: number; readonly of: number }
-  /** One step of HandleNames. Returns the number of handles without a name. */
+  /**
+   * Runs one step of HandleNames. Returns the number of handles whose names have yet to be read.
+   */
   | { readonly call: 'names' }
   | ({ readonly call: 'create' } & NewTokenKey)
   | { readonly call: 'destroy'; readonly name: string; readonly version: number }
 
-/** Calls to a worker that has started; the others start it or are the only call to it. */
+/**
+ * Calls to a worker that has started. Any other call either starts a worker or is the only one that
+ * its worker receives.
+ */
 export type WorkerCall = Exclude<Call, StartCall | ProbeCall | DiscardCall>
 
-/** The form of a value; the name of a property that may be missing ends in `?`. */
+/** Shape of a value. A property is optional if its name ends in `?`. */
 type Form =
   'text' | 'number' | 'flag' | 'nothing' | readonly [Form] | { readonly [name: string]: Form }
 
@@ -202,7 +216,7 @@ const ANSWERS: Readonly<Record<Call['call'], Form>> = {
   ...{ share: INDEX_REPORT, names: 'number', discard: 'number' },
 }
 
-/** Whether a worker's answer has the form that the types above promise for this call. */
+/** Reports whether a worker's response has the shape that the types above promise for this call. */
 export function isAnswerTo(call: Call['call'], value: unknown): boolean {
   return hasForm(ANSWERS[call], value)
 }
@@ -226,12 +240,15 @@ function isListForm(form: Form): form is readonly [Form] {
   return Array.isArray(form)
 }
 
-/** Encodes the name of a key version in frames. `name` is a label or an id in hex. */
+/** Encodes the name of a key version for use in frames. `name` is a label or an id in hex. */
 export function encodeRef(name: string, version: number): string {
   return version === 1 ? name : `${name}@${String(version)}`
 }
 
-/** Parses a name. No key id contains `@`, so a key id is never mistaken for another one's version. */
+/**
+ * Parses a name. No key id contains `@`, so a key id is never mistaken for a version of another
+ * key.
+ */
 export function parseRef(ref: string): { readonly name: string; readonly version: number } {
   const found = /^(.*)@([1-9][0-9]{0,9})$/s.exec(ref)
   return found === null

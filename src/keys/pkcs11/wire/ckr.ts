@@ -1,4 +1,4 @@
-/** Every CKR_* of PKCS#11 2.40, in groups with the same treatment. docs/pkcs11.md has the same table. */
+/** Every CKR_* code of PKCS#11 2.40, grouped by recovery. docs/pkcs11.md has the same table. */
 // SPDX-License-Identifier: Apache-2.0
 import type { BackendErrorCode } from '../../errors.ts'
 
@@ -8,7 +8,7 @@ import type { BackendErrorCode } from '../../errors.ts'
  * - probe: encrypt and decrypt with the health key. If that works, the data is at fault; if not,
  *   reinitialize.
  * - refind: forget handles, look the key up again, try once more.
- * - retry: a new session, and the call once more, for as long as there is time; reinitialize when that keeps failing.
+ * - retry: repeat the call in new sessions until the deadline; reinitialize if it keeps failing.
  * - relogin: log in if necessary, forget handles, try once more.
  * - reinitialize: C_Finalize, C_Initialize, log in, try once more.
  * - stop: do not log in again until Latchkey is restarted.
@@ -38,7 +38,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'NSS returns it for a ciphertext that is too short',
+    why: 'NSS returns this for a ciphertext that is too short',
     encrypt: 'UNAVAILABLE',
     decrypt: 'INTEGRITY_FAILURE',
     recovery: 'drop',
@@ -48,7 +48,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'SoftHSM before 2.7 returns it for a wrong tag, and for a missing token',
+    why: 'SoftHSM before 2.7 returns this for a wrong tag, and for a missing token',
     encrypt: 'UNAVAILABLE',
     decrypt: 'INTEGRITY_FAILURE',
     recovery: 'probe',
@@ -57,7 +57,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'nShield returns it for a wrong tag, CloudHSM when it is busy',
+    why: 'nShield returns this for a wrong tag, and CloudHSM when it is busy',
     encrypt: 'UNAVAILABLE',
     decrypt: 'INTEGRITY_FAILURE',
     recovery: 'probe',
@@ -66,7 +66,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'this and every code outside the table',
+    why: 'this code, and every code that is not in the table',
     encrypt: 'UNAVAILABLE',
     decrypt: 'INTEGRITY_FAILURE',
     recovery: 'probe',
@@ -131,7 +131,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'the device failed this call, and may well do the next one',
+    why: 'the device failed this call, but the next one may well succeed',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'retry',
@@ -184,7 +184,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'no AES-GCM, or not in this form; try another IV mode',
+    why: 'no AES-GCM, or not with these parameters; try another IV mode',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'drop',

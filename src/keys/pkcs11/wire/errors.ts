@@ -6,17 +6,21 @@ import { ProtocolError } from './protocol.ts'
 
 export type Direction = 'encrypt' | 'decrypt'
 
-/** The error as it is sent: fixed sentences, names of calls and codes. No text comes from a module. */
+/**
+ * Wire form of the error. It contains only fixed sentences, call names and codes, and no text from
+ * a module.
+ */
 export interface WireFailure {
   readonly code: BackendErrorCode
   readonly message: string
   readonly hint?: string
-  /** The recovery that was attempted; absent if no call of the module failed. */
+  /** The recovery that was attempted; absent if no module call failed. */
   readonly recovery?: CkrAction
 }
 
 const CODES: Readonly<Record<BackendErrorCode, true>> = {
   ...{ KEY_NOT_FOUND: true, KEY_DISABLED: true, KEY_USAGE: true, KEY_EXHAUSTED: true },
+  ...{ KEY_NOT_ACTIVE: true, KEY_DEACTIVATED: true, KEY_DATES_INVALID: true },
   ...{
     KEY_EXISTS: true,
     KEY_REPLACED: true,
@@ -56,7 +60,7 @@ export function parseFailure(text: string): WireFailure {
   return value as WireFailure
 }
 
-/** A final error: one that the worker found itself, or the outcome of a failed call. */
+/** A final error, which the worker found itself or which is the outcome of a failed call. */
 export class WorkerFailure extends Error {
   override readonly name = 'WorkerFailure'
   readonly wire: WireFailure
@@ -71,7 +75,7 @@ export class WorkerFailure extends Error {
   }
 }
 
-/** A call of the module that returned a code other than CKR_OK. */
+/** A module call that returned a code other than CKR_OK. */
 export class CkrFailure extends Error {
   override readonly name = 'CkrFailure'
   readonly row: CkrRow
@@ -88,7 +92,10 @@ export class CkrFailure extends Error {
 /** Calls that take a key but no data. */
 const WITHOUT_DATA: ReadonlySet<string> = new Set(['C_EncryptInit', 'C_DecryptInit'])
 
-/** A call without data cannot fail because of data. Kryoptic returns CKR_GENERAL_ERROR from it for a destroyed key. */
+/**
+ * A call without data cannot fail because of data. For a destroyed key, Kryoptic returns
+ * CKR_GENERAL_ERROR from such a call.
+ */
 function toRowOf(call: string, row: CkrRow): CkrRow {
   if (row.recovery !== 'probe' || !WITHOUT_DATA.has(call)) return row
   return { ...row, recovery: 'refind', encrypt: 'UNAVAILABLE', decrypt: 'UNAVAILABLE' }
@@ -102,12 +109,13 @@ export function toWire(error: unknown, direction: Direction): WireFailure {
     return { code: row[direction], message, recovery: row.recovery }
   }
   if (error instanceof ProtocolError) return { code: 'LIMIT_EXCEEDED', message: error.message }
-  // Another error, such as a TypeError of the binding, is a bug here. Its text may contain arguments.
-  return { code: 'CONTRACT', message: 'the PKCS#11 worker has an internal fault' }
+  // Any other error, such as a TypeError in the binding, is a bug in Latchkey. Its text may contain
+  // arguments.
+  return { code: 'CONTRACT', message: 'internal error in the PKCS#11 worker' }
 }
 
 export function toBackendError({ code, message, hint }: WireFailure): BackendError {
-  // The same message for every cause: which call fails depends on the module.
+  // Every cause gets the same message, because which call fails depends on the module.
   if (code === 'INTEGRITY_FAILURE') return new BackendError(code, 'the ciphertext does not verify')
   return new BackendError(code, message, hint === undefined ? {} : { hint })
 }
@@ -126,7 +134,10 @@ export const CKR: ReadonlyMap<number, CkrRow> = new Map(
 
 const VENDOR_DEFINED = 0x8000_0000
 
-/** Returns the row of a code. A vendor's own code gets the row of CKR_VENDOR_DEFINED, with its number. */
+/**
+ * Returns the row of a code. A vendor-defined code gets the row of CKR_VENDOR_DEFINED, with its own
+ * number.
+ */
 export function toCkrRow(code: number): CkrRow {
   const row = CKR.get(code) ?? CKR.get(VENDOR_DEFINED)
   if (row === undefined) throw new TypeError('CKR_VENDOR_DEFINED is not in the table')

@@ -1,8 +1,8 @@
 /**
  * The protocol on the pipe to a worker process: frames with a length (4 bytes, little-endian), a
- * kind or status (1), an id (4), and a body. Both ends are of one release on one machine, so there
- * are no versions. But a faulty module can write anything into the pipe, so nothing in it is
- * trusted: unexpected content is a ProtocolError, which ends the worker process.
+ * kind or status (1), an id (4), and a body. Both ends run the same release on one machine, so the
+ * protocol has no version. A faulty module can write anything into the pipe, so nothing read from
+ * it is trusted: unexpected content is a ProtocolError, which ends the worker process.
  */
 // SPDX-License-Identifier: Apache-2.0
 
@@ -13,27 +13,31 @@ export const DECRYPT = 3
 /** Kinds of responses. */
 export const DONE = 0
 export const FAILED = 1
+/**
+ * Sent once, without a request, when the process is running. Any further delay is due to the
+ * module.
+ */
+export const RUNNING = 2
 
 const LENGTH_BYTES = 4
 const HEAD_BYTES = LENGTH_BYTES + 1 + 4
 const NO_FRAMES: readonly Frame[] = []
 const TAG_BYTES = 16
 const DIGEST_BYTES = 32
-const IV_BYTES: readonly number[] = [12, 16]
 /**
- * Maximum size of a frame without its length, large enough for the list of a token with 100,000
- * keys.
+ * Maximum size of a frame, not counting the length field; large enough to list 100,000 keys of a
+ * token.
  */
 const MAX_FRAME_BYTES = 32 * 1024 * 1024
 
-/** The other end sent bytes that no worker and no server of this release sends. */
+/** Thrown when the other end has sent bytes that violate the protocol. */
 export class ProtocolError extends Error {
   override readonly name = 'ProtocolError'
 }
 
-/** Flag of a verified encryption: encrypt, hash, then decrypt and compare, in one request. */
+/** Flag for a verified encryption: one request to encrypt, hash, decrypt and compare. */
 export const VERIFY = 1
-/** Flag for the hash: SHA-256 of the given prefix, IV, ciphertext and tag. */
+/** Flag for computing the hash: SHA-256 of the given prefix, IV, ciphertext and tag. */
 export const DIGEST = 2
 
 export interface Frame {
@@ -43,7 +47,7 @@ export interface Frame {
 }
 
 /**
- * @param parts the body; each part follows its length
+ * @param parts the body; each part is preceded by its length
  * @throws ProtocolError if the frame would be too long
  */
 export function encodeFrame(kind: number, id: number, parts: readonly Buffer[]): Buffer {
@@ -58,16 +62,20 @@ export function encodeFrame(kind: number, id: number, parts: readonly Buffer[]):
   let at = HEAD_BYTES
   for (const part of parts) {
     frame.writeUInt32LE(part.length, at)
-    part.copy(frame, at + LENGTH_BYTES)
+    frame.set(part, at + LENGTH_BYTES)
     at += LENGTH_BYTES + part.length
   }
   return frame
 }
 
-/** Splits a body into its parts without copying. @throws ProtocolError */
-export function decodeParts(body: Buffer): readonly Buffer[] {
+/**
+ * Splits a body into its parts without copying.
+ * @param from position of the first part
+ * @throws ProtocolError
+ */
+export function decodeParts(body: Buffer, from = 0): readonly Buffer[] {
   const parts: Buffer[] = []
-  let at = 0
+  let at = from
   while (at < body.length) {
     const start = at + LENGTH_BYTES
     const end = start > body.length ? Infinity : start + body.readUInt32LE(at)
@@ -79,7 +87,8 @@ export function decodeParts(body: Buffer): readonly Buffer[] {
 }
 
 /**
- * Checks that the parts of an answer to ENCRYPT or DECRYPT are those of its request.
+ * Checks that the parts of a response to ENCRYPT or DECRYPT have the sizes that its request
+ * implies.
  * @param request parts of the request, the head first
  * @throws ProtocolError
  */
@@ -88,21 +97,23 @@ export function checkResult(
   request: readonly Buffer[],
   answer: readonly Buffer[],
 ): void {
-  const sizes = answer.map(({ length }) => length)
   if (kind === ENCRYPT) {
-    const [head, , , , plaintext] = request
-    const hasDigest = ((head?.[2] ?? 0) & DIGEST) !== 0
-    const [iv = 0, ...rest] = sizes
-    const expected = [(plaintext?.length ?? 0) + TAG_BYTES, hasDigest ? DIGEST_BYTES : 0, 4]
-    if (IV_BYTES.includes(iv) && rest.join() === expected.join()) return
-  } else {
-    const sealed = request[5]
-    if (sizes.length === 1 && sizes[0] === (sealed?.length ?? 0) - TAG_BYTES) return
+    const hasDigest = ((request[0]?.[2] ?? 0) & DIGEST) !== 0
+    const iv = answer[0]?.length
+    const fits =
+      answer.length === 4 &&
+      (iv === 12 || iv === 16) &&
+      answer[1]?.length === (request[4]?.length ?? 0) + TAG_BYTES &&
+      answer[2]?.length === (hasDigest ? DIGEST_BYTES : 0) &&
+      answer[3]?.length === 4
+    if (fits) return
+  } else if (answer.length === 1 && answer[0]?.length === (request[5]?.length ?? 0) - TAG_BYTES) {
+    return
   }
-  throw new ProtocolError('the fields of an answer have unexpected sizes')
+  throw new ProtocolError('the fields of a response have unexpected sizes')
 }
 
-/** Splits a byte stream into frames and keeps an incomplete frame until its rest arrives. */
+/** Splits a byte stream into frames, and buffers an incomplete frame until the rest arrives. */
 export class FrameReader {
   #chunks: Buffer[] = []
   #size = 0
@@ -116,7 +127,7 @@ export class FrameReader {
   take(chunk: Buffer): readonly Frame[] {
     this.#size += chunk.length
     if (this.#size < this.#needed) {
-      // Copied, because the next chunk may be read into the same memory.
+      // The chunk is copied, because the next one may be read into the same memory.
       this.#chunks.push(Buffer.from(chunk))
       return NO_FRAMES
     }

@@ -7,7 +7,10 @@ import { WorkerFailure } from '../wire/errors.ts'
 import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 
 const CKM_AES_GCM = 0x1087
-/** CKM_VENDOR_DEFINED | CKM_AES_GCM: AWS CloudHSM returns the IV before the ciphertext. */
+/**
+ * CKM_VENDOR_DEFINED | CKM_AES_GCM, a mechanism of AWS CloudHSM that returns the IV before the
+ * ciphertext.
+ */
 const CKM_CLOUDHSM_AES_GCM = 0x8000_1087
 /** pkcs11js's type for CK_GCM_PARAMS with ulIvBits. Its other type leaves ulIvBits unset. */
 const CK_GCM_PARAMS = 7
@@ -15,11 +18,11 @@ const TAG_BYTES = 16
 /** Spare room in output buffers: some modules require more than they write, and their size queries are unreliable. */
 const ROOM_BYTES = 16
 /**
- * One byte instead of Buffer.alloc(0), because modules that get NULL for empty input refuse it or
- * crash.
+ * An empty view of a one-byte buffer instead of Buffer.alloc(0), because modules that get NULL for
+ * empty input refuse it or crash.
  */
 const NO_BYTES = Buffer.alloc(1).subarray(0, 0)
-/** Passed to the module as NULL, which makes tokens of Thales and AWS generate the IV. */
+/** Passed to the module as NULL, which makes Thales and AWS tokens generate the IV. */
 const NO_IV = Buffer.alloc(0)
 
 export interface SealedByToken {
@@ -41,7 +44,7 @@ interface Mechanism {
   readonly parameter: Parameter
 }
 
-/** The input of each mode, and the layout of its output. */
+/** The IV and the output layout of one IV mode. */
 interface Mode {
   readonly mechanism: number
   /** Bytes in the output in addition to ciphertext and tag. */
@@ -111,8 +114,8 @@ export interface AesGcm {
   /** @returns the plaintext, valid until the next call */
   decrypt(session: Handle, key: Handle, iv: Buffer, sealed: Buffer, aad: Buffer): Buffer
   /**
-   * Computes the tag of a fixed message under a fixed IV, which identifies the key. The probability that this IV is drawn
-   * for a real message is 2^-96. Undefined where the token chooses IVs.
+   * Computes the tag of a fixed message under a fixed IV, which identifies the key. The probability
+   * that this IV is drawn for a real message is 2^-96. Returns undefined if the token chooses IVs.
    */
   check(session: Handle, key: Handle): Buffer | undefined
 }
@@ -120,10 +123,13 @@ export interface AesGcm {
 const CHECK_MESSAGE = Buffer.from('latchkey key check value, version 1')
 const CHECK_IV = createHash('sha256').update(CHECK_MESSAGE).digest().subarray(0, IV_BYTES)
 
-/** Makes one-shot calls only, with its own buffers and never with NULL. */
+/**
+ * The returned object makes only one-shot calls. It passes its own buffers to the module, and never
+ * NULL.
+ */
 export function createAesGcm({ cryptoki }: Pkcs11Module, iv: IvMode): AesGcm {
   const mode = MODES[iv]
-  // Two buffers, so that the ciphertext survives its verifying decrypt.
+  // Two buffers are used, so that the ciphertext survives the decryption that verifies it.
   let sealedRoom = Buffer.alloc(0)
   let openedRoom = Buffer.alloc(0)
 
@@ -151,7 +157,8 @@ export function createAesGcm({ cryptoki }: Pkcs11Module, iv: IvMode): AesGcm {
   return {
     mechanism: mode.mechanism,
     encrypt(session, key, plaintext, aad) {
-      // Referenced until C_Encrypt has returned, because a token may write into it until then.
+      // Keeps the buffer referenced until C_Encrypt has returned, because a token may write into it
+      // until then.
       const own = mode.makeIv()
       return mode.split(seal(session, key, toMechanism(own, mode.ivBits, aad), plaintext), own)
     },

@@ -13,7 +13,10 @@ import { createBareSession } from './session.ts'
 
 const TIME_MS = 300_000
 
-/** @returns the number of keys found @throws WorkerFailure MISCONFIGURED for a prefix of other keys */
+/**
+ * @returns the number of keys found
+ * @throws WorkerFailure MISCONFIGURED if the prefix could match other keys
+ */
 export function discard(module: Pkcs11Module, call: DiscardCall, clock: Clock): number {
   const { prefix, destroys } = call
   if (!prefix.startsWith(CERTIFY_PREFIX)) {
@@ -34,7 +37,7 @@ export function discard(module: Pkcs11Module, call: DiscardCall, clock: Clock): 
             cryptoki.C_DestroyObject(handle, key)
           })
         } catch (error) {
-          // Thrown below, once the other keys are destroyed.
+          // The error is thrown below, once the other keys are destroyed.
           failure ??= error
         }
       }

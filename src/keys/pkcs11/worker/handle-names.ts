@@ -22,9 +22,11 @@ const MAX_ENTRIES = 200
 export class HandleNames {
   readonly #options: KeyHandlesOptions
   readonly #handles: KeyHandles
-  /** Undefined until the search. */
+  /** Handles whose names have yet to be read; undefined until the first search for keys. */
   #unread: Handle[] | undefined
-  /** Keys of this worker's share that it has yet to read; undefined until the search. */
+  /**
+   * Keys of this worker's share that it has yet to read; undefined until the first search for keys.
+   */
   #share: Handle[] | undefined
   #total = 0
 
@@ -89,7 +91,7 @@ export class HandleNames {
 
   /**
    * @param mayGoOn called after each key
-   * @returns the number of handles without a name
+   * @returns the number of handles whose names have yet to be read
    */
   step(session: Handle, mayGoOn: () => boolean): number {
     const { module, keysBy, isReserved } = this.#options

@@ -1,4 +1,7 @@
-/** Key attributes: which ones are read, which ones a new key gets, and which ones a usable key must have. */
+/**
+ * Reads the attributes of keys, sets attributes of new keys, and checks the attributes that a
+ * usable key must have.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { CkrFailure } from '../wire/errors.ts'
@@ -11,14 +14,17 @@ const ULONG_BYTES = 8
 
 export interface KeyAttributes {
   readonly label: string
-  /** CKA_ID, hexadecimal. */
+  /** CKA_ID in hexadecimal. */
   readonly id: string
   readonly isAes: boolean
   readonly canEncrypt: boolean
   readonly canDecrypt: boolean
   readonly isSensitive: boolean
   readonly isExtractable: boolean
-  /** Why Latchkey cannot use the key; absent for an AES-256 key that allows AES-GCM. */
+  /**
+   * Reason that Latchkey cannot use the key; absent if the key is an AES-256 key that
+   * allows AES-GCM.
+   */
   readonly unusable?: string
 }
 
@@ -26,7 +32,8 @@ export interface KeyAttributes {
 const WITHOUT_MECHANISMS = new WeakSet<Pkcs11Module>()
 
 /**
- * @param mechanism mechanism that operations use; undefined to accept any restriction of the key
+ * @param mechanism mechanism that operations use; undefined to ignore which mechanisms the key
+ * allows
  */
 export function readAttributes(
   module: Pkcs11Module,
@@ -65,7 +72,10 @@ export function readAttributes(
   }
 }
 
-/** Reads all attributes in one call, or one by one from a token that does not know all of them. Unknown ones are absent. */
+/**
+ * Reads all attributes in one call, or one by one from a token that does not know all of them.
+ * Unknown attributes are absent from the result.
+ */
 function readValues(
   module: Pkcs11Module,
   session: Handle,
@@ -97,7 +107,7 @@ function readValues(
     } catch (error) {
       if (!(error instanceof CkrFailure)) throw error
       if (type === c.CKA_ALLOWED_MECHANISMS) WITHOUT_MECHANISMS.add(module)
-      // Few modules know this attribute, and they refuse it in many ways.
+      // Few modules know this attribute, and all other modules reject it with various codes.
       else if (!error.row.name.includes('ATTRIBUTE')) throw error
       return []
     }
@@ -107,8 +117,8 @@ function readValues(
 
 /**
  * @param list value of CKA_ALLOWED_MECHANISMS
- * @returns why the key forbids the mechanism; undefined if it restricts nothing, or the module does
- * not report it
+ * @returns why the key forbids the mechanism; undefined if the key allows it, or the module does
+ * not report restrictions
  */
 function findForbidden(
   list: Buffer | undefined,
@@ -157,7 +167,9 @@ export function readId(
 
 export interface NewKeyTemplate {
   readonly label: string
-  /** CKA_ID in hex (default: random). On NSS, an existing id would replace its key. */
+  /**
+   * CKA_ID in hex (default: random). On NSS, a new key replaces an existing key with the same id.
+   */
   readonly id?: string
   readonly canEncrypt: boolean
   readonly canDecrypt: boolean
@@ -166,7 +178,7 @@ export interface NewKeyTemplate {
   readonly isOfSession?: boolean
 }
 
-/** Attributes of a key that never leaves the token, or of an imported key if `material` is given. */
+/** Creates a key that never leaves the token, or imports a key if `material` is given. */
 export function createKey(
   { cryptoki, constants: c }: Pkcs11Module,
   session: Handle,

@@ -14,18 +14,18 @@ export interface FoundKey extends KeyAttributes {
   readonly check: Buffer | undefined
 }
 
-/** A handle whose check value was compared with the expected one. */
+/** The handle of a key whose check value was compared with the expected one. */
 type CheckedHandle = Pick<FoundKey, 'handle' | 'check'>
 
 export interface KeyHandlesOptions {
   readonly module: Pkcs11Module
   readonly gcm: AesGcm
   readonly keysBy: 'label' | 'id'
-  /** Labels of keys that callers must not use. */
+  /** Reports whether a label belongs to a key that callers must not use. */
   readonly isReserved: (label: string) => boolean
 }
 
-/** Number of consecutive versions that may be missing between two existing ones. */
+/** A search for versions ends after this many consecutive missing versions. */
 const GAP = 16
 
 export class KeyHandles {
@@ -54,7 +54,9 @@ export class KeyHandles {
     this.#suggested.set(ref, isOne ? handle : 'several')
   }
 
-  /** Records a key that was found in another way; undefined if it no longer exists. */
+  /**
+   * Records a key that was found by other means. `key` is undefined if the key no longer exists.
+   */
   keep(ref: string, key: FoundKey | undefined): void {
     this.#checked.delete(ref)
     this.#suggested.delete(ref)
@@ -63,9 +65,10 @@ export class KeyHandles {
   }
 
   /**
-   * Returns the handle of the key with this check value: two to five calls at the first use, none later.
+   * Returns the handle of the key with this check value. The first use takes two to five calls, and
+   * later uses take none.
    * @param check empty to accept any usable key
-   * @throws WorkerFailure KEY_REPLACED for another key of this name
+   * @throws WorkerFailure KEY_REPLACED if a different key has this name
    */
   use(session: Handle, ref: string, check: Buffer): CheckedHandle | undefined {
     const known =
@@ -74,9 +77,13 @@ export class KeyHandles {
       (check.length === 0 ? this.find(session, ref) : this.#findChecked(session, ref, check))
     if (known?.check === undefined || check.length === 0) return known
     if (equalBytes(known.check, check)) return known
-    throw new WorkerFailure('KEY_REPLACED', `${JSON.stringify(ref)} was replaced by another key`, {
-      hint: 'restore the old key; what the new one encrypts could not be decrypted later',
-    })
+    throw new WorkerFailure(
+      'KEY_REPLACED',
+      `${JSON.stringify(ref)} was replaced by a different key`,
+      {
+        hint: 'restore the old key: a different key cannot decrypt the existing data',
+      },
+    )
   }
 
   /** @param ref see `encodeRef` @throws WorkerFailure MISCONFIGURED when two keys share the name */
@@ -171,7 +178,7 @@ export class KeyHandles {
   }
 }
 
-/** Reads a key, with its check value if operations can use it. */
+/** Reads a key, and also its check value if operations can use the key. */
 export function loadKey(
   { module, gcm }: Pick<KeyHandlesOptions, 'module' | 'gcm'>,
   session: Handle,
@@ -194,7 +201,7 @@ export function describeUnusable({ label, unusable }: KeyAttributes): string {
 
 export function describeAmbiguous(ref: string, keys: readonly KeyAttributes[]): string {
   const ids = keys.map(({ id }) => id || '(none)').sort()
-  return `${String(keys.length)} keys of the token are named ${JSON.stringify(ref)}, with the ids ${ids.join(', ')}`
+  return `${String(keys.length)} keys on the token are named ${JSON.stringify(ref)}, with the ids ${ids.join(', ')}`
 }
 
 const MANY = 1000

@@ -1,7 +1,7 @@
 /**
- * The worker process of a PKCS#11 module. It reads requests from a pipe, runs them one after the other,
- * and writes the responses, with blocking calls on one thread, because the module blocks anyway. It
- * ends with its parent, even while the module blocks this thread.
+ * The worker process of a PKCS#11 module. It reads requests from a pipe, runs them sequentially,
+ * and writes the responses. Calls block its only thread, because the module blocks anyway. The
+ * process exits with its parent, even while the module blocks.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readSync, writeSync } from 'node:fs'
@@ -23,6 +23,7 @@ import {
   FAILED,
   FrameReader,
   ProtocolError,
+  RUNNING,
   VERIFY,
   type Frame,
 } from '../wire/protocol.ts'
@@ -37,7 +38,8 @@ const HOLD_MS = 0.25
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
 new Worker(new URL(`./watchdog.${extension}`, import.meta.url))
 
-// A signal to the whole process group (by a terminal or systemd) is meant for the parent, which drains first.
+// A signal that a terminal or systemd sends to the whole process group is meant for the parent,
+// which drains first.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined)
 
 let host: TokenWorkerProgram | undefined
@@ -64,8 +66,8 @@ function carryOut({ kind, body }: Frame): readonly Buffer[] {
   if (kind === CALL) {
     return [json(started().call(JSON.parse(body.toString('utf8', 4)) as Exclude<Call, FirstCall>))]
   }
-  const parts = decodeParts(body)
-  const [head = NONE, ref = NONE, check = NONE, aad = NONE, first = NONE, second = NONE] = parts
+  const [head = NONE, ref = NONE, check = NONE, aad = NONE, first = NONE, second = NONE] =
+    decodeParts(body)
   const endsAt = clock.monotonic() + head.readUInt16LE(0)
   const flags = head.readUInt8(2)
   const name = ref.toString('latin1')
@@ -97,21 +99,30 @@ function toMicroseconds(ms: number): number {
 
 function answer(frame: Frame): Buffer {
   const startedAt = clock.monotonic()
-  const encode = (kind: number, parts: readonly Buffer[]) => {
-    const time = Buffer.allocUnsafe(4)
-    time.writeUInt32LE(toMicroseconds(clock.monotonic() - startedAt))
-    return encodeFrame(kind, frame.id, [time, ...parts])
-  }
   try {
-    return encode(DONE, carryOut(frame))
+    return encodeAnswer(DONE, frame.id, startedAt, carryOut(frame))
   } catch (error) {
     const direction: Direction =
       frame.kind === ENCRYPT || frame.kind === CALL ? 'encrypt' : 'decrypt'
-    return encode(FAILED, [json(toWire(error, direction))])
+    return encodeAnswer(FAILED, frame.id, startedAt, [json(toWire(error, direction))])
   }
 }
 
-/** Reads frames until the pipe closes: the parent ended, or wants this process to end. */
+function encodeAnswer(
+  kind: number,
+  id: number,
+  startedAt: number,
+  parts: readonly Buffer[],
+): Buffer {
+  const time = Buffer.allocUnsafe(4)
+  time.writeUInt32LE(toMicroseconds(clock.monotonic() - startedAt))
+  return encodeFrame(kind, id, [time, ...parts])
+}
+
+/**
+ * Reads frames until the pipe closes, which happens when the parent exits or wants this process to
+ * exit.
+ */
 function* readFrames(): Generator<readonly Frame[], void> {
   const reader = new FrameReader()
   const chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
@@ -142,7 +153,7 @@ async function serve(): Promise<void> {
   }
 }
 
-/** Answers the first request. No other request arrives before it has succeeded. */
+/** Handles the first request. No other request arrives before it has succeeded. */
 async function answerStart(frame: Frame): Promise<Buffer> {
   const time = Buffer.alloc(4)
   try {
@@ -154,8 +165,10 @@ async function answerStart(frame: Frame): Promise<Buffer> {
   }
 }
 
+write(encodeFrame(RUNNING, 0, []))
 await serve().catch((error: unknown) => {
-  // Messages from the parent cannot be read, so this process exits and the parent starts another.
+  // After a ProtocolError, messages from the parent cannot be read, so this process exits and the
+  // parent starts another.
   if (!(error instanceof ProtocolError)) throw error
 })
 process.exit(0)

@@ -53,14 +53,14 @@ async function loadBinding(): Promise<Constants> {
  */
 export function initialize({ cryptoki, parameters }: Pkcs11Module): void {
   const flags = CKF_OS_LOCKING_OK
-  // pkcs11js drops the last character of the parameters.
+  // Appends a space, because pkcs11js drops the last character of the parameters.
   const options =
     parameters === undefined ? { flags } : { flags, libraryParameters: `${parameters} ` }
   try {
     cryptoki.C_Initialize(options)
   } catch (error) {
     const code = codeOf(error)
-    // Another library in this process has already initialized the module.
+    // It is not an error if another library in this process has already initialized the module.
     if (code !== CKR_CRYPTOKI_ALREADY_INITIALIZED) throw new CkrFailure('C_Initialize', code)
   }
 }
@@ -69,7 +69,7 @@ export function finalize({ cryptoki }: Pkcs11Module): void {
   try {
     cryptoki.C_Finalize()
   } catch (error) {
-    // Finalizing clears a broken state, and CRYPTOKI_NOT_INITIALIZED is one.
+    // Finalizing clears a broken state, so an error such as CRYPTOKI_NOT_INITIALIZED is ignored.
     codeOf(error)
   }
 }
@@ -81,7 +81,7 @@ export function codeOf(error: unknown): number {
   throw error
 }
 
-/** Runs one call of the module and adds the name of the call to a failure. */
+/** Runs one module call and adds the call's name to any failure. */
 export function invoke<T>(call: string, work: () => T): T {
   try {
     return work()

@@ -17,7 +17,7 @@ const MECHANISMS = {
   CKM_AES_GCM: 0x1087,
   CKM_CLOUDHSM_AES_GCM: 0x8000_1087,
 } as const
-/** In order of preference. */
+/** Listed in order of preference. */
 const MODES: readonly IvMode[] = [
   'host',
   'cloudhsm-gcm',
@@ -28,7 +28,10 @@ const MODES: readonly IvMode[] = [
 const PROBE_BYTES = 32
 const TIME_MS = 60_000
 
-/** Logs in only if there is a PIN. Everything that it creates on the token ends with the session. */
+/**
+ * Logs in only if there is a PIN. Every object that the probe creates on the token ends with the
+ * session.
+ */
 export function probe(module: Pkcs11Module, call: ProbeCall, clock: Clock): ProbeReport {
   initialize(module)
   try {
@@ -121,7 +124,7 @@ function tryMode(module: Pkcs11Module, session: Handle, iv: IvMode): string {
   }
 }
 
-/** Applies the checks that a server applies to keys. */
+/** Lists the keys, with the checks that a server applies to them. */
 function listKeys(module: Pkcs11Module, session: Handle, { keysBy, healthKey }: ProbeCall) {
   const isReserved = (label: string) => label === healthKey
   const gcm = createAesGcm(module, 'host')

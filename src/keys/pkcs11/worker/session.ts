@@ -15,10 +15,12 @@ import { findToken } from './token-search.ts'
 const CKR_USER_ALREADY_LOGGED_IN = 'CKR_USER_ALREADY_LOGGED_IN'
 const CKS_RW_USER_FUNCTIONS = 3
 const CKS_RO_USER_FUNCTIONS = 1
-/** Number of remaining attempts at which one more wrong PIN locks the token. */
+/** Token flag which says that one more wrong PIN locks the token. */
 const CKF_USER_PIN_FINAL_TRY = 0x2_0000
 const CKF_USER_PIN_LOCKED = 0x4_0000
-/** Minimum time between two reinitializations, in milliseconds, because other requests wait for each. */
+/**
+ * Minimum time between reinitializations, in milliseconds, because each one delays other requests.
+ */
 const REINITIALIZE_EVERY_MS = 200
 /** Maximum number of attempts: refind or relogin first, then reinitialize, then give up. */
 const MAX_ATTEMPTS = 3
@@ -60,8 +62,8 @@ export class TokenSession {
   }
 
   /**
-   * Runs `work` on a working session. Failures that the table marks as retryable are retried while there is
-   * time. Every failed call replaces the session.
+   * Runs `work` on a working session. Failures that the table in ckr.ts marks as retryable are
+   * retried while there is time. Every failed call replaces the session.
    * @param endsAt deadline in monotonic milliseconds
    */
   run<T>(direction: Direction, endsAt: number, work: (session: Handle) => T): T {
@@ -78,7 +80,7 @@ export class TokenSession {
         if (outcome === 'again' && isWorthwhile) continue
         const wire = toWire(error, direction)
         if (outcome === 'stop') this.#refused = wire
-        // The table's verdict on data or keys holds only while the token works.
+        // A return code that blames the data or the key is right only if the token works.
         throw new WorkerFailure(outcome === 'final' ? wire.code : 'UNAVAILABLE', wire.message, {
           recovery: error.row.recovery,
         })
@@ -97,13 +99,19 @@ export class TokenSession {
     return this.#slot
   }
 
-  /** Some HSMs return this code for too many requests. The direction of a verifying decryption is `encrypt`. */
+  /**
+   * Some HSMs return CKR_FUNCTION_FAILED when they get too many requests. A decryption that
+   * verifies an encryption has the direction `encrypt`.
+   */
   #isBusy({ row }: CkrFailure, direction: Direction): boolean {
     const { functionFailedIsBusy } = this.#start
     return functionFailedIsBusy && direction === 'encrypt' && row.name === 'CKR_FUNCTION_FAILED'
   }
 
-  /** final: the table's verdict stands. again: retry. gone: the token does not work. */
+  /**
+   * Returns `final` if the code of the error stands, `again` to retry the call, `gone` if the token
+   * does not work, `stop` if no login may follow.
+   */
   #recover(error: CkrFailure, attempt: number): 'final' | 'again' | 'gone' | 'stop' {
     const { recovery } = error.row
     if (recovery === 'drop' || recovery === 'stop') return recovery === 'stop' ? 'stop' : 'final'
@@ -226,7 +234,7 @@ export class TokenSession {
   }
 }
 
-/** Opens a session for a process that makes one call only. The session has no key of its own. */
+/** Opens a session for a process that makes only one call. The session uses no health key. */
 export function createBareSession(
   module: Pkcs11Module,
   login: Pick<StartCall, 'module' | 'parameters' | 'token' | 'pin'>,

@@ -1,6 +1,7 @@
 /**
- * All keys of a token, by name and version. A run makes one search, reads the keys that it does not know, and ends with what
- * was added, changed and removed. A run is divided into steps, between which the worker serves other requests.
+ * All keys of a token, by name and version. A run makes one search, reads the keys that it does not
+ * know, and reports which keys were added, changed and removed. Runs are divided into steps, so
+ * that the worker can serve other requests in between.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyProblem } from '../../administration.ts'
@@ -29,7 +30,7 @@ export class TokenIndex {
   readonly #options: TokenIndexOptions
   /** Known keys by their handle in hexadecimal. */
   readonly #known = new Map<string, { readonly ref: string; readonly key: FoundKey }>()
-  /** Handles of the keys that have a name. */
+  /** Handles by key name; keys that share a name have several handles. */
   readonly #byRef = new Map<string, Set<string>>()
   /** Handles of keys that are never listed. */
   #reserved = new Set<string>()
@@ -57,7 +58,7 @@ export class TokenIndex {
   }
 
   /**
-   * @param run a number different from the last call's starts a new run
+   * @param run number of the run; a number different from the previous call's starts a new run
    * @param again names of keys to read again, because they are in use
    * @param mayGoOn called after each key
    */
@@ -71,8 +72,8 @@ export class TokenIndex {
       this.#run = run
     }
     for (;;) {
-      // Removed from the list before it is read, so that a key that cannot be read is skipped until
-      // the next run.
+      // The handle is removed from the list before its key is read, so that a key that cannot be
+      // read is skipped until the next run.
       const handle = this.#unread.pop()
       if (handle === undefined) break
       this.#read(session, handle)
@@ -130,7 +131,7 @@ export class TokenIndex {
     this.#changed.add(known.ref)
   }
 
-  /** Applies the checks of a lookup by name to the keys of one name. */
+  /** Applies the checks of a lookup by name to all keys that share a name. */
   #judge(ref: string): ListedKey {
     const { name, version } = parseRef(ref)
     const keys = [...(this.#byRef.get(ref) ?? [])].flatMap((hex) => this.#known.get(hex)?.key ?? [])

@@ -10,7 +10,9 @@ export interface FoundToken {
   readonly facts: TokenFacts
 }
 
-/** PKCS#11 2.40: CK_UNAVAILABLE_INFORMATION and CK_EFFECTIVELY_INFINITE of four bytes. */
+/**
+ * The four-byte values of CK_EFFECTIVELY_INFINITE and CK_UNAVAILABLE_INFORMATION (PKCS#11 2.40).
+ */
 const NO_LIMITS: ReadonlySet<number> = new Set([0, 0xffff_ffff])
 
 /** @throws WorkerFailure UNAVAILABLE if no token matches, MISCONFIGURED if two match */
@@ -21,7 +23,7 @@ export function findToken(module: Pkcs11Module, selector: TokenSelector): FoundT
     const known = all.map(({ facts }) => JSON.stringify(facts.label)).join(', ')
     throw new WorkerFailure(
       'UNAVAILABLE',
-      `no token has ${describe(selector)}; ${known === '' ? 'there is none' : `there are ${known}`}`,
+      `no token has ${describe(selector)}; ${known === '' ? 'no tokens were found' : `found ${known}`}`,
       { hint: 'latchkey pkcs11 probe lists slots and tokens' },
     )
   }
@@ -66,8 +68,8 @@ export function readFacts({ cryptoki }: Pkcs11Module, slot: Handle): TokenFacts 
 }
 
 /**
- * Labels are UTF-8 and padded at the end with spaces or, in some modules, with zeros. The rest is
- * compared unchanged.
+ * Labels are UTF-8 and padded at the end with spaces or, in some modules, with zeros. The text
+ * before the padding is compared unchanged.
  */
 function unpad(text: string): string {
   return text.replace(/[ \0]+$/, '')

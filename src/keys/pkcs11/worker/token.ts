@@ -1,6 +1,6 @@
 /** The operations that a worker process runs for its parent, on a logged-in token and its keys. */
 // SPDX-License-Identifier: Apache-2.0
-import { createHash, randomBytes } from 'node:crypto'
+import * as crypto from 'node:crypto'
 import type { Clock } from '../../../core/clock.ts'
 import { equalBytes } from '../../../core/constant-time.ts'
 import { createAesGcm, mechanismOf, type AesGcm, type SealedByToken } from './aes-gcm.ts'
@@ -22,9 +22,9 @@ import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 import { TokenSession } from './session.ts'
 import { TokenIndex } from './token-index.ts'
 
-/** Deadline for key management in milliseconds; generous, as the caller has its own. */
+/** Generous deadline for key management in milliseconds; callers set their own deadlines. */
 const UNHURRIED_MS = 60_000
-/** Time for one step of the index, in milliseconds: other requests wait for its end. */
+/** Time limit of an index step in milliseconds. Other requests wait for the step. */
 const STEP_MS = 8
 const HEALTH_BYTES = 32
 /** Label prefix of Latchkey's own keys. No key id contains a space. */
@@ -86,7 +86,7 @@ export class TokenWorkerProgram {
         this.#healthKeys.forget()
       },
       probe: (session) => {
-        this.#roundTrip(session, randomBytes(HEALTH_BYTES), Buffer.alloc(0))
+        this.#roundTrip(session, crypto.randomBytes(HEALTH_BYTES), Buffer.alloc(0))
       },
     })
   }
@@ -103,15 +103,15 @@ export class TokenWorkerProgram {
       this.#tryMode((session) => {
         this.#roundTrip(
           session,
-          randomBytes(selfTest.plaintextBytes),
-          randomBytes(selfTest.aadBytes),
+          crypto.randomBytes(selfTest.plaintextBytes),
+          crypto.randomBytes(selfTest.aadBytes),
         )
       })
     }
     return facts
   }
 
-  /** If a working token refuses this, it is misconfigured. */
+  /** Runs `work`. If a working token refuses it, the token is misconfigured. */
   #tryMode(work: (session: Handle) => void): void {
     try {
       this.#unhurried(work)
@@ -131,7 +131,7 @@ export class TokenWorkerProgram {
     switch (call.call) {
       case 'health':
         this.#unhurried((session) => {
-          this.#roundTrip(session, randomBytes(HEALTH_BYTES), Buffer.alloc(0))
+          this.#roundTrip(session, crypto.randomBytes(HEALTH_BYTES), Buffer.alloc(0))
         })
         return undefined
       case 'describe':
@@ -158,19 +158,20 @@ export class TokenWorkerProgram {
     return this.#token.run('encrypt', endsAt, (session) => {
       const handle = this.#find(session, order.ref, order.check)
       const { plaintext, aad } = order
-      const made = this.#gcm.encrypt(session, handle, plaintext, aad)
-      // XKS 1.0.3, Appendix C: hash before the verifying decrypt, or a bit flip in between goes unnoticed.
-      const digest = order.digestPrefix && hash(order.digestPrefix, made)
-      if (!order.verify) return { ...made, digest, verifyMs: 0 }
+      const { iv, sealed } = this.#gcm.encrypt(session, handle, plaintext, aad)
+      // Hash before decrypting, so that a bit flip in between is detected (XKS 1.0.3, Appendix C).
+      const { digestPrefix: prefix } = order
+      const digest = prefix && crypto.hash('sha256', Buffer.concat([prefix, iv, sealed]), 'buffer')
+      if (!order.verify) return { iv, sealed, digest, verifyMs: 0 }
       const startedAt = this.#clock.monotonic()
-      const opened = this.#gcm.decrypt(session, handle, made.iv, made.sealed, aad)
+      const opened = this.#gcm.decrypt(session, handle, iv, sealed, aad)
       if (!equalBytes(opened, plaintext)) {
         throw new WorkerFailure(
           'CONTRACT',
-          'the token did not decrypt its own ciphertext to the same bytes',
+          'the token decrypted its own ciphertext to different bytes',
         )
       }
-      return { ...made, digest, verifyMs: this.#clock.monotonic() - startedAt }
+      return { iv, sealed, digest, verifyMs: this.#clock.monotonic() - startedAt }
     })
   }
 
@@ -202,7 +203,7 @@ export class TokenWorkerProgram {
 
   /** Reports a missing key only if the token works. */
   #toMissing(session: Handle): WorkerFailure {
-    this.#roundTrip(session, randomBytes(HEALTH_BYTES), Buffer.alloc(0))
+    this.#roundTrip(session, crypto.randomBytes(HEALTH_BYTES), Buffer.alloc(0))
     return new WorkerFailure('KEY_NOT_FOUND', 'there is no such key on the token')
   }
 
@@ -216,7 +217,7 @@ export class TokenWorkerProgram {
     if (!equalBytes(opened, plaintext)) {
       throw new WorkerFailure(
         'UNAVAILABLE',
-        'the token did not decrypt its own ciphertext to the same bytes',
+        'the token decrypted its own ciphertext to different bytes',
       )
     }
   }
@@ -293,8 +294,4 @@ export class TokenWorkerProgram {
     this.#keys.forget()
     this.#index.forget()
   }
-}
-
-function hash(prefix: Buffer, { iv, sealed }: SealedByToken): Buffer {
-  return createHash('sha256').update(prefix).update(iv).update(sealed).digest()
 }

@@ -1,5 +1,5 @@
 {
-  # The Linux kernel's part in the lease: lease-guard.c. Node-API, so one build serves every version of Node.js.
+  # Builds lease-guard.c with Node-API, so one build works with every version of Node.js.
   "targets": [
     {
       "target_name": "lease_guard",

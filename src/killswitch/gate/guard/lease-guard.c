@@ -1,7 +1,7 @@
 /*
  * A kernel timer that cuts the connections of this process soon after the end of a lease. The kernel runs the handler of
  * a pending signal before the next instruction of a suspended thread, so a process does not complete a write that it was
- * about to make when it was suspended. docs/revocation.md says which gap this closes.
+ * about to make when it was suspended. docs/revocation.md explains which gap this closes.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -178,7 +178,7 @@ static napi_value set(napi_env env, struct guard *guard, double at_ms) {
   return timer_settime(guard->timer, TIMER_ABSTIME, &when, NULL) == 0 ? NULL : fail(env, errno);
 }
 
-/* arm(guard, at): makes the guard fire at this time of now(), replacing an earlier setting. */
+/* arm(guard, at): makes the guard fire at this time on the clock of now(), replacing an earlier setting. */
 static napi_value arm(napi_env env, napi_callback_info info) {
   double at_ms;
   struct guard *guard = arguments(env, info, 2, &at_ms);

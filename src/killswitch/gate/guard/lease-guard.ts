@@ -1,16 +1,16 @@
 /**
- * The kernel's part in the lease: a timer that cuts the connections of this process soon after a
- * lease ends without being renewed or handled. The timer also fires while the process is suspended,
- * and its handler is the first code to run when the process resumes. docs/revocation.md describes
- * the gap that this closes.
+ * A kernel timer that cuts the connections of this process soon after a lease ends, unless the
+ * process has renewed the lease or handled its end. The timer also fires while the process is
+ * suspended, and its handler is the first code to run when the process resumes. docs/revocation.md
+ * describes the gap that the timer closes.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createRequire } from 'node:module'
 import { describeAddOnFault } from '../../../core/native-add-on.ts'
 
 /**
- * Time after the end of the lease, in milliseconds. A busy event loop must not lose its connections
- * for a delay up to this long. It is far enough below the margin of `kill` to allow for a late
+ * Delay after lease expiry, in milliseconds. A busy event loop that is late by up to this much must
+ * not lose its connections. The delay is far enough below the margin of `kill` to allow for a late
  * kernel timer.
  */
 export const GUARD_GRACE_MS = 150
@@ -33,14 +33,14 @@ interface AddOn {
 export interface LeaseGuardStats {
   readonly isOn: boolean
   readonly firings: number
-  /** Connections that the guard has cut. */
+  /** Number of connections that the guard has cut. */
   readonly cut: number
 }
 
 export interface LeaseGuard {
-  /** Why the guard is not available; every other method then does nothing. */
+  /** Reason why the guard is unavailable; if set, every other method does nothing. */
   readonly missing: string | undefined
-  /** The guard cuts connections to this port. */
+  /** Makes the guard cut connections to this port. */
   protect(port: number): void
   /** Call before the heartbeat that renews the lease is sent. */
   mark(): number
@@ -49,7 +49,7 @@ export interface LeaseGuard {
    * sent.
    */
   arm(mark: number): void
-  /** Call when nothing that was released under the lease is left in this process. */
+  /** Call when this process holds no more responses that were released under the lease. */
   disarm(): void
   stats(): LeaseGuardStats
   close(): void

@@ -1,6 +1,5 @@
 /**
- * Identifies callers of the emulator: verifies the signature of a request with the caller's
- * credential.
+ * Identifies the emulator's callers: verifies a request's signature with the caller's credential.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { IncomingMessage } from 'node:http'
@@ -17,10 +16,10 @@ export interface KmsCredential extends KmsCaller {
   readonly secretAccessKey: Secret
 }
 
-/** Errors that every AWS service has, raised before KMS itself looks at a request. */
+/** Errors that every AWS service can return, raised before KMS itself looks at a request. */
 export type FrontDoorErrorName =
   | 'MissingAuthenticationTokenException' // the request is not signed
-  | 'IncompleteSignatureException' // the Authorization header cannot be read
+  | 'IncompleteSignatureException' // the Authorization header cannot be parsed
   | 'UnrecognizedClientException' // there is no such access key id
   | 'InvalidSignatureException' // the secret, region or service is wrong, or the date is too old
   | 'UnknownOperationException' // the operation does not exist in KMS or in the emulator
@@ -36,7 +35,7 @@ export class FrontDoorError extends Error {
   }
 }
 
-/** AWS accepts signatures that are up to five minutes old or ahead. */
+/** AWS accepts a clock skew of up to five minutes in either direction. */
 const SKEW_MS = 300_000
 
 /** @throws FrontDoorError */

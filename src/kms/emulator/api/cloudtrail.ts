@@ -1,4 +1,4 @@
-/** The record that CloudTrail makes of a call to KMS. It never contains plaintext or ciphertext. */
+/** The record that CloudTrail writes for a KMS call. It never contains plaintext or ciphertext. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
 import { constants, open } from 'node:fs/promises'
@@ -16,7 +16,7 @@ export interface KmsCallRecord {
   readonly accountId: string
   readonly remoteAddress: string
   readonly userAgent: string
-  /** ARNs of the KMS keys that took part. */
+  /** ARNs of the KMS keys involved. */
   readonly keyArns: readonly string[]
   readonly error?: { readonly code: string; readonly message: string }
 }

@@ -1,4 +1,4 @@
-/** Operations of the KMS API that encrypt and decrypt. */
+/** KMS API operations that encrypt and decrypt. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { KmsException } from '../proxy-failure.ts'
@@ -57,7 +57,10 @@ export const CRYPTOGRAPHIC_OPERATIONS = {
   GenerateRandom: (_kms, input) => {
     const length = Number(input['NumberOfBytes'])
     if (!(length >= 1 && length <= 1024)) {
-      throw new KmsException('ValidationException', 'NumberOfBytes is 1 to 1024')
+      throw new KmsException(
+        'ValidationException',
+        `expected NumberOfBytes from 1 to 1024, found ${String(input['NumberOfBytes'])}`,
+      )
     }
     return { Plaintext: base64(randomBytes(length)) }
   },

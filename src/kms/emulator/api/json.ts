@@ -1,4 +1,4 @@
-/** Reads fields of KMS's JSON 1.1 and writes pages of lists. */
+/** Reads fields from KMS's JSON 1.1 requests and writes paginated lists. */
 // SPDX-License-Identifier: Apache-2.0
 import type { KmsStandIn } from '../emulator.ts'
 import { KmsException } from '../proxy-failure.ts'
@@ -7,8 +7,8 @@ import type { KmsCaller } from '../request-metadata.ts'
 export type Json = Readonly<Record<string, unknown>>
 
 /**
- * One operation of the KMS API: converts its JSON to arguments of the emulator, and the result back
- * to JSON.
+ * One operation of the KMS API. It converts the request's JSON to arguments of the emulator, and
+ * the result back to JSON.
  */
 export type Operation = (kms: KmsStandIn, input: Json, caller: KmsCaller) => Promise<Json> | Json
 
@@ -38,7 +38,7 @@ export function context(input: Json, name = 'EncryptionContext'): Readonly<Recor
 
 const PAGE = 50
 
-/** @param pageSize maximum number of entries in a page, unless the request's Limit is lower */
+/** @param pageSize maximum number of entries per page, unless the request's Limit is lower */
 export function toPage(
   name: string,
   all: readonly Json[],

@@ -1,4 +1,4 @@
-/** Operations of the KMS API that manage keys, their aliases, and what is attached to them. */
+/** KMS API operations that manage keys, their aliases and their attachments. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Alias, Aliases } from '../aliases.ts'
 import type { Grant, Tag } from '../attachments.ts'
@@ -180,7 +180,7 @@ function describeGrant({ id, createdAt, request }: Grant, arn: string): Json {
   }
 }
 
-/** The policy that KMS gives a key that was created without one. */
+/** The policy that KMS attaches to a key created without one. */
 function defaultPolicy(arn: string): string {
   const [, partition = '', , , account = ''] = arn.split(':')
   const root = `arn:${partition}:iam::${account}:root`

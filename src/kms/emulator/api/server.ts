@@ -22,22 +22,22 @@ export interface KmsApiOptions extends KmsIdentity {
   /** Receives a record of each call (default: none). The API closes it. */
   readonly cloudTrail?: CloudTrail
   /**
-   * Maximum number of cryptographic operations per second, over all callers; further ones are
+   * Maximum number of cryptographic operations per second, over all callers; further operations are
    * throttled (default: unlimited).
    */
   readonly requestsPerSecond?: number
-  /** Maximum number of entries in a page of a list (default: 50). */
+  /** Maximum number of entries per list page (default: 50). */
   readonly pageSize?: number
-  /** Called before an operation runs. An error that it throws becomes the response. */
+  /** Called before an operation runs. An error that the callback throws becomes the response. */
   readonly onCall?: (operation: string, input: Json) => void
-  /** Called when the answer is an error that the caller did not cause. */
+  /** Called when the response is an error that the caller did not cause. */
   readonly onFault?: (error: unknown) => void
 }
 
 export interface KmsApi {
   /** Resolves to the port. @throws a system error */
   listen(at: { readonly host: string; readonly port: number }): Promise<number>
-  /** Writes the state now, after a change that no call made. */
+  /** Writes the state immediately, for a change made outside an API call. */
   save(): Promise<void>
   close(): Promise<void>
 }
@@ -58,7 +58,7 @@ export function createKmsApi(options: KmsApiOptions): KmsApi {
   const quota = createQuota(clock, options.requestsPerSecond ?? Infinity)
   let writing: Promise<void> = Promise.resolve()
 
-  /** Runs writes one after the other, so that an earlier state never replaces a later one. */
+  /** Runs writes sequentially, so that an earlier state never replaces a later one. */
   function inTurn(work: () => Promise<void>): Promise<void> {
     writing = writing.then(work, work)
     return writing
@@ -90,7 +90,7 @@ export function createKmsApi(options: KmsApiOptions): KmsApi {
     if (!READS.test(operation) && !(operation in CRYPTOGRAPHIC_OPERATIONS)) await save()
     const storeId = input['CustomKeyStoreId']
     if (operation === 'ConnectCustomKeyStore' && typeof storeId === 'string') {
-      // The answer does not wait for the connection, as in KMS.
+      // As in KMS, the response does not wait for the connection.
       void kms.stores.settled(storeId).then(save).catch(options.onFault)
     }
     return output
@@ -220,7 +220,7 @@ function toFailure(thrown: unknown): Outcome {
     const { code, message } = thrown
     return { status: 400, body: { __type: code, message }, error: { code, message } }
   }
-  const error = { code: 'KMSInternalException', message: 'An internal fault of latchkey kms' }
+  const error = { code: 'KMSInternalException', message: 'Internal error in latchkey kms' }
   return { status: 500, body: { __type: error.code, message: error.message }, error }
 }
 
@@ -228,7 +228,7 @@ function withLimit(input: Json, pageSize: number | undefined): Json {
   return pageSize === undefined ? input : { Limit: pageSize, ...input }
 }
 
-/** Returns the ARNs of the keys that a call or its answer names. */
+/** Returns the ARNs of the keys that a call or its response names. */
 function findKeyArns(kms: KmsStandIn, input: Json, output: Json): readonly string[] {
   const metadata = output['KeyMetadata'] as { readonly Arn?: string } | undefined
   const named = [

@@ -1,4 +1,4 @@
-/** Operations of the KMS API on external key stores. */
+/** KMS API operations on external key stores. */
 // SPDX-License-Identifier: Apache-2.0
 import { Secret } from '../../../core/secret.ts'
 import type { CustomKeyStore, KeyStoreChange } from '../custom-key-store.ts'
@@ -53,7 +53,7 @@ export const STORE_OPERATIONS = {
   },
 } as const satisfies Record<string, Operation>
 
-/** Returns only the named fields: UpdateCustomKeyStore keeps the rest. */
+/** Returns only the given fields. UpdateCustomKeyStore leaves the other fields unchanged. */
 function toChange(input: Json, nameField: string): KeyStoreChange {
   const credential = input['XksProxyAuthenticationCredential'] as Json | undefined
   const pairs: readonly (readonly [string, unknown])[] = [

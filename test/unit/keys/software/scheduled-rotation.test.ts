@@ -1,4 +1,4 @@
-/** Tests the rotation of software keys on a schedule. */
+/** Tests the scheduled rotation of software keys. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createKeyAdministration } from '../../../../src/keys/software/administration.ts'

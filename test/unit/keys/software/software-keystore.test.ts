@@ -1,4 +1,4 @@
-/** Tests software keys over their store: health, tampering, uses, reloads. */
+/** Tests software keys in their store: health, tampering, use counts and reloads. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
@@ -62,16 +62,19 @@ void t.test('health of a store that was changed by others is UNAVAILABLE', async
   t.match(await backend.health(soon()), [{ status: 'ACTIVE' }])
 })
 
-void t.test('health of a store that does not answer is DEGRADED, and keys go on', async (t) => {
-  const { backend, store, keystore } = await open(t)
-  const sealed = await backend.encrypt(request())
-  await store.close()
-  t.match(await backend.health(soon()), [{ status: 'DEGRADED' }])
-  await t.rejects(keystore.reload(), { code: 'STORE_CLOSED' })
-  const opened = await backend.decrypt({ ...request(), ...sealed })
-  t.ok(opened.equals(PLAINTEXT))
-  await backend.encrypt(request())
-})
+void t.test(
+  'health of a store that does not respond is DEGRADED, and keys continue to work',
+  async (t) => {
+    const { backend, store, keystore } = await open(t)
+    const sealed = await backend.encrypt(request())
+    await store.close()
+    t.match(await backend.health(soon()), [{ status: 'DEGRADED' }])
+    await t.rejects(keystore.reload(), { code: 'STORE_CLOSED' })
+    const opened = await backend.decrypt({ ...request(), ...sealed })
+    t.ok(opened.equals(PLAINTEXT))
+    await backend.encrypt(request())
+  },
+)
 
 void t.test('a closed keystore forgets its keys', async (t) => {
   const { backend, keystore } = await open(t)
@@ -100,7 +103,7 @@ void t.test(
       code: 'KEY_EXHAUSTED',
       hint: 'rotate the key',
     })
-    const message = 'a key version approaches its encryption limit; rotate the key'
+    const message = 'a key version is approaching its encryption limit; rotate the key'
     const fields = { keyStore: 'demo', keyId: 'key', keyVersion: 1, limit: 8 }
     t.same(warnings, [
       [message, { ...fields, encryptions: 6 }],
@@ -112,11 +115,11 @@ void t.test(
     await administration.rotateKey(ID)
     await keystore.reload()
     await backend.encrypt(request(2))
-    await t.rejects(encrypt(), { code: 'KEY_EXHAUSTED' }, 'a rotation does not count anew')
+    await t.rejects(encrypt(), { code: 'KEY_EXHAUSTED' }, 'a rotation does not reset the count')
   },
 )
 
-void t.test('a reload keeps what is left of a block, and a restart gives it up', async (t) => {
+void t.test('a reload keeps the rest of a block, and a restart discards it', async (t) => {
   const { folder, backend, administration, keystore } = await open(t, {
     uses: { blockUses: 10, maxUses: 1000 },
   })
@@ -194,7 +197,7 @@ void t.test('first uses of many keys share statements, and warm keys wait for no
     const found = warm.find(id, soon())
     if (found instanceof Promise) throw new TypeError('a software key is found at once')
     const sealed = found.encrypt({ version: 1, plaintext: PLAINTEXT, aad: AAD, deadline: soon() })
-    t.notOk(sealed instanceof Promise, 'it is there at once')
+    t.notOk(sealed instanceof Promise, 'the use is available immediately')
   }
   await new Promise((resolve) => setTimeout(resolve, 100))
   t.ok(
@@ -242,7 +245,7 @@ void t.test('a version is destroyed once, and its record stays', async (t) => {
   t.match(row, { material: null, destroyed_at: folder.clock.now() })
 })
 
-void t.test('health sets no uses aside', async (t) => {
+void t.test('health reserves no uses', async (t) => {
   const { backend, store } = await open(t)
   for (let round = 0; round < 3; round++) await backend.health(soon())
   const { versions } = await store.contents()

@@ -1,6 +1,6 @@
 /**
- * Tests that uses are reserved on the disk before they happen, so that never fewer are counted than
- * were made.
+ * Tests that uses are reserved on disk before they occur, so that the count never falls below the actual number of
+ * uses.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
@@ -12,8 +12,8 @@ interface Disk {
 }
 
 /**
- * Creates a counter on a simulated disk, whose contents outlive the counter. The disk answers once
- * `gate` resolves.
+ * Creates a counter on a simulated disk that keeps its contents across counters. The disk responds once `gate`
+ * resolves.
  */
 function counterOn(
   disk: Disk,
@@ -43,7 +43,7 @@ void t.test('the limit is that of NIST SP 800-38D for random IVs', (t) => {
   t.end()
 })
 
-void t.test('no use is there before the disk has it', async (t) => {
+void t.test('no use is granted before it is on the disk', async (t) => {
   const disk = { total: 0, requests: 0 }
   const { counter } = counterOn(disk)
   t.equal(counter.tryTake(), false)
@@ -51,7 +51,7 @@ void t.test('no use is there before the disk has it', async (t) => {
   t.equal(disk.total, 4)
 })
 
-void t.test('at each moment the disk has at least as many as were taken', async (t) => {
+void t.test('at each moment the disk records at least as many uses as were taken', async (t) => {
   const disk = { total: 0, requests: 0 }
   const { counter } = counterOn(disk, { maxUses: 1000 })
   for (let taken = 1; taken <= 200; taken++) {
@@ -59,10 +59,10 @@ void t.test('at each moment the disk has at least as many as were taken', async 
     if (disk.total < taken) t.fail(`${String(taken)} taken, ${String(disk.total)} counted`)
   }
   t.ok(disk.total >= 200 && disk.total <= 208)
-  t.ok(disk.requests <= 60, 'the disk is asked by the block, not by the use')
+  t.ok(disk.requests <= 60, 'the disk is written once per block, not per use')
 })
 
-void t.test('many at once get one each, from the blocks that it takes', async (t) => {
+void t.test('concurrent callers get one use each, from as few blocks as possible', async (t) => {
   const disk = { total: 0, requests: 0 }
   const { counter } = counterOn(disk, { maxUses: 1000 })
   await Promise.all(Array.from({ length: 50 }, () => counter.take()))
@@ -82,18 +82,21 @@ void t.test('the next block is fetched ahead, while uses are left', async (t) =>
   t.same([counter.tryTake(), counter.tryTake()], [true, true])
 })
 
-void t.test('a process that ends gives up its block, and the next begins behind it', async (t) => {
-  const disk = { total: 0, requests: 0 }
-  let taken = 0
-  for (let life = 0; life < 10; life++) {
-    const { counter } = counterOn(disk, { maxUses: 1000 })
-    for (let use = 0; use < life; use++) {
-      await counter.take()
-      taken += 1
+void t.test(
+  'a process that exits discards its block, and the next process starts after it',
+  async (t) => {
+    const disk = { total: 0, requests: 0 }
+    let taken = 0
+    for (let life = 0; life < 10; life++) {
+      const { counter } = counterOn(disk, { maxUses: 1000 })
+      for (let use = 0; use < life; use++) {
+        await counter.take()
+        taken += 1
+      }
+      t.ok(disk.total >= taken, `life ${String(life)}`)
     }
-    t.ok(disk.total >= taken, `life ${String(life)}`)
-  }
-})
+  },
+)
 
 void t.test('it refuses permanently from exactly the limit on', async (t) => {
   const disk = { total: 0, requests: 0 }
@@ -108,7 +111,7 @@ void t.test('it refuses permanently from exactly the limit on', async (t) => {
   await t.rejects(counterOn(disk, { maxUses: 10 }).counter.take(), EXHAUSTED, 'after a restart too')
 })
 
-void t.test('two processes share what is left before the limit', async (t) => {
+void t.test('two processes share the uses left before the limit', async (t) => {
   const disk = { total: 0, requests: 0 }
   const counters = [counterOn(disk, { maxUses: 21 }), counterOn(disk, { maxUses: 21 })]
   let taken = 0
@@ -126,7 +129,7 @@ void t.test('two processes share what is left before the limit', async (t) => {
   t.equal(disk.total, 21)
 })
 
-void t.test('a disk that fails gives no use; the next call asks again', async (t) => {
+void t.test('if the disk fails, no use is granted, and the next call tries again', async (t) => {
   const disk = { total: 0, requests: 0 }
   let broken = true
   const gate = () => (broken ? Promise.reject(new Error('disk')) : Promise.resolve())
@@ -139,7 +142,7 @@ void t.test('a disk that fails gives no use; the next call asks again', async (t
   t.equal(disk.total, 4)
 })
 
-void t.test('a failed fetch ahead fails no request, and is tried again', async (t) => {
+void t.test('a failed reservation in advance fails no request, and is retried', async (t) => {
   const disk = { total: 0, requests: 0 }
   let broken = false
   const gate = () => (broken ? Promise.reject(new Error('disk')) : Promise.resolve())

@@ -1,11 +1,11 @@
-/** Tests what the gate reports: why it refuses, and its figures. */
+/** Tests the gate's statistics and the refusal reason that it reports. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import type { Operation, RequestSubject } from '../../../../src/core/request.ts'
 import type { Scope } from '../../../../src/core/scope.ts'
 import type { GateErrorCode } from '../../../../src/killswitch/model.ts'
 import { createGate, type GateControl } from '../../../../src/killswitch/gate/gate.ts'
-import { createRules } from '../../../../src/killswitch/gate/rules.ts'
+import { createRules, enforces, indexRules } from '../../../../src/killswitch/gate/rules.ts'
 import type { Switch } from '../../../../src/killswitch/model.ts'
 import { FakeClock } from '../../../support/fake-clock.ts'
 
@@ -33,7 +33,7 @@ const subject = (operation: Operation, over: Partial<RequestSubject> = {}): Requ
 
 const ENCRYPT = subject('Encrypt')
 
-/** For each code, a change that makes the gate refuse an Encrypt with it. */
+/** For each code, a change that makes the gate refuse an Encrypt request with that code. */
 const CAUSES: Readonly<Record<GateErrorCode, (gate: GateControl, clock: FakeClock) => unknown>> = {
   KILLED_ALL: (gate) => {
     gate.apply(createRules([switchFor({ kind: 'all' })]), 2)
@@ -86,7 +86,7 @@ for (const [code, cause] of Object.entries(CAUSES)) {
   })
 }
 
-void t.test('reports its state, open and shut', (t) => {
+void t.test('reports its state when open and when closed', (t) => {
   const { clock, gate } = openGate()
   clock.advance(300)
   const open = {
@@ -114,7 +114,7 @@ void t.test('reports its state, open and shut', (t) => {
   t.end()
 })
 
-void t.test('counts what is between the checks, and remembers the last success', (t) => {
+void t.test('counts requests between the two checks, and remembers the last success', (t) => {
   const { clock, gate } = openGate()
   const [first, second, third] = [gate.check(ENCRYPT), gate.check(ENCRYPT), gate.check(ENCRYPT)]
   t.equal(gate.stats().inFlight, 3)
@@ -142,7 +142,7 @@ void t.test('counts what is between the checks, and remembers the last success',
   t.end()
 })
 
-void t.test('an answer that is with the kernel after the lease has ended is counted', (t) => {
+void t.test('a response handed to the kernel after the lease has ended is counted', (t) => {
   const { clock, gate } = openGate()
   gate.release(gate.check(ENCRYPT))
   clock.advance(LEASE_MS - 1)
@@ -153,25 +153,28 @@ void t.test('an answer that is with the kernel after the lease has ended is coun
   t.end()
 })
 
-void t.test('but not where its end is guarded: then it left before, or does not leave', (t) => {
-  const clock = new FakeClock()
-  const gate = createGate(clock, LEASE_MS, true)
-  gate.apply(createRules([]), 1)
-  gate.renew(clock.monotonic())
-  gate.release(gate.check(ENCRYPT))
-  clock.advance(LEASE_MS)
-  t.ok(gate.wasSentInLease())
-  t.equal(gate.stats().lateAnswers, 0)
-  t.end()
-})
+void t.test(
+  'it is not counted if the lease guard is active, which cuts the connection at the end of the lease',
+  (t) => {
+    const clock = new FakeClock()
+    const gate = createGate(clock, LEASE_MS, true)
+    gate.apply(createRules([]), 1)
+    gate.renew(clock.monotonic())
+    gate.release(gate.check(ENCRYPT))
+    clock.advance(LEASE_MS)
+    t.ok(gate.wasSentInLease())
+    t.equal(gate.stats().lateAnswers, 0)
+    t.end()
+  },
+)
 
-void t.test('a store of many switches is compared in parts, from the first switch on', (t) => {
+void t.test('the switches of a large store are compared in parts, starting with the first', (t) => {
   const COUNT = 1500
   const loaded = Array.from({ length: COUNT }, (_, i) =>
     switchFor({ kind: 'key', keyStore: 'a', keyId: `key-${String(i)}` }),
   )
   const other = switchFor({ kind: 'key', keyStore: 'a', keyId: 'another' })
-  /** Returns what successive calls report when the rules lack one switch. */
+  /** Returns the results of successive `enforces` calls while one switch is missing from the rules. */
   const reports = (missing: number) => {
     const { gate } = openGate()
     gate.apply(createRules(loaded.with(missing, other)), 5)
@@ -179,5 +182,25 @@ void t.test('a store of many switches is compared in parts, from the first switc
   }
   t.same(reports(0), [false, true, false], 'the first part is compared again after the last')
   t.same(reports(COUNT - 1), [true, false, true])
+  const { gate } = openGate()
+  gate.advance(6)
+  t.equal(gate.stats().epoch, 6)
+  t.notOk(gate.enforces(loaded, 6), 'the rules of an earlier epoch are compared, too')
   t.end()
+})
+
+void t.test('rules indexed in slices enforce the same switches', async (t) => {
+  const scopes: readonly Scope[] = [
+    { kind: 'key-store', keyStore: 'b' },
+    { kind: 'key', keyStore: 'c', keyId: 'k' },
+    { kind: 'match', criteria: { viaService: 's3' } },
+  ]
+  const switches = scopes.map((scope) => switchFor(scope))
+  const rules = await indexRules(switches, new Map([['d', { monotonicAt: 1, wallAt: 2 }]]))
+  t.ok(enforces(rules, switches))
+  t.notOk(enforces(rules, [...switches, switchFor({ kind: 'all' })]))
+  t.equal(rules.refusal({ ...ENCRYPT, keyStore: 'b' }), 'KILLED_STORE')
+  t.equal(rules.refusal({ ...ENCRYPT, keyStore: 'c' }), 'KILLED_KEY')
+  t.equal(rules.refusal(ENCRYPT), undefined)
+  t.same(rules.accessDeadline('d'), { monotonicAt: 1, wallAt: 2 })
 })

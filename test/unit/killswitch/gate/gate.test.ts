@@ -1,4 +1,4 @@
-/** Tests both checks of the gate, every scope and direction, and its report. */
+/** Tests both gate checks, every scope and direction, and the gate's report. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createGate } from '../../../../src/killswitch/gate/gate.ts'
@@ -33,7 +33,7 @@ const subject = (operation: Operation, over: Partial<RequestSubject> = {}): Requ
 
 const ENCRYPT = subject('Encrypt')
 
-void t.test('is shut until there are rules and a lease', (t) => {
+void t.test('is closed until it has rules and a lease', (t) => {
   const clock = new FakeClock()
   const gate = createGate(clock, LEASE_MS)
   const shut = () => t.throws(() => gate.check(ENCRYPT), { code: 'LEASE_EXPIRED' })
@@ -103,7 +103,7 @@ const KILLED: readonly (readonly [Scope, Direction, Partial<Record<Operation, st
   [{ kind: 'key', keyStore: 'b', keyId: 'k' }, 'both', {}],
 ]
 
-void t.test('each scope and direction stops what it is for, at both checks', (t) => {
+void t.test('each scope and direction stops the requests that it covers, at both checks', (t) => {
   for (const [scope, direction, expected] of KILLED) {
     for (const operation of OPERATIONS) {
       const { gate } = openGate()
@@ -112,7 +112,7 @@ void t.test('each scope and direction stops what it is for, at both checks', (t)
       const name = `${JSON.stringify(scope)} ${direction} ${operation}`
       const code = expected[operation]
       const isKey = scope.kind === 'key' && scope.keyId === 'k' && scope.keyStore === 'a'
-      // A key blocked meanwhile must not be reported as ENABLED.
+      // A key that has been blocked in the meantime must not be reported as ENABLED.
       const late = isKey && direction === 'both' && operation === 'GetKeyMetadata'
       if (code === undefined) {
         const again = gate.check(subject(operation))
@@ -138,7 +138,7 @@ void t.test('each scope and direction stops what it is for, at both checks', (t)
   t.end()
 })
 
-void t.test('two switches on one thing add up', (t) => {
+void t.test('two switches on one scope add up', (t) => {
   const { gate } = openGate()
   const scope = { kind: 'key', keyStore: 'a', keyId: 'k' } as const
   gate.apply(createRules([switchFor(scope, 'decrypt'), switchFor(scope, 'encrypt')]), 2)
@@ -148,7 +148,7 @@ void t.test('two switches on one thing add up', (t) => {
   t.end()
 })
 
-void t.test('switches for everything add up, and one for a key says nothing of no key', (t) => {
+void t.test('switches for everything add up; one for a key ignores requests without a key', (t) => {
   const { gate } = openGate()
   gate.apply(
     createRules([switchFor({ kind: 'all' }, 'decrypt'), switchFor({ kind: 'all' }, 'encrypt')]),
@@ -163,7 +163,7 @@ void t.test('switches for everything add up, and one for a key says nothing of n
   t.end()
 })
 
-void t.test('what requests say: stops those that say it, in its key store', (t) => {
+void t.test('a switch on metadata stops the matching requests, in its key store', (t) => {
   const { gate } = openGate()
   const criteria = { account: '111122223333' }
   const metadata = { awsPrincipalArn: 'arn:aws:iam::111122223333:user/a' }
@@ -179,12 +179,12 @@ void t.test('what requests say: stops those that say it, in its key store', (t) 
       code: 'KILLED_MATCH',
     })
   }
-  // Health checks pass whatever their metadata.
+  // Health checks pass regardless of their metadata.
   gate.check(subject('GetHealthStatus', { metadata, keyStore: 'b' }))
   t.end()
 })
 
-void t.test("a dead man's switch closes by whichever clock gets there first", (t) => {
+void t.test("a dead man's switch closes by whichever clock reaches the deadline first", (t) => {
   const { clock, gate } = openGate()
   const deadline = { monotonicAt: clock.monotonic() + 1000, wallAt: clock.now() + 1000 }
   gate.apply(createRules([], new Map([['a', deadline]])), 2)
@@ -207,7 +207,7 @@ void t.test("a dead man's switch closes by whichever clock gets there first", (t
   t.end()
 })
 
-void t.test('standing reasons refuse all, until the last is taken away', (t) => {
+void t.test('standing reasons refuse everything until the last one is removed', (t) => {
   const { gate } = openGate()
   const pass = gate.check(ENCRYPT)
   gate.refuse('SENTINEL')
@@ -226,7 +226,7 @@ void t.test('standing reasons refuse all, until the last is taken away', (t) => 
   t.end()
 })
 
-void t.test('a key that is blocked meanwhile is not called ENABLED', (t) => {
+void t.test('a key that is blocked in the meantime is not reported as ENABLED', (t) => {
   const { gate } = openGate()
   const pass = gate.check(subject('GetKeyMetadata'))
   gate.apply(createRules([switchFor({ kind: 'key', keyStore: 'a', keyId: 'k' })]), 2)
@@ -239,7 +239,7 @@ void t.test('a key that is blocked meanwhile is not called ENABLED', (t) => {
   t.end()
 })
 
-void t.test('rules that are not those of the store are found', (t) => {
+void t.test('rules that differ from those of the store are detected', (t) => {
   const { gate } = openGate()
   const key = switchFor({ kind: 'key', keyStore: 'a', keyId: 'k' })
   const loaded = [
@@ -260,8 +260,8 @@ void t.test('rules that are not those of the store are found', (t) => {
   t.end()
 })
 
-void t.test('rules that let one operation through do not enforce a switch', (t) => {
-  /** Rules that refuse these operations, and say whether they block the key. */
+void t.test('rules that allow one of its operations do not enforce a switch', (t) => {
+  /** Returns rules that refuse the given operations. `isKeyBlocked` sets whether they report the key as blocked. */
   const refusing = (operations: readonly Operation[], isKeyBlocked = false): Rules => ({
     size: 1,
     refusal: ({ operation, keyStore }) =>
@@ -292,7 +292,7 @@ void t.test('rules that let one operation through do not enforce a switch', (t) 
   t.end()
 })
 
-void t.test('switches on metadata count, and are not tried', (t) => {
+void t.test('switches on metadata are counted, not evaluated', (t) => {
   const loaded = [switchFor({ kind: 'match', criteria: { account: '111122223333' } })]
   t.ok(enforces(createRules(loaded), loaded))
   t.notOk(enforces(createRules([]), loaded))

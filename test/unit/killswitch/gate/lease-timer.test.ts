@@ -1,7 +1,4 @@
-/**
- * Tests that an unrenewed lease cuts waiting answers once, at its end, and that the guard is
- * disarmed then.
- */
+/** Tests that an expired lease cuts off waiting responses exactly once, and that the guard is then disarmed. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { silentLogger } from '../../../../src/core/logger.ts'
@@ -55,7 +52,7 @@ function setUp() {
   }
 }
 
-/** Twice as long as the timer waits. */
+/** Waits for twice the lease duration. */
 const pause = () => new Promise((resolve) => setTimeout(resolve, 2 * LEASE_MS))
 
 void t.test(
@@ -80,26 +77,29 @@ void t.test(
   },
 )
 
-void t.test('the guard is armed by each renewal, and put away when all is cut', async (t) => {
-  const { clock, leaseEnd, renew, told, duringCut, cuts } = setUp()
-  const start = clock.monotonic()
-  renew()
-  clock.advance(LEASE_MS - 1)
-  renew()
-  const armed = [start, start + LEASE_MS - 1].map((at) => `armed from ${String(at)}`)
-  t.same(told, armed)
-  let finish: () => void = () => undefined
-  duringCut(() => new Promise((done) => (finish = done)))
-  clock.advance(LEASE_MS)
-  await eventually(() => cuts() === 1)
-  t.same(told, armed, 'not before')
-  finish()
-  await eventually(() => told.at(-1) === 'disarmed')
-  leaseEnd.stop()
-  t.equal(told.at(-1), 'closed')
-})
+void t.test(
+  'each renewal arms the guard, and the guard is disarmed once all connections are cut',
+  async (t) => {
+    const { clock, leaseEnd, renew, told, duringCut, cuts } = setUp()
+    const start = clock.monotonic()
+    renew()
+    clock.advance(LEASE_MS - 1)
+    renew()
+    const armed = [start, start + LEASE_MS - 1].map((at) => `armed from ${String(at)}`)
+    t.same(told, armed)
+    let finish: () => void = () => undefined
+    duringCut(() => new Promise((done) => (finish = done)))
+    clock.advance(LEASE_MS)
+    await eventually(() => cuts() === 1)
+    t.same(told, armed, 'not before')
+    finish()
+    await eventually(() => told.at(-1) === 'disarmed')
+    leaseEnd.stop()
+    t.equal(told.at(-1), 'closed')
+  },
+)
 
-void t.test('a renewal while it cuts keeps the guard', async (t) => {
+void t.test('a renewal during the cut keeps the guard armed', async (t) => {
   const { clock, renew, told, duringCut, cuts } = setUp()
   renew()
   duringCut(() => {
@@ -113,7 +113,7 @@ void t.test('a renewal while it cuts keeps the guard', async (t) => {
   t.notOk(told.includes('disarmed'))
 })
 
-void t.test('a renewal that comes when its lease is over arms nothing', (t) => {
+void t.test('a renewal that arrives after the end of its lease does not arm the guard', (t) => {
   const { clock, leaseEnd, renew, told } = setUp()
   const askedAt = clock.monotonic()
   clock.advance(LEASE_MS)

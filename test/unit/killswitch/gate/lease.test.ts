@@ -1,6 +1,6 @@
 /**
- * Tests that the lease uses monotonic time only, whatever wall time does, and notices a machine
- * that slept.
+ * Tests that the lease relies only on monotonic time, regardless of the wall clock, and detects a machine that has
+ * slept.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
@@ -12,7 +12,7 @@ function lease() {
   return { clock, lease: createLease(clock, 2000) }
 }
 
-/** Returns a renewed lease and a count of its later reads of the time since boot. */
+/** Returns a renewed lease, and a counter of subsequent boot clock reads. */
 function renewed(delays: readonly number[] = []) {
   const { clock, lease: one } = lease()
   one.renew(clock.monotonic())
@@ -46,7 +46,7 @@ void t.test('is not held before the first renewal, and exactly for its time afte
   t.end()
 })
 
-void t.test('wall time may jump either way, whenever it likes', (t) => {
+void t.test('jumps of the wall clock in either direction do not matter', (t) => {
   for (const jump of [-86_400_000, -1000, 1000, 86_400_000]) {
     const { clock, lease: one } = lease()
     one.renew(clock.monotonic())
@@ -65,7 +65,7 @@ void t.test('wall time may jump either way, whenever it likes', (t) => {
 })
 
 void t.test(
-  'after the machine slept it is lost, until the next answer to a later question',
+  'the lease is lost after the machine slept, until the response to a later renewal',
   (t) => {
     const { clock, lease: one } = lease()
     one.renew(clock.monotonic())
@@ -82,7 +82,7 @@ void t.test(
     const asked = second.monotonic()
     second.suspend(3_600_000)
     other.renew(asked)
-    t.notOk(other.isHeld(), 'an answer from before the sleep renews nothing')
+    t.notOk(other.isHeld(), 'a response to a renewal sent before the sleep renews nothing')
     other.renew(second.monotonic())
     t.ok(other.isHeld())
     t.ok(askedBefore > 0)
@@ -118,7 +118,7 @@ void t.test('the time since boot is read only after a jump of wall time, once fo
 })
 
 void t.test(
-  'a process that is held up between two clocks is not taken for a machine that slept',
+  'a process that is delayed between reading two clocks is not mistaken for a machine that slept',
   (t) => {
     for (const delay of [25, 150]) {
       const { clock, lease: one, reads } = renewed([delay])

@@ -1,4 +1,4 @@
-/** Tests how a switch matches a request's metadata. */
+/** Tests matching a request's metadata against a switch. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -43,7 +43,7 @@ void t.test('all criteria must hold', (t) => {
   t.end()
 })
 
-void t.test('patterns are what a regular expression would make of them', (t) => {
+void t.test('patterns match the same values as the equivalent regular expressions', (t) => {
   const letters = fc.stringMatching(/^[ab*?.]{0,12}$/)
   const check = fc.property(letters, fc.stringMatching(/^[ab.]{0,14}$/), (pattern, text) => {
     const source = pattern.replace(/[.*?]/g, (c) => (c === '*' ? '.*' : c === '?' ? '.' : '\\.'))
@@ -55,7 +55,7 @@ void t.test('patterns are what a regular expression would make of them', (t) => 
   t.end()
 })
 
-void t.test('a hostile pattern takes no exponential time', (t) => {
+void t.test('a hostile pattern does not take exponential time', (t) => {
   const text = `${'a'.repeat(2000)}b`
   t.notOk(matches(`${'*a'.repeat(250)}c`, text))
   t.end()

@@ -1,4 +1,4 @@
-/** Tests what metrics learn of the control state. */
+/** Tests the metrics about the control state. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { silentLogger } from '../../../../src/core/logger.ts'
@@ -13,7 +13,7 @@ const state = (more: object) =>
   ({ switches: [], requests: [], deadManSwitches: [], ...more }) as unknown as ControlState
 
 void t.test(
-  'the oldest kill of Decrypt, requests that can still be carried out, deadlines',
+  'reports the oldest kill of Decrypt, the pending requests and the deadlines',
   async (t) => {
     let next = state({
       switches: [one(5, 'encrypt'), one(70, 'both'), one(60, 'decrypt')],
@@ -35,7 +35,7 @@ void t.test(
   },
 )
 
-void t.test('a store that cannot be read leaves the figures', async (t) => {
+void t.test('if the store cannot be read, the figures stay', async (t) => {
   const load = () => Promise.reject(new Error('gone'))
   const watch = createControlWatch({ load, now: () => 100, logger: silentLogger })
   await t.rejects(watch.look(), /gone/)

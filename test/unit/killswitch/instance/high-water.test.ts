@@ -1,4 +1,4 @@
-/** Tests a host's high-water mark: it only rises, is durable, and belongs to one store. */
+/** Tests a host's high-water mark: it never decreases, is durable, and belongs to a single store. */
 // SPDX-License-Identifier: Apache-2.0
 import { readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -7,7 +7,7 @@ import { openHighWater } from '../../../../src/killswitch/instance/high-water.ts
 
 const at = (epoch: number) => ({ epoch, tag: `tag ${String(epoch)}` })
 
-void t.test('is kept over a restart, and never lowered', async (t) => {
+void t.test('survives a restart, and is never lowered', async (t) => {
   const path = join(t.testdir(), 'high-water')
   const one = await openHighWater(path, 'store')
   t.equal(one.mark, undefined)
@@ -19,7 +19,7 @@ void t.test('is kept over a restart, and never lowered', async (t) => {
   t.same(await readdir(join(path, '..')), ['high-water'], 'no draft is left')
 })
 
-void t.test('a worker that is behind does not lower what another one wrote', async (t) => {
+void t.test('a worker that lags does not lower the mark of another', async (t) => {
   const path = join(t.testdir(), 'high-water')
   const [slow, quick] = [await openHighWater(path, 'store'), await openHighWater(path, 'store')]
   await quick.raise(at(9))
@@ -28,7 +28,7 @@ void t.test('a worker that is behind does not lower what another one wrote', asy
   t.same((await openHighWater(path, 'store')).mark, at(9))
 })
 
-void t.test('that of another store says nothing about this one', async (t) => {
+void t.test('the mark of another store says nothing about this store', async (t) => {
   const path = join(t.testdir(), 'high-water')
   await (await openHighWater(path, 'store')).raise(at(5))
   const other = await openHighWater(path, 'another')
@@ -70,7 +70,7 @@ void t.test('a folder that cannot be written to is found at the start, by its pa
   t.same(await readdir(folder), [], 'looking leaves nothing behind')
 })
 
-void t.test('without a file it lasts as long as the process', async (t) => {
+void t.test('without a file, the mark lasts as long as the process', async (t) => {
   const one = await openHighWater(undefined, 'store')
   await one.raise(at(5))
   t.same(one.mark, at(5))

@@ -1,10 +1,10 @@
-/** Tests how often an instance reads the others and audits the store, by the size of the fleet. */
+/** Tests how often an instance reads the other instances' rows and audits the store, depending on the fleet's size. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createHousekeeping } from '../../../../src/killswitch/instance/housekeeping.ts'
 import { FakeClock } from '../../../support/fake-clock.ts'
 
-/** Lets time pass in steps of a second, as the timer would. */
+/** Creates housekeeping for a fleet of this size. Time advances in steps of one second, as with the real timer. */
 function stage(instances: number) {
   const clock = new FakeClock()
   const due: (() => void)[] = []
@@ -43,7 +43,7 @@ async function countRuns(instances: number, seconds: number): Promise<number> {
   return runs
 }
 
-/** @param tookMs how long each audit takes */
+/** @param tookMs the duration of each audit */
 async function countAudits(instances: number, tookMs: number, seconds: number, isAlarmed = false) {
   const { clock, fleet, housekeeping, pass } = stage(instances)
   fleet.isAlarmed = isAlarmed

@@ -1,6 +1,6 @@
 /**
- * Tests the sentinel file and the signal: they stop this host without store or network, and only
- * removal of the file lifts that.
+ * Tests the sentinel file and the signal: each blocks this host without using the store or the network, and only
+ * removing the file lifts the block.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { access, mkdir, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
@@ -31,7 +31,7 @@ function setUp(t: Test, path: string) {
   return { gate, block, said, cuts: () => cuts, reason: () => gate.stats().reason }
 }
 
-void t.test('follows the file, and cuts what waits once for each block', async (t) => {
+void t.test('follows the file, and cuts pending responses once for each block', async (t) => {
   const path = join(t.testdir(), 'sentinel')
   const { block, reason, cuts, said } = setUp(t, path)
   await block.start()
@@ -44,7 +44,7 @@ void t.test('follows the file, and cuts what waits once for each block', async (
   t.equal(said.length, 2)
 })
 
-void t.test('is refused from the start when it is there, and cut off from it, too', async (t) => {
+void t.test('if the file exists at the start, everything is refused from the start', async (t) => {
   const path = join(t.testdir({ sentinel: '' }), 'sentinel')
   const { block, reason } = setUp(t, path)
   await block.start()
@@ -95,7 +95,7 @@ void t.test(
     await access(path)
     t.equal((await stat(path)).mode & 0o777, 0o600)
     await eventually(() => reason() !== undefined)
-    // Waits until it was seen, because its absence lifts nothing before that.
+    // Wait until the file has been seen; removing it earlier would have no effect.
     await eventually(() => cuts() >= 2)
     await rm(path)
     await eventually(() => reason() === undefined)

@@ -1,4 +1,4 @@
-/** Tests the warning about a kill that blocks Decrypt and approaches seven days. */
+/** Tests the warning about a kill that has blocked Decrypt for at least five days. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { silentLogger } from '../../../../src/core/logger.ts'
@@ -18,7 +18,7 @@ function thrown(days: number, more: Partial<Switch> = {}): Switch {
   }
 }
 
-void t.test('from the fifth day, and after the seventh', (t) => {
+void t.test('warns from the fifth day, and after the seventh', (t) => {
   const found = findLongKills([thrown(4), thrown(5), thrown(9)], NOW)
   t.same(
     found.map(({ id, harmAt }) => [id, (harmAt - NOW) / DAY]),
@@ -30,7 +30,7 @@ void t.test('from the fifth day, and after the seventh', (t) => {
   t.end()
 })
 
-void t.test('not one that lets Decrypt pass, nor one that is lifted before', (t) => {
+void t.test('does not warn about a switch that allows Decrypt, or that is lifted earlier', (t) => {
   const switches = [
     thrown(6, { direction: 'encrypt' }),
     thrown(6, { until: NOW + DAY / 2 }),

@@ -1,4 +1,4 @@
-/** Tests which instances a host trusts when it has no high-water mark for the store that it finds. */
+/** Tests which instances a host trusts if it has no high-water mark for its store. */
 // SPDX-License-Identifier: Apache-2.0
 import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -13,7 +13,7 @@ async function setUp(t: Test) {
   const store = await folder.open()
   return {
     ...{ store, clock: folder.clock, tamper: folder.tamper, path: folder.options.path },
-    /** Registers an instance, and returns the question that its poller asks with each poll. */
+    /** Registers an instance, and returns the function that its poller calls on each poll. */
     async join(id: string, path?: string) {
       const me = { ...identity(id), group: `group of ${id}` }
       await register(store, me, -1)
@@ -28,13 +28,16 @@ async function setUp(t: Test) {
   }
 }
 
-void t.test('the first that ever serves from a store needs nobody', async (t) => {
-  const { join } = await setUp(t)
-  t.ok(await (await join('first'))())
-  t.notOk(await (await join('second'))(), 'the next one does')
-})
+void t.test(
+  'the first instance that ever serves from a store needs no other to vouch',
+  async (t) => {
+    const { join } = await setUp(t)
+    t.ok(await (await join('first'))())
+    t.notOk(await (await join('second'))(), 'the next one does')
+  },
+)
 
-void t.test('one that has a mark, beats and has acknowledged vouches', async (t) => {
+void t.test('an instance with a mark, heartbeats and an acknowledgement vouches', async (t) => {
   const { store, join, markOf } = await setUp(t)
   await join('first')
   const mayServe = await join('second')
@@ -56,7 +59,7 @@ void t.test('one that has a mark, beats and has acknowledged vouches', async (t)
   t.ok(await mayServe())
 })
 
-void t.test('who has seen a later epoch speaks against the store', async (t) => {
+void t.test('an instance that has seen a later epoch contradicts the store', async (t) => {
   const { store, join, markOf, tamper } = await setUp(t)
   await join('first')
   await join('second')
@@ -71,10 +74,10 @@ void t.test('who has seen a later epoch speaks against the store', async (t) => 
   t.notOk(await mayServe())
   tamper("UPDATE instances SET high_epoch = 9007199254740991 WHERE id = 'second'")
   await say(store, 'first', renewed(5))
-  t.ok(await mayServe(), 'a row without its code says nothing')
+  t.ok(await mayServe(), 'a row without its authentication code does not count')
 })
 
-void t.test('a person accepts, and that holds for what came before it', async (t) => {
+void t.test("a person's acceptance covers the epochs before it", async (t) => {
   const { store, clock, join } = await setUp(t)
   await join('first')
   const mayServe = await join('second')
@@ -84,7 +87,7 @@ void t.test('a person accepts, and that holds for what came before it', async (t
   t.notOk(await (await join('third'))(), 'who comes later is not meant')
 })
 
-void t.test('the mark of another store leaves only the person', async (t) => {
+void t.test('with the mark of another store, only a person can accept', async (t) => {
   const { store, clock, join: add, markOf, path: storePath } = await setUp(t)
   const path = join(dirname(storePath), 'mark')
   await (await openHighWater(path, 'another store')).raise({ epoch: 9, tag: 'x' })

@@ -1,90 +1,22 @@
-/**
- * Tests that the poller applies each change once, acknowledges it afterwards, and renews the lease
- * last.
- */
+/** Tests that the poller applies each change once, then acknowledges it, and renews the lease last. */
 // SPDX-License-Identifier: Apache-2.0
 import { rename, writeFile } from 'node:fs/promises'
-import t, { type Test } from 'tap'
-import { silentLogger } from '../../../../src/core/logger.ts'
-import { type GateControl, createGate } from '../../../../src/killswitch/gate/gate.ts'
-import { noLeaseGuard } from '../../../../src/killswitch/gate/guard/lease-guard.ts'
+import t from 'tap'
 import { openHighWater } from '../../../../src/killswitch/instance/high-water.ts'
-import { listInstances } from '../../../../src/killswitch/instance/instances.ts'
-import { type PollerDeps, createPoller } from '../../../../src/killswitch/instance/poller.ts'
 import { GateError } from '../../../../src/killswitch/model.ts'
 import { kill } from '../../../../src/killswitch/operator/kill.ts'
-import { type Database, StorageError } from '../../../../src/store/database.ts'
-import type { Store } from '../../../../src/store/store.ts'
+import { StorageError } from '../../../../src/store/database.ts'
+import { isOpen, LEASE_MS, pollerOn } from '../../../support/poller.ts'
 import { eventually } from '../../../support/server.ts'
-import { type StoreFolder, storeFolder } from '../../../support/store.ts'
+import { storeFolder } from '../../../support/store.ts'
 
-const LEASE_MS = 2000
 const ENCRYPT = { keyStore: 'demo', keyId: 'a', operation: 'Encrypt' } as const
 const ORDER = { scope: { kind: 'all' }, direction: 'both', reason: 'why', operator: 'who' } as const
-
-/** A store whose database can be cut off or delayed. */
-function withFaults(store: Store) {
-  const faults: { beat?: () => Promise<void>; snapshot?: () => Promise<void> } = {}
-  const database: Database = {
-    nowSql: store.database.nowSql,
-    transaction: (work) => store.database.transaction(work),
-    epoch: () => store.database.epoch(),
-    write: (sql, parameters) => store.database.write(sql, parameters),
-    read: (sql, parameters) => store.database.read(sql, parameters),
-    checkSchema: (reader) => store.database.checkSchema(reader),
-    erase: () => store.database.erase(),
-    warnings: (processes) => store.database.warnings(processes),
-    close: () => store.database.close(),
-    async heartbeat(sql, parameters) {
-      await faults.beat?.()
-      return store.database.heartbeat(sql, parameters)
-    },
-    async snapshot(work) {
-      await faults.snapshot?.()
-      return store.database.snapshot(work)
-    },
-  }
-  return { store: { ...store, database }, faults }
-}
-
-async function pollerOn(t: Test, folder: StoreFolder, over: Partial<PollerDeps> = {}) {
-  const real = await folder.open()
-  const { store, faults } = withFaults(real)
-  const { clock } = folder
-  const gate = createGate(clock, LEASE_MS)
-  const said: string[] = []
-  const order: string[] = []
-  const poller = createPoller({
-    ...{ store, clock, gate, intervalMs: 1, guard: noLeaseGuard('a test') },
-    me: { id: 'me', group: 'g', host: 'h', pid: 1, worker: 0, version: '0', leaseMs: LEASE_MS },
-    highWater: await openHighWater(undefined, real.id),
-    cutRevoked: () => {
-      order.push(`cut at ${String(gate.stats().epoch)}`)
-      return Promise.resolve()
-    },
-    onChange: () => {
-      order.push('reload')
-      return Promise.resolve()
-    },
-    logger: { ...silentLogger, warn: (message) => said.push(message) },
-    ...over,
-  })
-  t.teardown(() => poller.stop())
-  const row = async () =>
-    (await real.database.snapshot((reader) => listInstances(reader, real.sealing, []))).find(
-      ({ id, isGenuine }) => id === 'me' && isGenuine,
-    )
-  return { real, faults, clock, gate, poller, said, order, row }
-}
-
-function isOpen(gate: GateControl): boolean {
-  return gate.stats().state === 'open'
-}
 
 const LOST = 'the control store cannot be read'
 const BACK = 'the control store is readable again'
 
-void t.test('the gate opens with the first poll, and follows what is killed', async (t) => {
+void t.test('the gate opens with the first poll, and follows kills', async (t) => {
   const { real, gate, poller, order, row, clock } = await pollerOn(t, await storeFolder(t))
   t.notOk(isOpen(gate), 'shut before anything is known')
   await poller.start()
@@ -111,6 +43,7 @@ void t.test('without its mark it refuses, blames the file, and acknowledges noth
         isFull
           ? Promise.reject(new GateError('HIGH_WATER_UNWRITABLE', 'full'))
           : highWater.raise(mark),
+      note: highWater.note,
     },
   })
   await poller.start()
@@ -128,7 +61,7 @@ void t.test('without its mark it refuses, blames the file, and acknowledges noth
   await eventually(() => said.at(-1) === 'the high-water file can be written again')
 })
 
-void t.test('acknowledges only when what was released is through', async (t) => {
+void t.test('acknowledges only once released responses have been sent', async (t) => {
   let through: () => void = () => undefined
   let isCutting = false
   const { real, poller, row, clock, gate } = await pollerOn(t, await storeFolder(t), {
@@ -149,7 +82,7 @@ void t.test('acknowledges only when what was released is through', async (t) => 
 })
 
 void t.test(
-  'the lease counts from before the question, and an old answer does not last',
+  'the lease counts from before the request, and an old response does not extend it',
   async (t) => {
     const { faults, gate, poller, clock } = await pollerOn(t, await storeFolder(t))
     await poller.start()
@@ -160,7 +93,7 @@ void t.test(
       return new Promise((resolve) => (answer = resolve))
     }
     await eventually(() => asked === 1)
-    // A poll that takes most of a lease leaves only the rest of it.
+    // A poll that takes most of a lease leaves only the remainder of the lease.
     clock.advance(LEASE_MS - 100)
     answer()
     await eventually(() => asked === 2)
@@ -200,14 +133,14 @@ void t.test('a removed instance registers again before it continues', async (t) 
   t.ok(isOpen(gate))
 })
 
-void t.test('a store that goes back behind what was seen is refused, until accepted', async (t) => {
+void t.test('a store older than the high-water mark is refused until it is accepted', async (t) => {
   const folder = await storeFolder(t)
   const { real, gate, poller, clock, row } = await pollerOn(t, folder)
   await poller.start()
   const [earlier] = folder.read("SELECT value FROM facts WHERE name = 'state'")
   const { epoch } = await kill(real, clock, ORDER)
   await eventually(async () => (await row())?.ackedEpoch === epoch)
-  // A restored backup: consistent, but without later changes.
+  // Simulates a restored backup, which is consistent but lacks later changes.
   folder.tamper(
     `BEGIN;
      DELETE FROM switches;
@@ -218,7 +151,7 @@ void t.test('a store that goes back behind what was seen is refused, until accep
      COMMIT`,
   )
   await eventually(() => gate.stats().reason === 'EPOCH_WENT_BACK')
-  // The same epoch number in another history.
+  // Simulates the same epoch number in a different history.
   await real.change(() => Promise.resolve())
   await real.change(() => Promise.resolve())
   t.equal(gate.stats().reason, 'EPOCH_WENT_BACK')
@@ -232,33 +165,67 @@ void t.test('a store that goes back behind what was seen is refused, until accep
   await eventually(() => isOpen(gate))
 })
 
-void t.test('rows that others changed: all is refused, and that is acknowledged', async (t) => {
-  const folder = await storeFolder(t)
-  const { real, gate, poller, clock, row } = await pollerOn(t, folder)
-  await poller.start()
-  folder.tamper("UPDATE facts SET value = 'x' WHERE name = 'state'")
-  t.ok(isOpen(gate), 'nobody looks until the epoch changes')
-  const written = await kill(real, clock, ORDER)
-  t.equal(written.switch, undefined, 'no row can be added to such a store')
-  await eventually(async () => (await row())?.ackedEpoch === written.epoch)
-  t.equal(gate.stats().reason, 'STORE_LOST')
-})
-
 void t.test(
-  'a file that is replaced is noticed at once, and one that comes back is used',
+  'rows of the real history do not make an older copy that has grown a continuation',
   async (t) => {
     const folder = await storeFolder(t)
-    const { gate, poller } = await pollerOn(t, folder)
+    const { real, gate, poller, clock, row } = await pollerOn(t, folder)
     await poller.start()
-    const { path } = folder.options
-    await rename(path, `${path}.away`)
-    await eventually(() => gate.stats().reason === 'STORE_LOST')
-    await writeFile(path, '')
-    t.throws(() => gate.check(ENCRYPT), { code: 'STORE_LOST' })
-    await rename(`${path}.away`, path)
-    await eventually(() => isOpen(gate))
+    const [earlier] = folder.read("SELECT value FROM facts WHERE name = 'state'")
+    const { epoch } = await kill(real, clock, ORDER)
+    await eventually(async () => (await row())?.ackedEpoch === epoch)
+    const [seen] = folder.read(`SELECT tag, mac FROM epochs WHERE epoch = ${String(epoch)}`)
+    folder.tamper(
+      `BEGIN;
+     DELETE FROM switches;
+     DELETE FROM control_events;
+     DELETE FROM epochs WHERE epoch = ${String(epoch)};
+     UPDATE facts SET value = '${String(epoch - 1)}' WHERE name = 'epoch';
+     UPDATE facts SET value = '${String(earlier?.['value'])}' WHERE name = 'state';
+     COMMIT`,
+    )
+    await eventually(() => gate.stats().reason === 'EPOCH_WENT_BACK')
+    for (let i = 0; i < 3; i++) await real.change(() => Promise.resolve())
+    // The kill's own row is authentic, but the next epoch of the copy continues another one.
+    folder.tamper(
+      `UPDATE epochs SET tag = '${String(seen?.['tag'])}', mac = '${String(seen?.['mac'])}'
+     WHERE epoch = ${String(epoch)}`,
+    )
+    const now = await real.change((_, after) => Promise.resolve(after))
+    await eventually(async () => (await row())?.ackedEpoch === now)
+    t.equal(gate.stats().reason, 'EPOCH_WENT_BACK')
+    t.throws(() => gate.check(ENCRYPT), { code: 'EPOCH_WENT_BACK' })
+    t.equal((await row())?.highEpoch, epoch)
   },
 )
+
+void t.test(
+  'if rows were changed from outside, everything is refused, and that is acknowledged',
+  async (t) => {
+    const folder = await storeFolder(t)
+    const { real, gate, poller, clock, row } = await pollerOn(t, folder)
+    await poller.start()
+    folder.tamper("UPDATE facts SET value = 'x' WHERE name = 'state'")
+    t.ok(isOpen(gate), 'nobody looks until the epoch changes')
+    const written = await kill(real, clock, ORDER)
+    t.equal(written.switch, undefined, 'no row can be added to such a store')
+    await eventually(async () => (await row())?.ackedEpoch === written.epoch)
+    t.equal(gate.stats().reason, 'STORE_LOST')
+  },
+)
+
+void t.test('a replaced file is noticed at once, and used again when it returns', async (t) => {
+  const folder = await storeFolder(t)
+  const { gate, poller } = await pollerOn(t, folder)
+  await poller.start()
+  const { path } = folder.options
+  await rename(path, `${path}.away`)
+  await eventually(() => gate.stats().reason === 'STORE_LOST')
+  await writeFile(path, '')
+  t.throws(() => gate.check(ENCRYPT), { code: 'STORE_LOST' })
+  await rename(`${path}.away`, path)
+  await eventually(() => isOpen(gate))
+})
 
 void t.test('stop shuts the gate permanently and removes the row', async (t) => {
   const { gate, poller, row } = await pollerOn(t, await storeFolder(t))

@@ -1,4 +1,4 @@
-/** Tests which keys a kill takes for misspelt. */
+/** Tests which key ids a kill considers misspelled. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import type { ExternalKeyId } from '../../../../src/core/ids.ts'

@@ -1,6 +1,6 @@
 /**
- * Tests admission control on a clock that the test controls: which requests are served, shed, or
- * disconnected.
+ * Tests admission control with a clock that the test controls: which requests are served or shed, and which connections
+ * are closed.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
@@ -14,10 +14,10 @@ import { FakeClock } from '../../../support/fake-clock.ts'
 
 const LIMIT_MS = 80
 const DEADLINE_MS = 200
-/** Number served in any round. */
+/** Number of requests that every round serves. */
 const FIRST = 8
 
-/** Waits until this turn of the event loop and the immediates that it scheduled have run. */
+/** Waits until the current event loop turn and the immediates it scheduled have run. */
 const endOfTurn = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
 
 function create() {
@@ -40,12 +40,12 @@ function create() {
   const all = { clock, admission, served, refused, idle, ask, round }
   return all
 
-  /** Makes the event loop idle for a while. */
+  /** Makes the event loop idle for the given time. */
   function idle(ms: number) {
     clock.advance(ms)
     idleMs += ms
   }
-  /** Returns how many requests are admitted, each on its own connection. */
+  /** Submits requests, each on its own connection, and returns how many are admitted. */
   function ask(count: number, make: () => Conduct = signer): number {
     let admitted = 0
     for (let i = 0; i < count; i++) {
@@ -55,7 +55,7 @@ function create() {
     }
     return admitted
   }
-  /** Runs a round of requests that take `ms` each. @returns how many are admitted */
+  /** Runs a round of requests that take `ms` each. @returns the number admitted */
   async function round(count: number, ms: number): Promise<number> {
     eachMs = ms
     const admitted = ask(count)
@@ -66,7 +66,7 @@ function create() {
 
 const signer = (): Conduct => ({ ...newConduct(), hasSigned: true })
 
-void t.test('a lone request is served whatever went before', async (t) => {
+void t.test('a single request is served whatever came before it', async (t) => {
   const { admission, clock, idle, round } = create()
   t.equal(await round(1, 1), 1, 'the first of all')
   idle(3_600_000)
@@ -76,7 +76,7 @@ void t.test('a lone request is served whatever went before', async (t) => {
   await round(300, 0.5)
   clock.advance(10_000)
   t.equal(await round(FIRST, 1), FIRST, 'after a crowded round and a pause')
-  // A head without its body begins a round, which ends with its turn.
+  // A request head without its body starts a round, which ends with the current turn.
   admission.judge(newConduct(), false)
   await endOfTurn()
   clock.advance(10_000)
@@ -92,7 +92,7 @@ void t.test('after an uncrowded round, a pause may last for the whole deadline',
   t.equal(await round(60, 0.01), FIRST, 'too late for more than the first')
 })
 
-void t.test('what is read after a crowded round may be as old as that round', async (t) => {
+void t.test('a request read after a crowded round may be as old as that round', async (t) => {
   const { clock, round } = create()
   await round(100, 0.7)
   t.equal(await round(20, 0), 20, '70 ms')
@@ -103,7 +103,7 @@ void t.test('what is read after a crowded round may be as old as that round', as
 
 void t.test('during an overload, fewer requests are served the more arrive', async (t) => {
   const { idle, round } = create()
-  /** Half a second without an idle moment. */
+  /** Keep the event loop busy for half a second without an idle moment. */
   for (let i = 0; i < 100; i++)
     t.equal(await round(100, 0.05), i < 10 ? 100 : 16, `round ${String(i)}`)
   t.equal(await round(64, 0.05), 16, 'the round before was crowded')
@@ -132,26 +132,29 @@ void t.test('a request behind a long queue is refused before it waits', async (t
   t.ok(admitted > 190 && admitted <= DEADLINE_MS + 2, `${String(admitted)} of 1 ms each`)
 })
 
-void t.test('a pause in the middle of a round does not make the next ones look long', async (t) => {
+void t.test('a pause during a round does not make the following requests look slow', async (t) => {
   const { idle, round } = create()
   await round(1, 150)
   idle(5)
   t.equal(await round(100, 0.1), 100)
 })
 
-void t.test('what waited past the limit in the queue is refused, each once', async (t) => {
-  const { admission, served, refused, round } = create()
-  await round(100, 0.1)
-  served.length = 0
-  await round(0, 1)
-  const items = Array.from({ length: 200 }, (_, i) => i)
-  for (const item of items) admission.serve(item)
-  await endOfTurn()
-  t.equal(served.length, 80, 'of 1 ms each, 16 begun together')
-  t.same([...served, ...refused], items, 'in their order')
-})
+void t.test(
+  'requests that waited past the limit in the queue are refused, each once',
+  async (t) => {
+    const { admission, served, refused, round } = create()
+    await round(100, 0.1)
+    served.length = 0
+    await round(0, 1)
+    const items = Array.from({ length: 200 }, (_, i) => i)
+    for (const item of items) admission.serve(item)
+    await endOfTurn()
+    t.equal(served.length, 80, 'of 1 ms each, 16 begun together')
+    t.same([...served, ...refused], items, 'in their order')
+  },
+)
 
-void t.test('a request that is shed does not make those late who were admitted', (t) => {
+void t.test('shedding a request does not delay the admitted ones', (t) => {
   const { admission, served } = create()
   t.equal(admission.judge(signer(), false), 'serve')
   admission.serve(1)
@@ -195,16 +198,19 @@ void t.test('a connection without a good signature has a share of a round', asyn
   t.same(verdicts(first, 20), { serve: 8, shed: 8, close: 4 }, 'it is known')
 })
 
-void t.test('answers without a good signature count until there is one', (t) => {
-  const { admission } = create()
-  const conduct = newConduct()
-  for (let i = 0; i < 99; i++) t.notOk(admission.note(conduct, 'bad'))
-  t.notOk(admission.note(conduct, 'good'))
-  for (let i = 0; i < 99; i++) t.notOk(admission.note(conduct, 'bad'))
-  for (let i = 0; i < 200; i++) t.notOk(admission.note(conduct, 'unchecked'), 'not its fault')
-  t.ok(admission.note(conduct, 'bad'), 'the hundredth in a row')
-  t.end()
-})
+void t.test(
+  'responses to requests without a valid signature count until a valid one arrives',
+  (t) => {
+    const { admission } = create()
+    const conduct = newConduct()
+    for (let i = 0; i < 99; i++) t.notOk(admission.note(conduct, 'bad'))
+    t.notOk(admission.note(conduct, 'good'))
+    for (let i = 0; i < 99; i++) t.notOk(admission.note(conduct, 'bad'))
+    for (let i = 0; i < 200; i++) t.notOk(admission.note(conduct, 'unchecked'), 'not its fault')
+    t.ok(admission.note(conduct, 'bad'), 'the hundredth in a row')
+    t.end()
+  },
+)
 
 void t.test('a stranger whose requests come too late is closed, too', (t) => {
   const { admission } = create()
@@ -254,20 +260,27 @@ void t.test('health and ping are never shed, and a flood of them is closed', asy
   }
 })
 
-void t.test('answers are made side by side, and sent in the order of their requests', async (t) => {
-  const steps: string[] = []
-  const admission = createAdmission<number, number>(
-    { clock: new FakeClock(), idleMs: () => 0, limitMs: LIMIT_MS, deadlineMs: DEADLINE_MS },
-    {
-      make(item) {
-        steps.push(`make ${String(item)}`)
-        return item === 1 ? undefined : item
+void t.test(
+  'responses are prepared concurrently, and sent in the order of their requests',
+  async (t) => {
+    const steps: string[] = []
+    const admission = createAdmission<number, number>(
+      { clock: new FakeClock(), idleMs: () => 0, limitMs: LIMIT_MS, deadlineMs: DEADLINE_MS },
+      {
+        make(item) {
+          steps.push(`make ${String(item)}`)
+          return item === 1 ? undefined : item
+        },
+        send: (item) => steps.push(`send ${String(item)}`),
+        refuse: () => t.fail('none is late'),
       },
-      send: (item) => steps.push(`send ${String(item)}`),
-      refuse: () => t.fail('none is late'),
-    },
-  )
-  for (let item = 0; item < 3; item++) admission.serve(item)
-  await endOfTurn()
-  t.same(steps, ['make 0', 'make 1', 'make 2', 'send 0', 'send 2'], 'what comes later is not sent')
-})
+    )
+    for (let item = 0; item < 3; item++) admission.serve(item)
+    await endOfTurn()
+    t.same(
+      steps,
+      ['make 0', 'make 1', 'make 2', 'send 0', 'send 2'],
+      'what comes later is not sent',
+    )
+  },
+)

@@ -1,5 +1,5 @@
 /**
- * Tests subjects as OpenSSL writes them: the result is the common name that Node finds in the
+ * Tests parsing subjects as written by OpenSSL: the result is the same common name that Node.js finds in the
  * certificate, or none.
  */
 // SPDX-License-Identifier: Apache-2.0
@@ -16,7 +16,7 @@ import { testPki } from '../../../support/pki.ts'
 
 const KMS = 'cks.kms.eu-west-1.amazonaws.com'
 
-void t.test('the common name, wherever it stands', (t) => {
+void t.test('reads the common name at any position', (t) => {
   for (const [name, expected] of [
     [`CN=${KMS}`, KMS],
     [`cn=${KMS}`, KMS],
@@ -32,7 +32,7 @@ void t.test('the common name, wherever it stands', (t) => {
   t.end()
 })
 
-void t.test('anything else is no name, or has not one common name', (t) => {
+void t.test('any other text is not a name, or does not have exactly one common name', (t) => {
   for (const name of [
     '',
     KMS,
@@ -59,7 +59,7 @@ void t.test('anything else is no name, or has not one common name', (t) => {
   t.end()
 })
 
-void t.test('what OpenSSL writes is read as Node reads the certificate', async (t) => {
+void t.test("a name in OpenSSL's format is read as Node.js reads the certificate", async (t) => {
   const pki = await testPki()
   for (const [i, commonName] of [
     KMS,

@@ -1,4 +1,4 @@
-/** Tests named peers: addresses and networks, in each form that Node uses. */
+/** Tests peers given as addresses or networks, in every form in which Node.js reports an address. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createIsPeer } from '../../../../src/server/trusted-proxy/peers.ts'

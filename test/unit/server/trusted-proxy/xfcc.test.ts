@@ -1,6 +1,4 @@
-/**
- * Tests x-forwarded-client-cert: the result is the last hop's value, whatever precedes it, or none.
- */
+/** Tests x-forwarded-client-cert: the result is the last hop's value, regardless of what precedes it, or none. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
@@ -82,7 +80,7 @@ const pieces = fc.oneof(
 const prefix = fc.array(pieces, { maxLength: 12 }).map((parts) => parts.join(''))
 const commonName = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 30 }),
-  // Text that a malicious certificate owner might use.
+  // The prefix is text that a malicious certificate owner might choose.
   prefix,
 )
 

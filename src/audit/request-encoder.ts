@@ -1,0 +1,165 @@
+/**
+ * Encodes a server's requests as audit log entries, and remembers the parts that requests of one
+ * caller have in common. Encoding and copying an entry takes 0.6 µs instead of 3.0 µs, which is 4 %
+ * of the processor time of an Encrypt.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import type { RequestMetadata, RequestRecord } from '../core/request.ts'
+import { MAX_ENTRY_BYTES } from './log/tiles.ts'
+import type { HashPrincipal } from './principal-hash.ts'
+import {
+  encodeFrame,
+  encodeRequest,
+  type EntryFrame,
+  type EntryPlace,
+  fillFrame,
+  withoutNames,
+} from './request-entry.ts'
+
+/** Encodes an entry exactly as `encodeRequest` does. */
+export type RequestEncoder = (record: RequestRecord, place: EntryPlace) => string
+
+/** Maximum number of callers to remember. With more, all are forgotten. */
+const MAX_CALLERS = 1000
+/** Maximum number of frames for each caller, who may use several keys over several connections. */
+const MAX_FRAMES = 8
+/** Longer entries may have to be truncated. UTF-8 needs at most three bytes for a UTF-16 unit. */
+const MAX_UNITS = Math.floor(MAX_ENTRY_BYTES / 3)
+
+/** A frame, and the values that it was made from. They are copied, because a record can change. */
+interface KnownFrame extends EntryFrame {
+  readonly record: Readonly<SharedFields>
+  readonly metadata: RequestMetadata
+}
+
+/** The fields of a record that decide on its frame, besides its metadata. */
+type SharedFields = Pick<
+  RequestRecord,
+  | 'accessClass'
+  | 'accessKeyId'
+  | 'bodySha256'
+  | 'errorName'
+  | 'gateEpoch'
+  | 'isProbe'
+  | 'keyId'
+  | 'keyStore'
+  | 'keyVersion'
+  | 'operation'
+  | 'policies'
+  | 'policyRevision'
+  | 'reason'
+  | 'region'
+  | 'remoteAddress'
+  | 'status'
+>
+
+/** @param hashPrincipal set if entries must not name callers */
+export function createRequestEncoder(hashPrincipal?: HashPrincipal): RequestEncoder {
+  const callers = new Map<string, KnownFrame[]>()
+  const toTime = createTimeFormat()
+
+  function findFrame(record: RequestRecord, metadata: RequestMetadata, caller: string): EntryFrame {
+    let frames = callers.get(caller)
+    if (frames === undefined) {
+      if (callers.size >= MAX_CALLERS) callers.clear()
+      callers.set(caller, (frames = []))
+    }
+    for (const known of frames) {
+      if (isSame(known.record, record) && isSameMetadata(known.metadata, metadata)) return known
+    }
+    const hashed = hashPrincipal === undefined ? record : withoutNames(record, hashPrincipal)
+    const made = { ...flatten(encodeFrame(hashed)), record: toShared(record), metadata }
+    if (frames.length >= MAX_FRAMES) frames.shift()
+    frames.push(made)
+    return made
+  }
+
+  return (record, place) => {
+    const { metadata } = record
+    const caller = metadata?.awsPrincipalArn
+    // Only KMS can choose what is remembered: metadata is known once the signature was verified.
+    if (metadata === undefined || caller === undefined || metadata.other !== undefined) {
+      return encodeRequest(record, place, hashPrincipal)
+    }
+    const { seq, lost, corrects } = place
+    const details = { seq, lost, corrects, time: toTime(record.at) }
+    const text = fillFrame(findFrame(record, metadata, caller), record, details)
+    return text.length <= MAX_UNITS ? text : encodeRequest(record, place, hashPrincipal)
+  }
+}
+
+function toShared(record: RequestRecord): SharedFields {
+  const { accessClass, accessKeyId, bodySha256, errorName, gateEpoch, isProbe, keyId } = record
+  const { keyStore, keyVersion, operation, policies, policyRevision, reason, region } = record
+  const { remoteAddress, status } = record
+  return {
+    ...{ accessClass, accessKeyId, bodySha256, errorName, gateEpoch, isProbe, keyId, keyStore },
+    ...{ keyVersion, operation, policies, policyRevision, reason, region, remoteAddress, status },
+  }
+}
+
+/** Fields that differ most often come first. */
+function isSame(a: SharedFields, b: SharedFields): boolean {
+  return (
+    a.operation === b.operation &&
+    a.status === b.status &&
+    a.keyId === b.keyId &&
+    a.remoteAddress === b.remoteAddress &&
+    a.keyVersion === b.keyVersion &&
+    a.gateEpoch === b.gateEpoch &&
+    a.accessKeyId === b.accessKeyId &&
+    a.accessClass === b.accessClass &&
+    a.keyStore === b.keyStore &&
+    a.region === b.region &&
+    a.policyRevision === b.policyRevision &&
+    a.isProbe === b.isProbe &&
+    a.errorName === b.errorName &&
+    a.reason === b.reason &&
+    a.bodySha256 === b.bodySha256 &&
+    isSameList(a.policies, b.policies)
+  )
+}
+
+function isSameMetadata(a: RequestMetadata, b: RequestMetadata): boolean {
+  return (
+    a.kmsOperation === b.kmsOperation &&
+    a.kmsKeyArn === b.kmsKeyArn &&
+    a.kmsViaService === b.kmsViaService &&
+    a.awsSourceVpc === b.awsSourceVpc &&
+    a.awsSourceVpce === b.awsSourceVpce
+  )
+}
+
+function isSameList(a: readonly string[] | undefined, b: readonly string[] | undefined): boolean {
+  if (a === b) return true
+  if (a?.length !== b?.length) return false
+  return a?.every((one, i) => one === b?.[i]) ?? false
+}
+
+/** Copies each part into one piece of memory. V8 would otherwise join its pieces for each entry. */
+function flatten(frame: EntryFrame): EntryFrame {
+  const copy = (text: string) => Buffer.from(text).toString()
+  return {
+    beforeDuration: copy(frame.beforeDuration),
+    beforeRequestId: copy(frame.beforeRequestId),
+    beforeLost: copy(frame.beforeLost),
+    beforeSealed: copy(frame.beforeSealed),
+    beforeTime: copy(frame.beforeTime),
+  }
+}
+
+/** Formats times like `Date.toISOString`, and remembers the last second. */
+function createTimeFormat(): (at: number) => string {
+  let second: number | undefined
+  let text = ''
+  return (at) => {
+    const atMs = Math.trunc(at)
+    const ms = atMs % 1000
+    if (ms < 0) return new Date(at).toISOString()
+    if (second !== atMs - ms) {
+      text = new Date(at).toISOString().slice(0, -'000Z'.length)
+      second = atMs - ms
+    }
+    return `${text}${ms < 10 ? '00' : ms < 100 ? '0' : ''}${String(ms)}Z`
+  }
+}

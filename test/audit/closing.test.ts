@@ -1,0 +1,62 @@
+/** Tests entries that arrive while a log closes: none may be lost once it has been reported as durable. */
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import t from 'tap'
+import { encodeBundle } from '../../src/audit/log/tiles.ts'
+import type { AuditThreadData, FromThread, ToThread } from '../../src/audit/writer/protocol.ts'
+import { decryptRecord, looseLog, readPlainly } from '../support/audit.ts'
+import { temporaryFolder } from '../support/cli.ts'
+
+void t.test('no entry follows the stop entry, and later ones count as lost', async (t) => {
+  const { log, folder, stop, verify } = await looseLog(t)
+  log.record(decryptRecord('in time'))
+  const stopped = stop()
+  log.record(decryptRecord('late'))
+  await t.rejects(log.recordDurably(decryptRecord('late, too')), {
+    code: 'AUDIT_UNWRITABLE',
+    message: 'the audit log cannot be written: the log is closed',
+  })
+  await stopped
+  t.match(await verify(), { problems: [], requests: 1, isOpen: false })
+  t.match(readPlainly(folder).at(-1), { kind: 'stop' })
+  t.match(log.stats(), { written: 3, lost: 2, queued: 0 })
+})
+
+void t.test('the thread reports no batch as durable that the last checkpoint lacks', async (t) => {
+  const folder = await temporaryFolder(t)
+  const workerData: AuditThreadData = {
+    ...{ folder, origin: 'latchkey/test/audit/log', seed: randomBytes(32) },
+    checkpointMs: 3_600_000,
+  }
+  // With this many entries, the last sync covers so many tiles that another batch arrives while it runs.
+  const count = 10_000
+  const url = new URL('../../src/audit/writer/thread.js', import.meta.url)
+  const thread = new Worker(url, { workerData })
+  const send = (message: ToThread) => {
+    thread.postMessage(message)
+  }
+  const append = (ticket: number, entries: readonly string[]) => {
+    const bytes = encodeBundle(entries.map((text) => Buffer.from(text)))
+    send({ kind: 'append', ticket, bytes, count: entries.length })
+  }
+  const said: FromThread[] = []
+  thread.on('message', (message: FromThread) => {
+    said.push(message)
+    if (message.kind === 'published') append(2, ['late'])
+  })
+  append(
+    1,
+    Array.from({ length: count }, (_, i) => String(i)),
+  )
+  send({ kind: 'close' })
+  await once(thread, 'exit')
+  const durable = said.flatMap((one) => (one.kind === 'durable' ? [one.upTo] : []))
+  t.same(durable, [1])
+  const [, size] = readFileSync(join(folder, 'checkpoint'), 'utf8').split('\n')
+  t.equal(size, String(count))
+  t.match(said.at(-1), { kind: 'closed', size: count })
+})

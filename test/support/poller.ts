@@ -1,0 +1,73 @@
+/** Starts a poller on a store that a test can cut off or delay. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Test } from 'tap'
+import { silentLogger } from '../../src/core/logger.ts'
+import { type GateControl, createGate } from '../../src/killswitch/gate/gate.ts'
+import { noLeaseGuard } from '../../src/killswitch/gate/guard/lease-guard.ts'
+import { openHighWater } from '../../src/killswitch/instance/high-water.ts'
+import { listInstances } from '../../src/killswitch/instance/instances.ts'
+import { type PollerDeps, createPoller } from '../../src/killswitch/instance/poller.ts'
+import type { Database } from '../../src/store/database.ts'
+import type { Store } from '../../src/store/store.ts'
+import type { StoreFolder } from './store.ts'
+
+export const LEASE_MS = 2000
+
+/** Wraps a store so that its database can be cut off or delayed. */
+function withFaults(store: Store) {
+  const faults: { beat?: () => Promise<void>; snapshot?: () => Promise<void> } = {}
+  const database: Database = {
+    nowSql: store.database.nowSql,
+    transaction: (work) => store.database.transaction(work),
+    epoch: () => store.database.epoch(),
+    write: (sql, parameters) => store.database.write(sql, parameters),
+    read: (sql, parameters) => store.database.read(sql, parameters),
+    checkSchema: (reader) => store.database.checkSchema(reader),
+    erase: () => store.database.erase(),
+    warnings: (processes) => store.database.warnings(processes),
+    close: () => store.database.close(),
+    async heartbeat(sql, parameters) {
+      await faults.beat?.()
+      return store.database.heartbeat(sql, parameters)
+    },
+    async snapshot(work) {
+      await faults.snapshot?.()
+      return store.database.snapshot(work)
+    },
+  }
+  return { store: { ...store, database }, faults }
+}
+
+export async function pollerOn(t: Test, folder: StoreFolder, over: Partial<PollerDeps> = {}) {
+  const real = await folder.open()
+  const { store, faults } = withFaults(real)
+  const { clock } = folder
+  const gate = createGate(clock, LEASE_MS)
+  const said: string[] = []
+  const order: string[] = []
+  const poller = createPoller({
+    ...{ store, clock, gate, intervalMs: 1, guard: noLeaseGuard('a test') },
+    me: { id: 'me', group: 'g', host: 'h', pid: 1, worker: 0, version: '0', leaseMs: LEASE_MS },
+    highWater: await openHighWater(undefined, real.id),
+    cutRevoked: () => {
+      order.push(`cut at ${String(gate.stats().epoch)}`)
+      return Promise.resolve()
+    },
+    onChange: () => {
+      order.push('reload')
+      return Promise.resolve()
+    },
+    logger: { ...silentLogger, warn: (message) => said.push(message) },
+    ...over,
+  })
+  t.teardown(() => poller.stop())
+  const row = async () =>
+    (await real.database.snapshot((reader) => listInstances(reader, real.sealing, []))).find(
+      ({ id, isGenuine }) => id === 'me' && isGenuine,
+    )
+  return { real, faults, clock, gate, poller, said, order, row }
+}
+
+export function isOpen(gate: GateControl): boolean {
+  return gate.stats().state === 'open'
+}
