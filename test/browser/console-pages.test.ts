@@ -198,3 +198,71 @@ void t.test('keys, usage, expirations, and the view of a restricted role', async
     [],
   )
 })
+
+/** Holds back the first request to a path whose body contains a text. Returns a function that lets it continue. */
+async function holdBack(page: Page, path: string, text: string): Promise<() => void> {
+  let letGo = (): void => undefined
+  const held = new Promise<void>((resolve) => {
+    letGo = resolve
+  })
+  let isFirst = true
+  await page.route(`**/admin/v1${path}`, async (route) => {
+    if (isFirst && (route.request().postData() ?? '').includes(text)) {
+      isFirst = false
+      await held
+    }
+    await route.continue()
+  })
+  return () => {
+    letGo()
+  }
+}
+
+void t.test(
+  'a response that arrives late neither replaces a newer one nor allows a stop',
+  async (t) => {
+    const server = await startWithAdmin(t)
+    await server.client().encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })
+    const browser = await startChromium(t)
+    const { page, faults } = await openConsole(t, browser, server)
+    await signIn(page, 'operator')
+    await waitForHeadline(page, /Serving/)
+
+    await page.getByRole('button', { name: 'Unlock actions' }).click()
+    const rehearsal = await holdBack(page, '/rehearsals', '"key-store"')
+    const asked = page.waitForRequest('**/admin/v1/rehearsals')
+    await page.getByRole('button', { name: 'Rehearse' }).click()
+    await asked
+    await page.getByLabel('What to stop').selectOption('all')
+    const answered = page.waitForResponse('**/admin/v1/rehearsals')
+    rehearsal()
+    await (await answered).finished()
+    await page.evaluate('new Promise((resolve) => setTimeout(resolve, 100))')
+    t.notOk(await page.getByLabel(/to confirm$/).isVisible(), 'another scope was rehearsed')
+    t.ok(await page.getByRole('button', { name: 'Stop now' }).isDisabled())
+    await page.getByRole('button', { name: 'Rehearse' }).click()
+    await page.getByLabel('Type all to confirm').waitFor()
+
+    // While the keys are loaded a second time, a key is chosen from those of the first time.
+    await page.unroute('**/admin/v1/rehearsals')
+    await page.getByRole('link', { name: 'Keys' }).click()
+    const callers = page.getByRole('button', { name: `Callers of demo/${KEY_ID}` })
+    await callers.waitFor()
+    const keys = await holdBack(page, '/rehearsals', '"key-store"')
+    await page.getByRole('link', { name: 'Now' }).click()
+    await page.getByRole('link', { name: 'Keys' }).click()
+    await page.getByText('Loading.').first().waitFor()
+    t.equal(await callers.count(), 0, 'outdated keys cannot be chosen')
+    await page.getByRole('link', { name: 'Now' }).click()
+    await page.getByRole('link', { name: 'Keys' }).click()
+    await callers.click()
+    const chosen = page.getByRole('heading', { name: `Callers of demo/${KEY_ID}` })
+    await chosen.waitFor()
+    const loaded = page.waitForResponse('**/admin/v1/rehearsals')
+    keys()
+    await (await loaded).finished()
+    await page.evaluate('new Promise((resolve) => setTimeout(resolve, 100))')
+    t.ok(await chosen.isVisible())
+    t.same(faults, [])
+  },
+)

@@ -54,7 +54,9 @@ function describeVersions({ versions }) {
 
 async function showCallers(keyStore, keyId) {
   const since = Date.now() - DAY_MS
+  const isNewest = startLoad('users')
   const found = await api('POST', '/rehearsals', { scope: { kind: 'key', keyStore, keyId }, since })
+  if (!isNewest()) return
   const rows = found.principals.map((one) => [one.name, String(one.requests), toTime(one.lastAt)])
   const services = found.services.map((one) => (one.name === '-' ? 'direct calls to KMS' : one.name) + ' (' + one.requests + ')').join(', ')
   show('users', 'Callers of ' + keyStore + '/' + keyId,
@@ -76,12 +78,17 @@ function toKeyRow(keyStore, key, used) {
 
 async function showKeys() {
   const now = Date.now()
+  const isNewest = startLoad('keys')
+  // Reset this section before loading, so that a key that is chosen in the meantime stays chosen.
+  startLoad('users')()
+  show('users', 'Callers', soft('Choose a key to see who uses it.'))
   const [{ credentials }, metrics, used, stores] = await Promise.all([
     api('GET', '/credentials'),
     loadMetrics(),
     Promise.all(state.about.stores.map((one) => api('POST', '/rehearsals', { scope: { kind: 'key-store', keyStore: one.name }, since: now - DAY_MS }))),
     Promise.all(state.about.stores.map(async (one) => ({ ...one, ...(await api('GET', '/keys/' + encodeURIComponent(one.name)).catch((error) => ({ keys: [], fault: error.message }))) }))),
   ])
+  if (!isNewest()) return
   const byKey = new Map(used.flatMap(({ keys }) => keys.map((one) => [one.name, one])))
   showExpiries(credentials, metrics, now)
   delete $('stores').dataset.text
@@ -90,7 +97,6 @@ async function showKeys() {
     soft('Served at ' + prefix + '/kms/xks/v1; ' + (backend === undefined || backend === 'software' ? 'software keys' : 'keys on the token of ' + backend) + '; ' + count(keys.length, 'key') + '.'),
     ...(fault === undefined ? [] : [h('p', { className: 'due' }, fault)]),
     keys.length === 0 ? soft('There are no keys.') : table('Keys of ' + name, ['Key', 'State', 'Usage', 'Versions', 'Created', 'Use in the last 24 hours', 'Who'], keys.map((key) => toKeyRow(name, key, byKey)))]))
-  show('users', 'Callers', soft('Choose a key to see who uses it.'))
   show('credentials', 'Credentials', table('Credentials that KMS signs its requests with', ['Access key id', 'Key store', 'State', 'Created', 'Expires', 'Uses', 'Last use'],
     credentials.map((one) => [one.accessKeyId, one.keyStore, one.status.toLowerCase(), toTime(one.createdAt), toTime(one.expiresAt), String(one.uses ?? 0), toTime(one.lastUsedAt)])))
 }

@@ -62,11 +62,13 @@ async function showExposure(wanted = '') {
   // Callers limited to some key stores may not ask about everything.
   const own = '?keyStore=' + encodeURIComponent(state.about.keyStores[0])
   const chosen = state.isLimited && wanted === '' ? own : wanted
+  const isNewest = startLoad('exposure')
   const report = await api('GET', '/exposure' + chosen).catch((error) => {
     if (error.code !== 'FORBIDDEN' || chosen !== '') throw error
     state.isLimited = true
   })
   if (report === undefined) return showExposure()
+  if (!isNewest()) return
   const { exposures, longKills, probesLeftOut, until } = report
   const rows = exposures.slice(0, 50).map((one) => [one.keyStore + '/' + one.keyId, one.service.name, String(one.requests), toTime(one.lastAt),
     describeEnd(one, until), one.service.goesOn])

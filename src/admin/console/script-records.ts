@@ -23,7 +23,9 @@ function showEvents({ events }) {
 }
 
 async function showReceipts() {
+  const isNewest = startLoad('receipts')
   const { receipts } = await api('GET', '/receipts')
+  if (!isNewest()) return
   const place = h('div', {})
   const rows = receipts.map((receipt) => {
     const { statement } = receipt
@@ -46,6 +48,7 @@ function describeShadow(name, { enforced, shadow }) {
 }
 
 async function showPolicies() {
+  const isNewest = startLoad('policies')
   const policies = await api('GET', '/policies')
   const { revision, enforced, shadow } = policies
   const names = [...new Set([...Object.keys(enforced), ...Object.keys(shadow ?? {})])].sort()
@@ -61,6 +64,7 @@ async function showPolicies() {
     return [name, enforced[name] === undefined ? '-' : 'in force', describeShadow(name, policies), button]
   })
   const { revisions } = await api('GET', '/policies/history').catch((error) => error.code === 'CONFLICT' ? { revisions: [] } : Promise.reject(error))
+  if (!isNewest()) return
   delete $('policies').dataset.text
   show('policies', 'Policies',
     ...(rows.length === 0 ? [soft('No policies: every caller with a credential of a key store may use all of its keys.')]
@@ -70,7 +74,9 @@ async function showPolicies() {
 }
 
 async function showAudit() {
+  const isNewest = startLoad('audit')
   const { mode, logs, entries } = await api('GET', '/audit')
+  if (!isNewest()) return
   if (mode === 'off' && logs.length === 0) {
     show('audit', 'Audit log', soft('There is no audit log; audit.mode enables it.'))
     return

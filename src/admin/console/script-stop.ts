@@ -27,6 +27,7 @@ function showStopForm() {
   name.id = 'stop-name'
   const confirm = h('div', { hidden: true }, confirmLabel, name)
   let rehearsed
+  let changes = 0
 
   const toScope = () => {
     if (kind.value === 'all') return { kind: 'all' }
@@ -40,6 +41,7 @@ function showStopForm() {
     stop.disabled = rehearsed === undefined || reason.value.trim() === '' || name.value.trim() !== toName()
   }
   const reset = () => {
+    changes++
     rehearsed = undefined
     confirm.hidden = true
     name.value = ''
@@ -53,8 +55,11 @@ function showStopForm() {
   for (const one of [reason, name]) one.addEventListener('input', check)
 
   rehearse.addEventListener('click', async () => {
+    const asked = changes
     try {
       const found = await api('POST', '/rehearsals', { scope: toScope(), direction: direction.value })
+      // A rehearsal of another scope must not allow this one to be stopped.
+      if (asked !== changes) return
       rehearsed = found
       result.replaceChildren(
         h('p', {}, 'In the last hour, ' + count(found.wouldBeRefused, 'request') + ' of ' + found.requests + ' would have been refused. The rehearsal itself refused none.'),

@@ -102,6 +102,22 @@ function show(id, title, ...children) {
   section.replaceChildren(...next)
 }
 
+let loads = 0
+const shown = new Map()
+
+/**
+ * Starts loading what a section shows. Call the returned function once the response has arrived: it
+ * returns false if the section already shows the response of a load that started later.
+ */
+function startLoad(id) {
+  const load = ++loads
+  return () => {
+    if (load < (shown.get(id) ?? 0)) return false
+    shown.set(id, load)
+    return true
+  }
+}
+
 /** Shows an error, or clears it. A refresh clears only errors that a refresh showed. */
 function fail(error, source = 'action') {
   const fault = $('fault')
@@ -132,16 +148,22 @@ function signOut() {
 `
 
 const START = `
-/** Pages, each with the sections it loads when opened and then every two seconds while visible. */
+/**
+ * Pages, each with what it loads when opened, the sections that this fills, and what it loads every
+ * two seconds while visible.
+ */
 const VIEWS = {
-  now: { title: 'Now', open: showExposure },
-  keys: { title: 'Keys', open: showKeys },
-  traffic: { title: 'Traffic', open: showTraffic, poll: showTraffic },
-  records: { title: 'Records', open: showRecords },
+  now: { title: 'Now', open: () => showExposure(), sections: ['exposure'] },
+  keys: { title: 'Keys', open: showKeys, sections: ['expiries', 'stores', 'users', 'credentials'] },
+  traffic: { title: 'Traffic', open: showTraffic, sections: [], poll: showTraffic },
+  records: { title: 'Records', open: showRecords, sections: ['receipts', 'policies', 'audit'] },
 }
 
 async function refresh() {
-  state.status = await api('GET', '/status?events=100')
+  const isNewest = startLoad('status')
+  const status = await api('GET', '/status?events=100')
+  if (!isNewest()) return
+  state.status = status
   showHeadline(state.status)
   showRestorations(state.status)
   showSwitches(state.status)
@@ -149,6 +171,15 @@ async function refresh() {
   showDeadMan(state.status)
   showEvents(state.status)
   await followSwitches(state.status)
+}
+
+/** Removes what sections show from an earlier visit, so that no one acts on outdated content. */
+function clearSections(ids) {
+  for (const section of ids.map($)) {
+    if (section.firstChild === null) continue
+    delete section.dataset.text
+    section.replaceChildren(section.firstChild, soft('Loading.'))
+  }
 }
 
 async function openView() {
@@ -160,6 +191,7 @@ async function openView() {
     else link.removeAttribute('aria-current')
   }
   document.title = VIEWS[state.view].title + ' - Latchkey console'
+  clearSections(VIEWS[state.view].sections)
   await VIEWS[state.view].open()
 }
 
