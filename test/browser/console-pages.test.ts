@@ -1,10 +1,13 @@
 /** Opens each console page in a real browser, stops access using only the keyboard, and prints a receipt. */
 // SPDX-License-Identifier: Apache-2.0
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import t from 'tap'
 import { call, sha256, startWithAdmin, token } from '../support/admin.ts'
 import { checkAccessibility } from '../support/accessibility.ts'
 import { LOOK_AT_CANVASES, startChromium } from '../support/chromium.ts'
+import { temporaryFolder } from '../support/cli.ts'
 import { openConsole, signIn, waitForHeadline } from '../support/console.ts'
 import { KEY_ID, eventually } from '../support/server.ts'
 
@@ -129,7 +132,11 @@ void t.test('keys, usage, expirations, and the view of a restricted role', async
   const expiresAt = Date.now() + 3 * 86_400_000
   const server = await startWithAdmin(
     t,
-    { activity: { flushInterval: '100ms' } },
+    {
+      activity: { flushInterval: '100ms' },
+      // Without maxBackupAge: '0s', a store with keys that has no backup causes a warning.
+      store: { path: 'latchkey.db', masterKey: { file: 'master.key' }, pollInterval: '50ms' },
+    },
     {
       tokens: [
         { name: 'admin-token', role: 'admin', sha256: sha256(token('admin')) },
@@ -183,6 +190,11 @@ void t.test('keys, usage, expirations, and the view of a restricted role', async
   await page.getByText(POLICY).waitFor()
   t.same(faults, [])
 
+  await page.getByRole('link', { name: 'Now' }).click()
+  await page.getByRole('heading', { name: 'Warnings' }).waitFor()
+  await page.getByText('latchkey store backup has not made a backup yet').waitFor()
+  await checkAccessibility(t, page, 'now, with a warning')
+
   const { page: other, faults: otherFaults } = await openConsole(t, browser, server)
   await signIn(other, 'viewer')
   await other.getByLabel('Show what continues to work with').waitFor()
@@ -197,6 +209,21 @@ void t.test('keys, usage, expirations, and the view of a restricted role', async
     otherFaults.filter((one) => !one.includes('403')),
     [],
   )
+})
+
+void t.test('a warning about a list of keys is shown beside the list', async (t) => {
+  const policies = await temporaryFolder(t)
+  await writeFile(join(policies, 'main.cedar'), POLICY)
+  const server = await startWithAdmin(t, { policy: { folder: policies } })
+  await writeFile(join(policies, 'labels.yaml'), '[')
+  const browser = await startChromium(t)
+  const { page, faults } = await openConsole(t, browser, server, {
+    view: 'keys',
+    certificate: true,
+  })
+  await page.getByText(/^the labels of the keys cannot be read: /).waitFor()
+  await page.getByRole('cell', { name: KEY_ID, exact: true }).waitFor()
+  t.same(faults, [])
 })
 
 /** Holds back the first request to a path whose body contains a text. Returns a function that lets it continue. */

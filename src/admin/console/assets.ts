@@ -46,6 +46,7 @@ ${hasProvider ? LOG_IN : ''}</form>
 <div id="content" hidden>
 <div id="view-now">
 <section id="stop" aria-labelledby="stop-title" hidden></section>
+<section id="warnings" aria-labelledby="warnings-title" hidden></section>
 <section id="restorations" aria-labelledby="restorations-title"></section>
 <section id="switches" aria-labelledby="switches-title"></section>
 <section id="exposure" aria-labelledby="exposure-title"></section>

@@ -92,10 +92,10 @@ async function showKeys() {
   const byKey = new Map(used.flatMap(({ keys }) => keys.map((one) => [one.name, one])))
   showExpiries(credentials, metrics, now)
   delete $('stores').dataset.text
-  show('stores', 'Key stores', ...stores.flatMap(({ name, prefix, backend, keys, fault }) => [
+  show('stores', 'Key stores', ...stores.flatMap(({ name, prefix, backend, keys, fault, warnings = [] }) => [
     h('h3', {}, name),
     soft('Served at ' + prefix + '/kms/xks/v1; ' + (backend === undefined || backend === 'software' ? 'software keys' : 'keys on the token of ' + backend) + '; ' + count(keys.length, 'key') + '.'),
-    ...(fault === undefined ? [] : [h('p', { className: 'due' }, fault)]),
+    ...[...(fault === undefined ? [] : [fault]), ...warnings].map((one) => h('p', { className: 'due' }, one)),
     keys.length === 0 ? soft('There are no keys.') : table('Keys of ' + name, ['Key', 'State', 'Usage', 'Versions', 'Created', 'Use in the last 24 hours', 'Who'], keys.map((key) => toKeyRow(name, key, byKey)))]))
   show('credentials', 'Credentials', table('Credentials that KMS signs its requests with', ['Access key id', 'Key store', 'State', 'Created', 'Expires', 'Uses', 'Last use'],
     credentials.map((one) => [one.accessKeyId, one.keyStore, one.status.toLowerCase(), toTime(one.createdAt), toTime(one.expiresAt), String(one.uses ?? 0), toTime(one.lastUsedAt)])))

@@ -36,6 +36,12 @@ function showInstances({ instances }) {
       String(one.ackedEpoch), one.hasAcknowledged ? 'yes' : 'no', one.leaseMs + ' ms'])))
 }
 
+/** Shows what an operator should know about the control store, such as a missing backup. */
+function showWarnings({ storeWarnings = [] }) {
+  $('warnings').hidden = storeWarnings.length === 0
+  show('warnings', 'Warnings', h('ul', {}, ...storeWarnings.map((one) => h('li', { className: 'due' }, one))))
+}
+
 function showDeadMan({ deadManSwitches }) {
   const rows = deadManSwitches.map((one) => [one.keyStore, toTime(one.openUntil), toTime(one.renewedAt), one.operator, one.reason])
   show('deadman', "Dead man's switches", rows.length === 0

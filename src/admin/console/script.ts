@@ -168,6 +168,7 @@ async function refresh() {
   showRestorations(state.status)
   showSwitches(state.status)
   showInstances(state.status)
+  showWarnings(state.status)
   showDeadMan(state.status)
   showEvents(state.status)
   await followSwitches(state.status)
