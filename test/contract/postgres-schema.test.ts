@@ -11,6 +11,7 @@ import type { Row } from '../../src/store/database.ts'
 import { checkPostgresSchema } from '../../src/store/postgres/schema.ts'
 import { openPostgres } from './control-engines.ts'
 import { ORDER } from './control-fixture.ts'
+import { plant } from './planted.ts'
 
 t.setTimeout(240_000)
 
@@ -84,29 +85,11 @@ void t.test('the check waits for no lock on a table that it does not read', asyn
   })
 })
 
-/** Creates operators and a function that match better than PostgreSQL's own, and fail. */
-const PLANTED = `DO $$DECLARE op text; l text; r text;
-  types text[] := ARRAY['text', 'bigint', 'integer', 'smallint', 'numeric', 'double precision', 'oid', 'regclass',
-    'name', '"char"', 'boolean'];
-BEGIN
-  FOREACH op IN ARRAY ARRAY['=', '<>', '<', '>', '<=', '>=', '+', '-', '*', '||'] LOOP
-    FOREACH l IN ARRAY types LOOP FOREACH r IN ARRAY types LOOP
-      CONTINUE WHEN EXISTS (SELECT 1 FROM pg_operator
-        WHERE oprname = op AND oprleft = l::regtype AND oprright = r::regtype);
-      EXECUTE format('CREATE OR REPLACE FUNCTION public.planted(%s, %s) RETURNS boolean LANGUAGE plpgsql
-        AS ''BEGIN RAISE EXCEPTION ''''planted''''; END''', l, r);
-      EXECUTE format('CREATE OPERATOR public.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = public.planted)', op, l, r);
-    END LOOP; END LOOP;
-  END LOOP;
-  CREATE FUNCTION public.pg_advisory_xact_lock(integer) RETURNS void LANGUAGE plpgsql
-    AS 'BEGIN RAISE EXCEPTION ''planted''; END';
-END$$`
-
 void t.test('operators and functions of another schema in search_path do not run', async (t) => {
   const { clock, tamper, openAgain } = await openPostgres(t)
   // The default search_path is "$user", public.
   await tamper('ALTER SCHEMA public RENAME TO latchkey; CREATE SCHEMA public')
-  await tamper(PLANTED)
+  await tamper(plant('public'))
   const store = await openAgain()
   await t.resolves(store.audit())
   await t.resolves(loadStatus(store, 1))

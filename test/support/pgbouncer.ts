@@ -14,8 +14,15 @@ const PROGRAM = '/usr/sbin/pgbouncer'
 /** Smaller than the number of our sessions, so that sessions have to share connections. */
 const POOL_SIZE = 3
 
-/** @returns PgBouncer's port */
-export async function startPgbouncer(t: Test, { target }: TestPostgres): Promise<number> {
+/**
+ * @param settings lines for pgbouncer.ini
+ * @returns PgBouncer's port
+ */
+export async function startPgbouncer(
+  t: Test,
+  { target }: TestPostgres,
+  settings: readonly string[] = [],
+): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-pgbouncer-'))
   chmodSync(folder, 0o755)
   const port = await freePort()
@@ -31,6 +38,7 @@ export async function startPgbouncer(t: Test, { target }: TestPostgres): Promise
     'auth_type = any',
     'pool_mode = transaction',
     `default_pool_size = ${String(POOL_SIZE)}`,
+    ...settings,
   ]
   writeFileSync(file, `${lines.join('\n')}\n`)
   const [command, operands] = asPostgres(PROGRAM, ['-q', file])

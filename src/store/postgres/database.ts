@@ -139,7 +139,7 @@ class PostgresDatabase implements Database {
   }
 
   heartbeat(sql: string, parameters: readonly SqlValue[] = []): Promise<readonly Row[]> {
-    return this.#beats.single(sql, parameters)
+    return this.#beats.single(sql, parameters, true)
   }
 
   write(sql: string, parameters: SqlParameters = []): Promise<readonly Row[]> {
@@ -216,8 +216,10 @@ class Connection {
     this.#session = session
   }
 
-  single(sql: string, parameters: SqlParameters): Promise<readonly Row[]> {
-    return this.#lock.run(async () => (await this.#session.run(sql, parameters)).rows)
+  single(sql: string, parameters: SqlParameters, isRepeated = false): Promise<readonly Row[]> {
+    return this.#lock.run(
+      async () => (await this.#session.runAlone(sql, parameters, isRepeated)).rows,
+    )
   }
 
   transaction<T>(
@@ -236,8 +238,8 @@ class Connection {
         const { generation } = session
         const run = (sql: string, parameters: readonly SqlValue[] = []) =>
           session.run(sql, parameters, generation)
-        const limits = session.transactionLimits
-        for (const sql of limits === undefined ? others : [limits, ...others]) await run(sql)
+        const settings = session.transactionSettings
+        for (const sql of settings === undefined ? others : [settings, ...others]) await run(sql)
         const result = await work({
           query: async (sql, parameters) => (await run(sql, parameters)).rows,
           execute: async (sql, parameters) => (await run(sql, parameters)).changes,

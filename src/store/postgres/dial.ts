@@ -3,13 +3,15 @@
  * connection.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { randomUUID } from 'node:crypto'
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import { checkServerIdentity, type ConnectionOptions } from 'node:tls'
 import pg from 'pg'
 import { StorageError } from '../database.ts'
 import { parseHosts, type PostgresHost, type PostgresTarget } from './address.ts'
-import { sqlState, toLoginError, toStorageError } from './errors.ts'
+import { sqlState, toLoginError } from './errors.ts'
+import { firstOf } from './first-of.ts'
 
 export interface DialOptions {
   readonly loadTarget: () => Promise<PostgresTarget>
@@ -24,8 +26,11 @@ export interface DialOptions {
 
 export interface Dialled {
   readonly client: pg.Client
-  /** Whether the session is shared with other clients and therefore lacks the initial settings. */
-  readonly isPooled: boolean
+  /**
+   * Set if the session is shared with other clients, and therefore lacks the initial settings: the
+   * search_path to use, as an SQL literal.
+   */
+  readonly pooledPath?: string
 }
 
 export interface Dial {
@@ -34,8 +39,6 @@ export interface Dial {
   abort(): void
 }
 
-/** Delay before the next host is tried in parallel with a slow one. */
-const STAGGER_MS = 250
 const KEEPALIVE_MS = 5000
 /**
  * SQLSTATE with which a transaction pooler rejects session settings (PostgreSQL, Appendix A,
@@ -48,19 +51,34 @@ const REFUSED_SETTINGS = '08P01'
  * crash could lose a confirmed switch. `remote_apply` is stricter than `on` and is kept.
  */
 export const DURABLE_COMMIT =
-  "CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END"
+  "CASE pg_catalog.current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END"
 
 /**
  * SQL for the search_path value: only the schema with Latchkey's tables, or the one in which the
  * first migration creates them. In another schema of the path, any role that may create objects
- * there could plant an operator or a function that runs instead of PostgreSQL's own, as the best
- * match for the types of its operands.
+ * there could plant a table, or an operator or a function that runs instead of PostgreSQL's own, as
+ * the best match for the types of its operands. This expression itself contains no operator.
  */
+const has = (table: string) =>
+  `pg_catalog.to_regclass(pg_catalog.concat(pg_catalog.quote_ident(s.name::text), '.${table}')) IS NOT NULL`
 const HOME = `pg_catalog.quote_ident(coalesce(
-  (SELECT n.nspname::text FROM pg_catalog.pg_class c
-     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.oid = pg_catalog.to_regclass('facts')::pg_catalog.oid),
+  (SELECT s.name::text
+     FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY s(name, place)
+     WHERE ${has('facts')} AND ${has('latchkey_schema')} ORDER BY s.place LIMIT 1),
   pg_catalog.current_schema()::text, 'public'))`
+/**
+ * Name of a setting that identifies a session. A pooler can ignore the initial settings instead of
+ * rejecting them.
+ */
+const SESSION_ID = 'latchkey.session'
+
+interface FoundSession {
+  readonly read_only: string
+  /** Null if the session did not get the initial settings. */
+  readonly id: string | null
+  /** The search_path to use, as an SQL literal. */
+  readonly path: string
+}
 
 /** Parses int8 as a number: all stored values are below 2^53. */
 const types: pg.CustomTypesConfig = {
@@ -131,10 +149,10 @@ export function dial(options: DialOptions): Dial {
     address: string,
   ): Promise<Dialled> {
     try {
-      return { client: await open(target, host, address, options.settings), isPooled: false }
+      return await open(target, host, address, options.settings)
     } catch (error) {
       if (sqlState(error) !== REFUSED_SETTINGS) throw error
-      return { client: await open(target, host, address, {}), isPooled: true }
+      return await open(target, host, address, {})
     }
   }
 
@@ -143,8 +161,11 @@ export function dial(options: DialOptions): Dial {
     { host, port }: PostgresHost,
     address: string,
     settings: DialOptions['settings'],
-  ): Promise<pg.Client> {
+  ): Promise<Dialled> {
     if (isOver) throw new StorageError('STORE_UNREACHABLE', 'the connection attempt was abandoned')
+    const hasSettings = Object.keys(settings).length > 0
+    const id = randomUUID()
+    const initial: DialOptions['settings'] = hasSettings ? { ...settings, [SESSION_ID]: id } : {}
     const client = new pg.Client({
       ...{ host: address, port, database, user, types, keepAlive: true },
       ...(password === undefined ? {} : { password: password.reveal() }),
@@ -152,7 +173,7 @@ export function dial(options: DialOptions): Dial {
       keepAliveInitialDelayMillis: KEEPALIVE_MS,
       connectionTimeoutMillis: options.deadlineMs,
       application_name: 'latchkey',
-      options: Object.entries(settings)
+      options: Object.entries(initial)
         .map(([name, value]) => `-c ${name}=${value}`)
         .join(' '),
     })
@@ -161,15 +182,22 @@ export function dial(options: DialOptions): Dial {
     client.on('error', () => undefined)
     try {
       await client.connect()
-      // On a pooled connection, each transaction applies the settings instead (session.ts).
-      const isOwn = Object.keys(settings).length > 0
-      const own = `, set_config('synchronous_commit', ${DURABLE_COMMIT}, false),
-        set_config('search_path', ${HOME}, false)`
-      const { rows } = await client.query<{ read_only: string }>(
-        `SELECT current_setting('transaction_read_only') AS read_only${isOwn ? own : ''}`,
+      const { rows } = await client.query<FoundSession>(
+        `SELECT pg_catalog.current_setting('transaction_read_only') AS read_only,
+           pg_catalog.current_setting('${SESSION_ID}', true) AS id,
+           pg_catalog.quote_literal(${HOME}) AS path`,
       )
-      if (rows[0]?.read_only === 'on') throw readOnly()
-      return client
+      const [found] = rows
+      if (found === undefined) throw new Error('the server returned no row')
+      if (found.read_only === 'on') throw readOnly()
+      const { path } = found
+      // On a pooled connection, each transaction applies the settings instead (session.ts).
+      if (!hasSettings || found.id !== id) return { client, pooledPath: path }
+      await client.query(
+        `SELECT pg_catalog.set_config('synchronous_commit', ${DURABLE_COMMIT}, false),
+           pg_catalog.set_config('search_path', ${path}, false)`,
+      )
+      return { client }
     } catch (error) {
       discard(client)
       throw error
@@ -206,75 +234,6 @@ function toTlsOptions(
     checkServerIdentity: (_host, certificate) => checkServerIdentity(name, certificate),
     ...(isIP(name) === 0 ? { servername: name } : {}),
   }
-}
-
-interface Attempt<T> {
-  readonly name: string
-  readonly attempt: () => Promise<T>
-}
-
-/**
- * Resolves to the first success. Each attempt starts once the previous one has failed or has not
- * responded within the stagger delay.
- * @param discard called with any success that arrives too late
- */
-function firstOf<T>(attempts: readonly Attempt<T>[], discard: (late: T) => void): Promise<T> {
-  const [only] = attempts
-  if (only !== undefined && attempts.length === 1) return only.attempt()
-  return new Promise((resolve, reject) => {
-    const failures: { readonly name: string; readonly error: StorageError }[] = []
-    let next = 0
-    let isSettled = false
-    let timer: NodeJS.Timeout | undefined
-
-    function begin(): void {
-      clearTimeout(timer)
-      const one = attempts[next]
-      if (one === undefined || isSettled) return
-      next += 1
-      // The next attempt does not wait for this one to end. This delay is not a deadline; the
-      // statement that needs the connection has one.
-      timer = setTimeout(begin, STAGGER_MS)
-      one.attempt().then(
-        (value) => {
-          if (isSettled) {
-            discard(value)
-            return
-          }
-          isSettled = true
-          clearTimeout(timer)
-          resolve(value)
-        },
-        (error: unknown) => {
-          failures.push({ name: one.name, error: toStorageError(error) })
-          if (failures.length === attempts.length) {
-            clearTimeout(timer)
-            reject(summarize(failures))
-          } else begin()
-        },
-      )
-    }
-    begin()
-    if (attempts.length === 0) {
-      reject(
-        new StorageError('STORE_UNREACHABLE', 'no connection to the store: no host is configured'),
-      )
-    }
-  })
-}
-
-/**
- * Combines the failures into one error. An error that a server returned takes precedence over a
- * failed connection.
- */
-function summarize(failures: readonly { readonly name: string; readonly error: StorageError }[]) {
-  const said = failures.find(({ error }) => sqlState(error.cause) !== undefined) ?? failures[0]
-  const { code, hint } = said?.error ?? { code: 'STORE_UNREACHABLE', hint: undefined }
-  return new StorageError(
-    code,
-    `no usable server for the store: ${failures.map(({ name, error }) => `${name}: ${error.message}`).join('; ')}`,
-    { cause: said?.error.cause, ...(hint === undefined ? {} : { hint }) },
-  )
 }
 
 /**

@@ -7,40 +7,14 @@ import { systemClock } from '../../core/clock.ts'
 import { type Row, type SqlParameters, type SqlValue, StorageError, valuesOf } from '../database.ts'
 import type { PostgresTarget } from './address.ts'
 import { destroySocket, type Dial, dial, DURABLE_COMMIT } from './dial.ts'
-import { belongsToConnection, toStorageError } from './errors.ts'
-
-const cache = new Map<string, string>()
-/** Statements are program constants with only a few variants each, so the cache stays small. */
-const MAX_CACHED = 1000
+import { belongsToConnection, sqlState, toStorageError } from './errors.ts'
+import { toPlanName, toPostgresSql } from './statements.ts'
 
 /**
- * Converts `?` to `$1::bigint` and so on, because PostgreSQL cannot infer the type of a standalone
- * parameter. Null gets no type, since it fits any column. None of our statements contains a quoted
- * `?`.
+ * SQLSTATEs of a session that lacks a prepared statement, or has one that another client prepared
+ * (PostgreSQL, Appendix A).
  */
-function toPostgresSql(sql: string, parameters: readonly SqlValue[]): string {
-  const casts = parameters.map(toCast)
-  const name = `${casts.join()} ${sql}`
-  const known = cache.get(name)
-  if (known !== undefined) return known
-  let count = 0
-  const translated = sql.replaceAll('?', () => {
-    count += 1
-    return `$${String(count)}${casts[count - 1] ?? ''}`
-  })
-  if (cache.size >= MAX_CACHED) cache.clear()
-  cache.set(name, translated)
-  return translated
-}
-
-function toCast(value: SqlValue): string {
-  if (value === null) return ''
-  if (typeof value === 'string') return '::text'
-  if (typeof value === 'number') {
-    return Number.isInteger(value) ? '::bigint' : '::double precision'
-  }
-  return '::bytea'
-}
+const NOT_PREPARED: ReadonlySet<string> = new Set(['26000', '42P05'])
 
 export interface PostgresResult {
   readonly rows: readonly Row[]
@@ -65,7 +39,9 @@ export class PostgresSession {
   #generation = 0
   #wasLost = false
   #isReady = false
-  #isPooled = false
+  /** False once a pooler has moved this session away from its prepared statements. */
+  #canPrepare = true
+  #pooledPath: string | undefined
   /**
    * Monotonic time in milliseconds at which the current statement was sent; undefined if there is
    * none.
@@ -92,14 +68,17 @@ export class PostgresSession {
     return this.#isReady
   }
 
-  /** SQL that sets the limits for one transaction; undefined if the session already has them. */
-  get transactionLimits(): string | undefined {
-    if (!this.#isPooled) return undefined
-    const calls = Object.entries(this.#settings()).map(
-      ([name, value]) => `set_config('${name}', '${value}', true)`,
-    )
-    calls.push(`set_config('synchronous_commit', ${DURABLE_COMMIT}, true)`)
-    return `SELECT ${calls.join(', ')}`
+  /**
+   * SQL that sets the limits and the search_path for one transaction; undefined if the session
+   * already has them.
+   */
+  get transactionSettings(): string | undefined {
+    const path = this.#pooledPath
+    if (path === undefined) return undefined
+    const set = (name: string, value: string) => `pg_catalog.set_config('${name}', ${value}, true)`
+    const calls = Object.entries(this.#settings()).map(([name, value]) => set(name, `'${value}'`))
+    const own = [set('synchronous_commit', DURABLE_COMMIT), set('search_path', path)]
+    return `SELECT ${[...calls, ...own].join(', ')}`
   }
 
   /**
@@ -107,17 +86,56 @@ export class PostgresSession {
    * connection, unless it belongs to a transaction that began on an earlier connection.
    * @throws StorageError
    */
-  async run(
+  run(
     sql: string,
     parameters: SqlParameters = [],
     generation = this.#generation,
   ): Promise<PostgresResult> {
+    return this.#limit(generation, () => this.#query(sql, parameters))
+  }
+
+  /**
+   * Runs a statement outside of any transaction. In a session that is shared with other clients, it
+   * gets a transaction of its own, because the session has another search_path.
+   * @param isRepeated whether the statement runs so often that the server should plan it only once.
+   * It must name its columns, because the server rejects the plan once another release adds one.
+   * @throws StorageError
+   */
+  runAlone(
+    sql: string,
+    parameters: SqlParameters = [],
+    isRepeated = false,
+  ): Promise<PostgresResult> {
+    return this.#limit(this.#generation, async () => {
+      await this.#connected()
+      const settings = this.transactionSettings
+      if (settings === undefined) return await this.#query(sql, parameters, isRepeated)
+      const { generation } = this
+      try {
+        // Without parameters, several statements take one round trip.
+        await this.#query(`BEGIN; ${settings}`)
+        const result = await this.#query(sql, parameters)
+        await this.#query('COMMIT')
+        return result
+      } catch (error) {
+        if (this.#isReady && generation === this.#generation) {
+          await this.#query('ROLLBACK').catch(() => {
+            this.reset()
+          })
+        }
+        throw error
+      }
+    })
+  }
+
+  /** Runs `start`, which sends statements, and drops the connection after the deadline. */
+  async #limit(generation: number, start: () => Promise<PostgresResult>): Promise<PostgresResult> {
     if (this.#closed) throw closed()
     if (generation !== this.#generation) {
       throw new StorageError('STORE_UNREACHABLE', 'the connection to the store was lost')
     }
     this.#busySince = systemClock.monotonic()
-    const work = this.#query(sql, parameters)
+    const work = start()
     work.catch(() => undefined)
     return await new Promise<PostgresResult>((resolve, reject) => {
       // The timer is cleared as soon as the reply arrives. A timeout drops the whole connection,
@@ -154,13 +172,31 @@ export class PostgresSession {
     this.#drop(closed())
   }
 
-  async #query(sql: string, parameters: SqlParameters): Promise<PostgresResult> {
+  /** Opens a connection, if there is none. */
+  async #connected(): Promise<void> {
+    const connection = (this.#connection ??= this.#connect())
+    try {
+      await connection.ready
+    } catch (error) {
+      const known = toStorageError(error)
+      this.#drop(known, connection)
+      throw known
+    }
+  }
+
+  async #query(
+    sql: string,
+    parameters: SqlParameters = [],
+    isRepeated = false,
+  ): Promise<PostgresResult> {
     const connection = (this.#connection ??= this.#connect())
     try {
       const { client } = await connection.ready
       const values = valuesOf(parameters)
+      const text = toPostgresSql(sql, values)
+      const name = isRepeated && this.#canPrepare ? toPlanName(text, values) : undefined
       const { rows, rowCount, command } = await client.query<Record<string, SqlValue>>({
-        text: toPostgresSql(sql, values),
+        ...{ text, ...(name === undefined ? {} : { name }) },
         values: values.map((value) => (value instanceof Uint8Array ? Buffer.from(value) : value)),
       })
       if (sql === 'COMMIT' && command !== 'COMMIT') {
@@ -168,6 +204,10 @@ export class PostgresSession {
       }
       return { rows, changes: rowCount ?? 0 }
     } catch (error) {
+      if (isRepeated && this.#canPrepare && NOT_PREPARED.has(sqlState(error) ?? '')) {
+        this.#canPrepare = false
+        return await this.#query(sql, parameters)
+      }
       const known = toStorageError(error)
       // A connection that could not be opened is dropped, regardless of the error.
       const isOpen = this.#isReady && connection === this.#connection
@@ -189,7 +229,7 @@ export class PostgresSession {
       settings: this.#settings(),
     })
     connection.ready.then(
-      ({ client, isPooled }) => {
+      ({ client, pooledPath }) => {
         if (connection !== this.#connection) {
           destroySocket(client)
           return
@@ -199,7 +239,7 @@ export class PostgresSession {
         }
         client.on('error', lose)
         client.on('end', lose)
-        this.#isPooled = isPooled
+        this.#pooledPath = pooledPath
         this.#isReady = true
         if (this.#wasLost) this.#onRedialled()
         this.#wasLost = false

@@ -1,0 +1,51 @@
+/** Translates statements to PostgreSQL's dialect, and names those whose plan the server keeps. */
+// SPDX-License-Identifier: Apache-2.0
+import type { SqlValue } from '../database.ts'
+
+const cache = new Map<string, string>()
+/** Statements are program constants with only a few variants each, so the cache stays small. */
+const MAX_CACHED = 1000
+
+/**
+ * Converts `?` to `$1::bigint` and so on, because PostgreSQL cannot infer the type of a standalone
+ * parameter. Null gets no type, since it fits any column. None of our statements contains a quoted
+ * `?`.
+ */
+export function toPostgresSql(sql: string, parameters: readonly SqlValue[]): string {
+  const casts = parameters.map(toCast)
+  const name = `${casts.join()} ${sql}`
+  const known = cache.get(name)
+  if (known !== undefined) return known
+  let count = 0
+  const translated = sql.replaceAll('?', () => {
+    count += 1
+    return `$${String(count)}${casts[count - 1] ?? ''}`
+  })
+  if (cache.size >= MAX_CACHED) cache.clear()
+  cache.set(name, translated)
+  return translated
+}
+
+function toCast(value: SqlValue): string {
+  if (value === null) return ''
+  if (typeof value === 'string') return '::text'
+  if (typeof value === 'number') {
+    return Number.isInteger(value) ? '::bigint' : '::double precision'
+  }
+  return '::bytea'
+}
+
+const names = new Map<string, string>()
+/** Statements with more parameters are batches of varying length. */
+const MOST_PARAMETERS = 20
+
+/**
+ * Returns the name under which a server keeps the plan of a translated statement; undefined if the
+ * plan is not worth keeping.
+ */
+export function toPlanName(text: string, parameters: readonly SqlValue[]): string | undefined {
+  if (parameters.length > MOST_PARAMETERS) return undefined
+  let name = names.get(text)
+  if (name === undefined) names.set(text, (name = `latchkey_${String(names.size)}`))
+  return name
+}
