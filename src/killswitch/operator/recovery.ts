@@ -140,17 +140,15 @@ export async function recoverStore(
 }
 
 /**
- * Quiet epochs that running servers may have seen since the mark in the file was last written: one
- * for each start or stop of an instance since the last change of another kind (HighWater.note).
+ * Epochs that running servers may have seen although no file of this host records them: the quiet
+ * ones since the mark was last written (HighWater.note), and those that the existing store lacks,
+ * because it was itself restored, or because it is a standby that was promoted behind the primary.
  */
 const UNRECORDED_EPOCHS = 1_000_000
 
 /** Returns an epoch that is at least as high as any that a running server has seen. */
-function findSeenEpoch({ seenEpoch = 0, storeEpoch = -1, manifest }: RecoveryPlan): number {
-  // If the existing store is not behind this host's mark, no server has seen a higher epoch than
-  // the store's.
-  if (storeEpoch >= seenEpoch) return storeEpoch
-  return Math.max(seenEpoch, manifest.epoch) + UNRECORDED_EPOCHS
+function findSeenEpoch({ seenEpoch = 0, storeEpoch = 0, manifest }: RecoveryPlan): number {
+  return Math.max(seenEpoch, storeEpoch, manifest.epoch) + UNRECORDED_EPOCHS
 }
 
 /**
