@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { isPermittedSomewhere, type AdminPrincipal } from './principal.ts'
 import https from 'node:https'
+import { Readable } from 'node:stream'
 import type { Socket } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -114,7 +115,7 @@ export async function createAdminServer(deps: AdminServerDeps): Promise<AdminSer
       method: route.method,
       url: route.path,
       ...('bodyLimit' in route ? { bodyLimit: route.bodyLimit } : {}),
-      handler: (request, reply) => serve(guarded, route, request, reply),
+      handler: (request, reply) => serve(guarded, route, request, reply).then(() => reply),
     })
   }
   app.setNotFoundHandler((request, reply) => {
@@ -243,15 +244,15 @@ const NO_OTHER_SITE = {
   'x-content-type-options': 'nosniff',
 }
 
-function send(reply: FastifyReply, answer: AdminAnswer): void {
-  const isRaw = typeof answer.body === 'string' || Buffer.isBuffer(answer.body)
+function send(reply: FastifyReply, { status, body, contentType, headers = {} }: AdminAnswer): void {
+  const isRaw = typeof body === 'string' || Buffer.isBuffer(body) || body instanceof Readable
   void reply
-    .code(answer.status)
-    .header('content-type', answer.contentType ?? 'application/json')
+    .code(status)
+    .header('content-type', contentType ?? 'application/json')
     .header('cache-control', 'no-store')
     .headers(NO_OTHER_SITE)
-    .headers(answer.headers ?? {})
-    .send(isRaw ? answer.body : `${JSON.stringify(answer.body)}\n`)
+    .headers(headers)
+    .send(isRaw ? body : `${JSON.stringify(body)}\n`)
 }
 
 interface Refusal extends Omit<AdminEvent, 'status' | 'code' | 'fault'> {

@@ -6,6 +6,7 @@ import type { Config, Pkcs11BackendConfig } from '../config/config.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import { LatchkeyError } from '../core/errors.ts'
 import { silentLogger } from '../core/logger.ts'
+import { forEachInSlices } from '../core/slices.ts'
 import { probeModule } from '../keys/pkcs11/pkcs11-keys.ts'
 import type { ProbeReport } from '../keys/pkcs11/wire/calls.ts'
 import type { KeySummary } from '../keys/administration.ts'
@@ -47,7 +48,8 @@ export async function openAdministration(
   config: Config,
   operator = 'latchkey',
 ): Promise<Administration> {
-  const store = await openStore(await toStoreOptions(config, { connections: 'one' }))
+  const how = { connections: 'one', isCommand: true } as const
+  const store = await openStore(await toStoreOptions(config, how))
   try {
     await ensureHealthKey(store, clock)
     const tokens = createTokenAdministrations(silentLogger)
@@ -68,6 +70,9 @@ export interface AdministrationParts extends TokenPlace {
   /** Set for `latchkey keys shred`, which destroys versions at the end of their retirement. */
   readonly forRetirement?: true
 }
+
+/** Number of keys that get their labels in one turn of the event loop. */
+const LABELS_PER_TURN = 500
 
 /** Uses an open store and tokens, which the caller closes. */
 export function createAdministration({
@@ -92,14 +97,19 @@ export function createAdministration({
     keys(keyStore) {
       const all =
         tokens.of(keyStore, place) ?? createKeyAdministration(store, keyStore, clock, operator)
-      const keys = forRetirement === true ? all : protectRetiring(all, { store, keyStore })
+      const keys =
+        forRetirement === true ? all : protectRetiring(all, { store, keyStore, clock, operator })
       return {
         ...keys,
         async listKeys() {
           const labels = await loadLabels()
           const listed = await keys.listKeys()
           if (labels === undefined) return listed
-          return listed.map((key) => addLabels(key, labels.of(keyStore, key.keyId)))
+          const labelled: KeySummary[] = []
+          await forEachInSlices(listed, LABELS_PER_TURN, (key) => {
+            labelled.push(addLabels(key, labels.of(keyStore, key.keyId)))
+          })
+          return labelled
         },
       }
     },

@@ -5,10 +5,10 @@ import type { Config, Pkcs11BackendConfig } from '../config/config.ts'
 import type { MasterKeySource } from '../store/master-key.ts'
 import type { StoreOptions } from '../store/store.ts'
 
-/** @param how options that matter only if the store is in PostgreSQL */
+/** @param how options that say what the store is used for */
 export async function toStoreOptions(
   config: Config,
-  how: Pick<StoreOptions, 'connections' | 'requiresUtf8'> = {},
+  how: Pick<StoreOptions, 'connections' | 'requiresUtf8' | 'isCommand'> = {},
 ): Promise<StoreOptions> {
   return { ...config.store, ...how, masterKey: await toMasterKeySource(config), clock }
 }

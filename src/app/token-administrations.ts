@@ -78,7 +78,8 @@ export function createTokenAdministrations(logger: Logger): TokenAdministrations
         rotateKey: async (keyId) => (await inner()).rotateKey(keyId),
         setKeyStatus: async (keyId, status) => (await inner()).setKeyStatus(keyId, status),
         setKeyDates: async (keyId, change) => (await inner()).setKeyDates(keyId, change),
-        destroyVersion: async (keyId, version) => (await inner()).destroyVersion(keyId, version),
+        destroyVersion: async (keyId, version, guard) =>
+          (await inner()).destroyVersion(keyId, version, guard),
         checkDestroyable: async () => (await inner()).checkDestroyable(),
         async trustKey(keyId, order) {
           const { trustKey } = await inner()

@@ -6,6 +6,8 @@
 import { toCheckValue } from '../core/check-value.ts'
 import type { ExternalKeyId } from '../core/ids.ts'
 import type { Secret } from '../core/secret.ts'
+import type { Reader } from '../store/database.ts'
+import type { SealedTransaction } from '../store/sealed-transaction.ts'
 import { BackendError } from './errors.ts'
 import type { DateState } from './key-backend.ts'
 import type { KeyDates, KeyDatesChange } from './key-dates.ts'
@@ -111,6 +113,17 @@ export interface TrustChange {
   readonly found?: string
 }
 
+/** Lets another part of Latchkey refuse the destruction of a version. */
+export interface DestructionGuard {
+  /**
+   * Throws to refuse. Called in the transaction that destroys the version; for a key on a token,
+   * which no transaction covers, shortly before the token destroys it.
+   */
+  check(reader: Reader | SealedTransaction): Promise<void>
+  /** Called in the transaction that records what a token has destroyed, which is too late to refuse. */
+  settle(transaction: SealedTransaction): Promise<void>
+}
+
 /** Every change is durable when its promise resolves, and raises the store's epoch. */
 export interface KeyAdministration {
   /** @throws BackendError KEY_EXISTS, KEY_DATES_INVALID */
@@ -127,7 +140,11 @@ export interface KeyAdministration {
    * Shreds the material of one version permanently. Refuses the current version: rotate first.
    * @throws BackendError KEY_NOT_FOUND, VERSION_NOT_FOUND, KEY_USAGE (the version is current)
    */
-  destroyVersion(keyId: ExternalKeyId, version: number): Promise<KeySummary>
+  destroyVersion(
+    keyId: ExternalKeyId,
+    version: number,
+    guard?: DestructionGuard,
+  ): Promise<KeySummary>
   /**
    * Checks that `destroyVersion` can destroy versions of this key store at all. Absent if it always
    * can.

@@ -62,6 +62,19 @@ export async function withProof(
   return { ...signed, proof: proveWritten(await openControlLogKey(store), event) }
 }
 
+/** Returns a filter for the event that records that Latchkey destroyed a version. */
+export function isDestructionOf({
+  keyStore,
+  keyId,
+  version,
+}: VersionName): (event: ControlEvent) => boolean {
+  return ({ kind, detail }) =>
+    kind === VERSION_DESTROYED &&
+    detail['keyStore'] === keyStore &&
+    detail['keyId'] === keyId &&
+    detail['version'] === version
+}
+
 /** Returns a filter for the event that contains a version's certificate. */
 export function isCertificateOf(name: VersionName): (event: ControlEvent) => boolean {
   return (event) => event.kind === CERTIFIED && isSameVersion(certificateOf(event).statement, name)

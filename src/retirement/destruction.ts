@@ -12,8 +12,8 @@ import type { ControlEvent } from '../store/event-log.ts'
 import {
   type DestructionCertificate,
   type SignedCertificate,
-  VERSION_DESTROYED,
   isCertificateOf,
+  isDestructionOf,
   recordCertificate,
   withProof,
 } from './certificate.ts'
@@ -112,15 +112,8 @@ function beginDestruction(
 function findKeyManager(
   keys: KeyAdministration,
   events: readonly ControlEvent[],
-  { keyStore, keyId, version }: VersionName,
+  name: VersionName,
 ): DestructionCertificate['keyManager'] {
   if (keys.trustKey === undefined) return 'software'
-  const isOurs = events.some(
-    ({ kind, detail }) =>
-      kind === VERSION_DESTROYED &&
-      detail['keyStore'] === keyStore &&
-      detail['keyId'] === keyId &&
-      detail['version'] === version,
-  )
-  return isOurs ? 'token' : 'absent'
+  return events.some(isDestructionOf(name)) ? 'token' : 'absent'
 }

@@ -16,6 +16,7 @@ import type { SealedTransaction } from '../store/sealed-transaction.ts'
 import type { Store } from '../store/store.ts'
 import type { VersionUse } from '../usage/version-ledger.ts'
 import { type Quiet, isUseOf, loadVersionUses, toQuiet } from '../usage/version-table.ts'
+import { isDestructionOf } from './certificate.ts'
 import { RetirementError } from './errors.ts'
 import { type History, continueHistory, readHistory } from './history.ts'
 import { checkQuiet, loadLedger, tend } from './quiet.ts'
@@ -92,9 +93,9 @@ export async function requestRetirement(
   order: RetireOrder,
 ): Promise<Retirement> {
   const { store, clock } = deps
-  await checkRetirable(deps, order)
   await tend(store, clock.now())
   const history = await loadHistory(store)
+  await checkRetirable(deps, order)
   return store.change(async (transaction, epoch) => {
     const { ledger } = transaction
     const before = (await loadRetirements(transaction, store.sealing, ledger)).find((one) =>
@@ -102,6 +103,10 @@ export async function requestRetirement(
     )
     if (before !== undefined) throw alreadyRetired(before)
     const events = await continueHistory(transaction, store.sealing, history)
+    // `checkRetirable` cannot be part of the transaction, because a token is too slow for that.
+    if (events.slice(history.events.length).some(isDestructionOf(order))) {
+      throw notThere(order)
+    }
     await checkQuiet(store, transaction, order, { now: clock.now(), events })
     const { keyStore, keyId, version, reason, requestedBy, quietForMs, waitForMs } = order
     const at = clock.now()
@@ -190,13 +195,17 @@ export async function findVersion(
 async function checkRetirable(deps: RetirementDeps, order: RetireOrder): Promise<void> {
   const found = await findVersion(deps, order)
   if (found === undefined || found.state === 'DESTROYED') {
-    throw new BackendError('VERSION_NOT_FOUND', `there is no ${describeVersion(order)}`)
+    throw notThere(order)
   }
   if (found.state === 'CURRENT') {
     throw new BackendError('KEY_USAGE', 'the current version cannot be retired', {
       hint: 'rotate the key first',
     })
   }
+}
+
+function notThere(name: VersionName): BackendError {
+  return new BackendError('VERSION_NOT_FOUND', `there is no ${describeVersion(name)}`)
 }
 
 export async function findRetirement(

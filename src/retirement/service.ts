@@ -1,13 +1,17 @@
 /** The retirement of key versions as one service, for the commands and for the admin listener. */
 // SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '../core/clock.ts'
 import type { ExternalKeyId } from '../core/ids.ts'
 import type { KeyAdministration } from '../keys/administration.ts'
 import type { Actor } from '../killswitch/model.ts'
+import type { Reader } from '../store/database.ts'
+import type { SealedTransaction } from '../store/sealed-transaction.ts'
 import type { Store } from '../store/store.ts'
 import { RetirementError } from './errors.ts'
 import {
   approveRetirement,
   cancelRetirement,
+  note,
   type RetirementDeps,
   type RetireOrder,
   reportVersions,
@@ -15,6 +19,7 @@ import {
   type VersionReport,
 } from './retirement.ts'
 import {
+  deleteRetirement,
   describeVersion,
   isSameVersion,
   loadRetirements,
@@ -53,29 +58,57 @@ export function createRetirements(deps: RetirementDeps): Retirements {
   }
 }
 
+export interface ProtectDeps {
+  readonly store: Store
+  readonly keyStore: string
+  readonly clock: Clock
+  /** Operator recorded if a destruction on a token ends a retirement. */
+  readonly operator: string
+}
+
 /**
  * Returns a key administration that refuses to destroy a version during its retirement. Otherwise,
  * the certificate at the end of the retirement would vouch for an approval and a waiting period
- * that the destruction did not have. `shredVersion` must not use it.
+ * that the destruction did not have. The check is part of the transaction that destroys the version.
+ * A token destroys outside of any transaction: a retirement that is requested meanwhile is cancelled.
+ * `shredVersion` must not use it.
  */
 export function protectRetiring(
   keys: KeyAdministration,
-  { store, keyStore }: { readonly store: Store; readonly keyStore: string },
+  { store, keyStore, clock, operator }: ProtectDeps,
 ): KeyAdministration {
+  const find = async (reader: Reader | SealedTransaction, name: VersionName) => {
+    const ledger = 'ledger' in reader ? reader.ledger : undefined
+    const all = await loadRetirements(reader, store.sealing, ledger)
+    return all.find((one) => isSameVersion(one, name))
+  }
   return {
     ...keys,
-    async destroyVersion(keyId, version) {
+    destroyVersion(keyId, version) {
       const name = { keyStore, keyId, version }
-      const all = await store.database.snapshot((reader) => loadRetirements(reader, store.sealing))
-      const found = all.find((one) => isSameVersion(one, name))
-      if (found !== undefined) {
-        const state = found.destroyingSince === undefined ? 'retired' : 'destroyed'
-        const message = `${describeVersion(name)} is being ${state}`
-        throw new RetirementError('ALREADY_RETIRED', message, {
-          hint: 'latchkey keys shred destroys it at the end; latchkey keys cancel-retirement ends the retirement',
-        })
-      }
-      return keys.destroyVersion(keyId, version)
+      return keys.destroyVersion(keyId, version, {
+        async check(reader) {
+          const found = await find(reader, name)
+          if (found === undefined) return
+          const state = found.destroyingSince === undefined ? 'retired' : 'destroyed'
+          const message = `${describeVersion(name)} is being ${state}`
+          throw new RetirementError('ALREADY_RETIRED', message, {
+            hint: 'latchkey keys shred destroys it at the end; latchkey keys cancel-retirement ends the retirement',
+          })
+        },
+        async settle(transaction) {
+          const found = await find(transaction, name)
+          if (found === undefined) return
+          await deleteRetirement(transaction, store.sealing, name)
+          const by = { operator, identity: 'latchkey' }
+          await note(
+            store,
+            transaction,
+            { at: clock.now(), epoch: transaction.ledger.epoch, kind: 'retire-cancelled', ...by },
+            { ...found, reason: 'the version was destroyed while its retirement was requested' },
+          )
+        },
+      })
     },
   }
 }

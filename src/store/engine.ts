@@ -5,7 +5,7 @@ import { StorageError, type Database } from './database.ts'
 import { syncFolder } from './master-key.ts'
 import { loadTarget, type PostgresAddress } from './postgres/address.ts'
 import type { PostgresOptions } from './postgres/database.ts'
-import { openSqlite } from './sqlite/database.ts'
+import { openSqlite, type SqliteOptions } from './sqlite/database.ts'
 
 export interface StorePlace {
   /** The SQLite database file. Either this or `postgres` is set. */
@@ -15,6 +15,8 @@ export interface StorePlace {
   readonly deadlineMs?: number
   /** Which connections to open to a PostgreSQL server; see PostgresOptions. */
   readonly connections?: PostgresOptions['connections']
+  /** Whether a command uses the store, so that nothing else needs the event loop. */
+  readonly isCommand?: boolean
   /** Whether to refuse a database whose encoding cannot represent all text. */
   readonly requiresUtf8?: boolean
   /** Role that the server connects as; set only if `postgres` connects as the table owner. */
@@ -41,10 +43,15 @@ export const DEFAULT_DEADLINE_MS = 5000
 
 export function createEngine(place: StorePlace): Engine {
   if (place.postgres !== undefined) return createPostgresEngine(place.postgres, place)
-  return createSqliteEngine(place.path ?? '', place.deadlineMs ?? DEFAULT_DEADLINE_MS)
+  return createSqliteEngine({
+    path: place.path ?? '',
+    deadlineMs: place.deadlineMs ?? DEFAULT_DEADLINE_MS,
+    isCommand: place.isCommand === true,
+  })
 }
 
-function createSqliteEngine(path: string, deadlineMs: number): Engine {
+function createSqliteEngine(options: SqliteOptions): Engine {
+  const { path } = options
   return {
     exists: () =>
       stat(path).then(
@@ -54,7 +61,7 @@ function createSqliteEngine(path: string, deadlineMs: number): Engine {
     async create() {
       await createEmptyFile(path)
       try {
-        return await openSqlite({ path, deadlineMs })
+        return await openSqlite(options)
       } catch (error) {
         await unlink(path).catch(() => undefined)
         throw error
@@ -75,7 +82,7 @@ function createSqliteEngine(path: string, deadlineMs: number): Engine {
         })
       }
       if (found.size === 0) throw new StorageError('STORE_CORRUPT', `${path} is empty`)
-      return openSqlite({ path, deadlineMs })
+      return openSqlite(options)
     },
   }
 }

@@ -14,6 +14,8 @@ import { drawIv, IV_BYTES } from '../core/kernel-random.ts'
 import { StorageError, type SqlValue } from './database.ts'
 
 const TAG_BYTES = 16
+/** Hexadecimal digits of the stored half of a row's code. */
+const MAC_DIGITS = 64
 
 export interface Sealing {
   /**
@@ -88,10 +90,11 @@ export function createSealingOf(keys: SealingKeys): KeySealing {
   }
 
   function code(fields: readonly SqlValue[]): RowCode {
-    const bytes = createHmac('sha512', keys.row).update(encodeFields(fields)).digest()
+    // A digest as text is a fifth cheaper than a Buffer, whose memory is allocated separately.
+    const digest = createHmac('sha512', keys.row).update(encodeFields(fields)).digest('hex')
     return {
-      mac: bytes.toString('base64', 0, 32),
-      element: BigInt(`0x${bytes.toString('hex', 32)}`),
+      mac: Buffer.from(digest.slice(0, MAC_DIGITS), 'hex').toString('base64'),
+      element: BigInt(`0x${digest.slice(MAC_DIGITS)}`),
     }
   }
 
@@ -162,8 +165,39 @@ export function unseal(key: KeyObject, aad: Buffer, sealed: string): Buffer | un
  * 1 and '1'.
  */
 export function encodeFields(fields: readonly SqlValue[]): Buffer {
-  // Encode in one pass into a buffer of the largest possible size, because encoding takes a fifth
-  // of the time needed to verify a row, and a full read verifies every row.
+  return encodeAscii(fields) ?? encodeAny(fields)
+}
+
+/**
+ * Encodes short fields of ASCII characters, as almost all rows have, through one string. That takes
+ * half the time of `encodeAny`, and a full read verifies every row.
+ * @returns undefined if there are other fields
+ */
+function encodeAscii(fields: readonly SqlValue[]): Buffer | undefined {
+  let text = ''
+  for (const field of fields) {
+    if (field instanceof Uint8Array) return undefined
+    const value = field === null ? '' : String(field)
+    const header = SHORT_HEADERS[typeOf(field)][value.length]
+    if (header === undefined) return undefined
+    text += header + value
+  }
+  const bytes = Buffer.from(text, 'utf8')
+  // A character outside of ASCII takes more than one byte.
+  return bytes.length === text.length ? bytes : undefined
+}
+
+/** Headers of fields with up to 127 bytes, which are themselves ASCII. */
+const headersOf = (type: string) =>
+  Array.from({ length: 128 }, (_, length) => `${type}\0\0\0${String.fromCharCode(length)}`)
+const SHORT_HEADERS = {
+  n: headersOf('n'),
+  i: headersOf('i'),
+  s: headersOf('s'),
+  b: headersOf('b'),
+}
+
+function encodeAny(fields: readonly SqlValue[]): Buffer {
   const bytes = Buffer.allocUnsafe(fields.reduce<number>((sum, field) => sum + mostBytes(field), 0))
   let at = 0
   for (const field of fields) {
@@ -173,7 +207,7 @@ export function encodeFields(fields: readonly SqlValue[]): Buffer {
       bytes.set(field, start)
       length = field.length
     } else if (field !== null) length = bytes.write(String(field), start, 'utf8')
-    bytes.writeUInt8(typeOf(field), at)
+    bytes.write(typeOf(field), at, 'latin1')
     bytes.writeUInt32BE(length, at + 1)
     at = start + length
   }
@@ -194,8 +228,7 @@ function mostBytes(field: SqlValue): number {
   return HEADER_BYTES + NUMBER_CHARACTERS
 }
 
-function typeOf(field: SqlValue): number {
-  const type =
-    field === null ? 'n' : typeof field === 'number' ? 'i' : typeof field === 'string' ? 's' : 'b'
-  return type.charCodeAt(0)
+function typeOf(field: SqlValue): 'n' | 'i' | 's' | 'b' {
+  if (field === null) return 'n'
+  return typeof field === 'number' ? 'i' : typeof field === 'string' ? 's' : 'b'
 }

@@ -43,7 +43,9 @@ export function toTable(
 }
 
 function widthsOf(rows: readonly Row[]): readonly number[] {
-  return (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => (row[i] ?? '').length)))
+  // A spread call fails with about a hundred thousand arguments.
+  const widest = (i: number) => rows.reduce((most, row) => Math.max(most, (row[i] ?? '').length), 0)
+  return (rows[0] ?? []).map((_, i) => widest(i))
 }
 
 function totalOf(widths: readonly number[]): number {
@@ -71,8 +73,8 @@ function toLines(
  */
 function leastOf(headings: Row, rows: readonly Row[]): readonly number[] {
   return headings.map((heading, i) => {
-    const times = rows.map((row) => row[i] ?? '').filter((cell) => SHORT_TIME.test(cell))
-    return Math.max(MIN_COLUMN, heading.length, ...times.map((cell) => cell.length))
+    const times = rows.filter((row) => SHORT_TIME.test(row[i] ?? ''))
+    return Math.max(MIN_COLUMN, heading.length, ...widthsOf(times.map((row) => [row[i] ?? ''])))
   })
 }
 

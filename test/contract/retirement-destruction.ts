@@ -12,6 +12,7 @@ import {
   reportVersions,
   requestRetirement,
 } from '../../src/retirement/retirement.ts'
+import { readEvents } from '../../src/store/event-log.ts'
 import { type ControlFixture, actor } from './control-fixture.ts'
 import { DAY, ID, ORDER, V1, codeOf, setUp } from './retirement-fixture.ts'
 
@@ -77,8 +78,8 @@ export function testDestruction(name: string, open: (t: Test) => Promise<Control
   })
 
   void t.test(`${name}: one person cannot destroy a version during its retirement`, async (t) => {
-    const { deps, keys, store, cancel, versions } = await approved(t)
-    const alone = protectRetiring(keys, { store, keyStore: 'demo' })
+    const { deps, keys, store, clock, cancel, versions } = await approved(t)
+    const alone = protectRetiring(keys, { store, keyStore: 'demo', clock, operator: 'mallory' })
     const destroy = () => codeOf(alone.destroyVersion(ID, 1))
     t.equal(await destroy(), 'ALREADY_RETIRED', 'approved')
     t.equal(await cancel(), 'done')
@@ -88,6 +89,65 @@ export function testDestruction(name: string, open: (t: Test) => Promise<Control
     t.equal(await cancel(), 'done')
     t.equal(await destroy(), 'done', 'after the cancellation')
     t.same(await versions(), ['DESTROYED', 'CURRENT'])
+  })
+
+  /** Returns a version that can be retired, and is not being retired. */
+  async function retirable(t: Test) {
+    const all = await setUp(await open(t))
+    all.clock.advance(31 * DAY)
+    const { store, clock } = all
+    const retired = async () => (await reportVersions(all.deps, 'demo', ID))[0]?.retirement
+    const protect = (own: KeyAdministration) =>
+      protectRetiring(own, { store, keyStore: 'demo', clock, operator: 'mallory' })
+    return { ...all, retired, protect }
+  }
+
+  void t.test(
+    `${name}: a destruction and a request at the same moment exclude each other`,
+    async (t) => {
+      const { deps, keys, retired, protect } = await retirable(t)
+      const requested = protect({
+        ...keys,
+        async destroyVersion(...which: Parameters<typeof keys.destroyVersion>) {
+          await requestRetirement(deps, ORDER)
+          return keys.destroyVersion(...which)
+        },
+      })
+      t.equal(await codeOf(requested.destroyVersion(ID, 1)), 'ALREADY_RETIRED')
+      t.match((await keys.listKeys())[0]?.versions, [{ state: 'PREVIOUS' }, { state: 'CURRENT' }])
+      t.ok(await retired())
+
+      const other = await retirable(t)
+      const destroyed = {
+        ...other.keys,
+        async listKeys() {
+          const before = await other.keys.listKeys()
+          await other.protect(other.keys).destroyVersion(ID, 1)
+          return before
+        },
+      }
+      const request = requestRetirement({ ...other.deps, keys: destroyed }, ORDER)
+      t.equal(await codeOf(request), 'VERSION_NOT_FOUND')
+      t.equal(await other.retired(), undefined)
+    },
+  )
+
+  void t.test(`${name}: a request while a token destroys the version is cancelled`, async (t) => {
+    const { deps, keys, store, retired, protect } = await retirable(t)
+    const onToken = protect({
+      ...keys,
+      async destroyVersion(id, version, guard) {
+        await store.database.snapshot((reader) => guard?.check(reader) ?? Promise.resolve())
+        await requestRetirement(deps, ORDER)
+        const key = await keys.destroyVersion(id, version)
+        await store.change((transaction) => guard?.settle(transaction) ?? Promise.resolve())
+        return key
+      },
+    })
+    t.equal(await codeOf(onToken.destroyVersion(ID, 1)), 'done')
+    t.equal(await retired(), undefined)
+    const events = await store.database.snapshot((reader) => readEvents(reader, store.sealing, 0))
+    t.match(events.at(-1), { kind: 'retire-cancelled', operator: 'mallory', detail: V1 })
   })
 
   void t.test(`${name}: a certificate does not claim destruction without proof`, async (t) => {

@@ -90,7 +90,7 @@ const WRAPPING: Readonly<Record<string, string>> = {
 
 /** Maps each file that calls `Sealing.authenticate` to the MAC's purpose. */
 const CODING: Readonly<Record<string, string>> = {
-  'src/keys/software/use-reservations.ts': 'key_uses',
+  'src/keys/software/use-table.ts': 'key_uses',
   'src/store/epochs.ts': 'epochs',
   'src/observability/webhooks/cursor.ts': 'webhooks',
   'src/store/event-log.ts': 'control_events',

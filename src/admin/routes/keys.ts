@@ -8,7 +8,7 @@ import type { KeyAdministration } from '../../keys/administration.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import type { KeyStoreAdministration } from '../administration.ts'
 import { AdminError } from '../errors.ts'
-import { type AdminRoute, ok } from '../route.ts'
+import { type AdminRoute, ok, okList } from '../route.ts'
 
 type Schemas = components['schemas']
 
@@ -49,7 +49,7 @@ function routesOfKeys({ withAdministration, keyStores }: KeyRoutesDeps): readonl
         return withAdministration(principal.name, async (administration) => {
           const keys = await administration.keys(keyStore).listKeys()
           const warnings = [...administration.warnings()]
-          return ok({ keys, ...(warnings.length > 0 && { warnings }) })
+          return okList('keys', keys, warnings.length > 0 ? { warnings } : {})
         })
       },
     },

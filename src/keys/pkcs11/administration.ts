@@ -18,7 +18,7 @@ import {
   toKeyName,
 } from '../key-dates.ts'
 import { KeyTable, parseContents } from '../software/key-table.ts'
-import { loadUses, toId } from '../software/use-reservations.ts'
+import { loadUses, toId } from '../software/use-table.ts'
 import { parseTokenKey, TokenKeyTable, trustVersions, type TokenKeyRow } from './token-key-table.ts'
 import { type Recorded, toSummary } from './key-summary.ts'
 import type { Call, ListedKey, TokenKey } from './wire/calls.ts'
@@ -221,7 +221,7 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
       await store.change((transaction) => changeDates(transaction, keyId, change))
       return summarise(keyId)
     },
-    async destroyVersion(keyId, version) {
+    async destroyVersion(keyId, version, guard) {
       checkSingle('destroy')
       const versions = await versionsOf(keyId)
       if (!versions.some((one) => one.version === version)) {
@@ -232,8 +232,10 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
           hint: 'rotate the key first',
         })
       }
+      if (guard !== undefined) await store.database.snapshot((reader) => guard.check(reader))
       await call({ call: 'destroy', name: nameOf(keyId), version })
       await store.change(async (transaction) => {
+        await guard?.settle(transaction)
         await new TokenKeyTable(transaction, store.sealing).delete({ keyStore, keyId }, version)
         await record(transaction, 'key-version-destroyed', { keyStore, keyId, version })
       })

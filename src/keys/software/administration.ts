@@ -6,6 +6,7 @@ import { forEachInSlices } from '../../core/slices.ts'
 import type { Row } from '../../store/database.ts'
 import { createChangeRecorder } from '../../store/event-log.ts'
 import { KEY_DATES, KEY_VERSIONS, KEYS } from '../../store/sealed-tables.ts'
+import type { SealedTransaction } from '../../store/sealed-transaction.ts'
 import type { Store } from '../../store/store.ts'
 import { BackendError } from '../errors.ts'
 import {
@@ -26,7 +27,7 @@ import {
   toSummary,
   type VersionRow,
 } from './key-table.ts'
-import { loadUses } from './use-reservations.ts'
+import { loadUses } from './use-table.ts'
 
 const KEY_BYTES = 32
 /** Number of keys summarized in one turn of the event loop. */
@@ -54,12 +55,12 @@ export function createKeyAdministration(
   /** @param work returns what to record about the change */
   const change = (
     keyId: string,
-    work: (table: KeyTable) => Promise<KeyChange>,
+    work: (table: KeyTable, transaction: SealedTransaction) => Promise<KeyChange>,
     options?: { readonly erases: boolean },
   ) =>
     store.change(async (transaction) => {
       const table = new KeyTable(transaction, store.sealing)
-      const { kind, dates, ...detail } = await work(table)
+      const { kind, dates, ...detail } = await work(table, transaction)
       const name = { keyStore, keyId }
       if (kind !== undefined) await record(transaction, kind, { ...name, ...detail })
       const { sealing } = store
@@ -166,7 +167,14 @@ export function createKeyAdministration(
         await table.key(keyStore, keyId)
         return { dates }
       }),
-    destroyVersion: (keyId, version) =>
-      change(keyId, (table) => destroy(table, keyId, version), { erases: true }),
+    destroyVersion: (keyId, version, guard) =>
+      change(
+        keyId,
+        async (table, transaction) => {
+          await guard?.check(transaction)
+          return destroy(table, keyId, version)
+        },
+        { erases: true },
+      ),
   }
 }

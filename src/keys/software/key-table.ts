@@ -9,7 +9,7 @@ import { insertRow, type SealedTransaction, updateRow } from '../../store/sealed
 import type { Sealing } from '../../store/sealing.ts'
 import { BackendError } from '../errors.ts'
 import type { KeyStatus, KeySummary, KeyVersionSummary } from '../administration.ts'
-import { toId } from './use-reservations.ts'
+import { toId } from './use-table.ts'
 
 export interface KeyRow {
   readonly keyStore: string

@@ -4,8 +4,10 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
+import { pause } from '../../core/deadline.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { KeyStoreName } from '../../core/ids.ts'
+import { forEachInSlices, turn } from '../../core/slices.ts'
 import { KEY_VERSIONS, KEYS } from '../../store/sealed-tables.ts'
 import type { TableChange } from '../../store/feed.ts'
 import type { Store } from '../../store/store.ts'
@@ -16,9 +18,9 @@ import { createKeyAdministration } from './administration.ts'
 import { createSoftwareBackend } from './backend.ts'
 import { createHealthCheck, ensureHealthKey } from './health-key.ts'
 import type { VersionRow } from './key-table.ts'
-import { applyRows, type LoadedKey, type Snapshot } from './snapshot.ts'
+import { applyRows, type LoadedKey, type LoadedVersion, type Snapshot } from './snapshot.ts'
 import { BLOCK_USES, MAX_USES, UseCounter, warnNearLimit } from './use-counter.ts'
-import { createUseReservations, loadUsedKeys } from './use-reservations.ts'
+import { createUseReservations } from './use-reservations.ts'
 
 export interface SoftwareKeystore {
   /**
@@ -53,6 +55,13 @@ export interface SoftwareKeystoreDeps {
  * the disk.
  */
 const MAX_WARM = 20_000
+/** Number of keys that are looked up in one turn of the event loop. */
+const NAMES_PER_TURN = 1000
+/** Number of keys whose uses are reserved with one statement. */
+const RESERVED_AT_ONCE = 200
+/** Number of keys that are tested before a pause. Each test takes a fraction of a millisecond. */
+const TESTED_AT_ONCE = 10
+const TEST_PAUSE_MS = 10
 
 export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<SoftwareKeystore> {
   const { store, clock } = deps
@@ -60,6 +69,7 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
   const reservations = createUseReservations(store, limits.maxUses)
   const feed = store.feed(KEYS, KEY_VERSIONS)
   let snapshot: Snapshot = new Map()
+  let isClosed = false
   /** While this is set, nothing is served. */
   let refusal: string | undefined
 
@@ -115,21 +125,30 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
         },
       }),
     async warm(latest) {
-      const everUsed = await store.database.snapshot((reader) => loadUsedKeys(reader, MAX_WARM))
-      const versions = [...latest, ...everUsed].flatMap(({ keyStore, keyId }) => {
+      const everUsed = await reservations.readAhead(MAX_WARM)
+      const wanted = new Set<LoadedVersion>()
+      await forEachInSlices([...latest, ...everUsed], NAMES_PER_TURN, ({ keyStore, keyId }) => {
         const key = snapshot.get(keyStore)?.get(keyId)
-        return key?.versions.get(key.row.currentVersion) ?? []
+        const version = key?.versions.get(key.row.currentVersion)
+        if (version !== undefined && wanted.size < MAX_WARM) wanted.add(version)
       })
-      const wanted = [...new Set(versions)].slice(0, MAX_WARM)
-      const warming = Promise.all(wanted.map(({ uses }) => uses.warm()))
-      warming.catch(() => undefined)
-      // Keys are tested one at a time, so that other work can run between tests, each of which
-      // takes a fraction of a millisecond.
-      for (const { withKey } of wanted) await withKey(() => undefined)
-      await warming
+      const versions = [...wanted]
+      for (let at = 0; at < versions.length; at += RESERVED_AT_ONCE) {
+        const some = versions.slice(at, at + RESERVED_AT_ONCE)
+        await Promise.all(some.map(({ uses }) => uses.warm()))
+        await turn()
+      }
+      // A request can test its key faster than it can reserve uses, so this comes second, and leaves
+      // most of the processor to requests.
+      for (const [i, { withKey }] of versions.entries()) {
+        if (i % TESTED_AT_ONCE === 0) await pause(TEST_PAUSE_MS)
+        if (isClosed) return
+        await withKey(() => undefined)
+      }
     },
     administration: (keyStore) => createKeyAdministration(store, keyStore, clock),
     close() {
+      isClosed = true
       refusal = 'the software keystore is closed'
       snapshot = new Map()
       return Promise.resolve()

@@ -6,7 +6,7 @@
 import type { Deadline } from '../../core/deadline.ts'
 import type { Logger } from '../../core/logger.ts'
 import { BackendError, toBackendError } from '../errors.ts'
-import type { VersionUses } from './use-reservations.ts'
+import type { VersionUses } from './use-table.ts'
 
 /** With random 96-bit IVs, one key may perform at most 2^32 encryptions (NIST SP 800-38D, 8.3). */
 export const MAX_USES = 2 ** 32
@@ -64,6 +64,8 @@ export function warnNearLimit(
 export class UseCounter {
   readonly #options: UseCounterOptions
   #left = 0
+  /** The next uses are reserved when no more than this are left: half of those reserved last. */
+  #refillAt = 0
   #waiting = 0
   #refill: Promise<void> | undefined
   #exhausted = false
@@ -78,7 +80,7 @@ export class UseCounter {
    * in a process.
    */
   tryTake(): boolean {
-    if (this.#left <= this.#options.blockUses / 2) void this.#startRefill().catch(() => undefined)
+    if (this.#left <= this.#refillAt) void this.#startRefill().catch(() => undefined)
     if (this.#left === 0) return false
     this.#left -= 1
     return true
@@ -124,6 +126,7 @@ export class UseCounter {
   async #fill(count: number): Promise<void> {
     const { granted, total } = await this.#options.reserve(count, () => this.#waiting > 0)
     this.#left += granted
+    this.#refillAt = granted / 2
     this.#exhausted = granted === 0
     const passed = WARN_AT.filter((share) => total >= share * this.#options.maxUses).length
     if (passed > this.#warned) this.#options.onNearLimit(total)

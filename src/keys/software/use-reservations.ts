@@ -1,28 +1,22 @@
 /**
- * Stored use counts of key versions. Uses are reserved for many versions at once, and waiting
- * reservations share one statement. A row depends on no other row, and is not part of any table's
- * sum.
+ * Reserves uses of key versions. Uses are reserved for many versions at once, and waiting
+ * reservations share one statement.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { turn } from '../../core/slices.ts'
-import { usesFields } from '../../store/bindings.ts'
-import {
-  StorageError,
-  type Database,
-  type Reader,
-  type Row,
-  type SqlValue,
-} from '../../store/database.ts'
+import { StorageError, type Database } from '../../store/database.ts'
 import { column } from '../../store/sealed-rows.ts'
 import type { Sealing } from '../../store/sealing.ts'
-
-export interface VersionUses {
-  readonly keyStore: string
-  readonly keyId: string
-  readonly version: number
-  /** Count in the version's own row; the reserved total is never lower than this. */
-  readonly floor: number
-}
+import {
+  NAMES,
+  type VersionUses,
+  fromRow,
+  isAuthentic,
+  parse,
+  readAll,
+  readUses,
+  toId,
+  toRow,
+} from './use-table.ts'
 
 export interface Reservation {
   readonly granted: number
@@ -38,6 +32,19 @@ export interface UseReservations {
    * @throws StorageError
    */
   reserve(at: VersionUses, count: number, isUrgent: () => boolean): Promise<Reservation>
+  /**
+   * Reads the counts of up to `limit` versions in advance, page by page, so that their first
+   * reservation takes one statement. Returns the keys of these versions, in the order of their ids.
+   */
+  readAhead(limit: number): Promise<readonly Pick<VersionUses, 'keyStore' | 'keyId'>[]>
+}
+
+/** Reservations that share a statement. */
+interface Group {
+  readonly granted: number
+  /** Whether the versions have a row. If a row was removed, nothing is written. */
+  readonly hasRow: boolean
+  readonly wishes: { readonly wish: Wish; readonly total: number }[]
 }
 
 interface Wish {
@@ -55,7 +62,7 @@ interface Wish {
 }
 
 /** Rows per statement. All of them share the disk sync of one commit. */
-const BATCH = 100
+const BATCH = 200
 /**
  * Maximum number of tries. Each fails only if another process reserves a block of the same version
  * at the same moment.
@@ -73,6 +80,8 @@ export function createUseReservations(
    * copy.
    */
   const seen = new Map<string, number>()
+  /** While counts are read ahead, most versions have one that this process has not seen yet. */
+  let isReadingAhead = false
 
   /**
    * Takes urgent requests first, and each version only once: a statement cannot write a row twice.
@@ -104,18 +113,21 @@ export function createUseReservations(
   }
 
   /**
-   * If a request is waiting and this process has not seen a version's count, guesses that the
-   * version was never used. A wrong guess writes nothing.
+   * Guesses that a version has the count that this process has seen last. If it has seen none and a
+   * request is waiting, guesses that the version was never used. A wrong guess writes nothing.
    */
   async function fulfil(batch: readonly Wish[]): Promise<void> {
-    const isGuessed = (wish: Wish) => !wish.isGuessWrong && !seen.has(wish.id) && wish.isUrgent()
+    const isGuessed = (wish: Wish) =>
+      !wish.isGuessWrong && (seen.has(wish.id) || (wish.isUrgent() && !isReadingAhead))
     const guessed = new Set(batch.filter(isGuessed))
     const unknown = batch.filter((wish) => !guessed.has(wish))
     const before = unknown.length === 0 ? NONE : await readUses(database, sealing, unknown)
-    const groups = new Map<number, { readonly wish: Wish; readonly total: number }[]>()
+    const groups = new Map<string, Group>()
     for (const wish of batch) {
-      const reserved = Math.max(before.get(wish.id) ?? 0, wish.at.floor)
-      if (reserved < (seen.get(wish.id) ?? 0)) {
+      const last = seen.get(wish.id) ?? 0
+      const found = guessed.has(wish) ? last : (before.get(wish.id) ?? 0)
+      const reserved = Math.max(found, wish.at.floor)
+      if (reserved < last) {
         wish.reject(wentDown(wish.at))
         continue
       }
@@ -123,24 +135,28 @@ export function createUseReservations(
       const granted = Math.max(0, Math.min(wish.count, maxUses - reserved))
       const total = reserved + granted
       if (granted === 0) wish.resolve({ granted, total })
-      else groups.set(granted, [...(groups.get(granted) ?? []), { wish, total }])
+      else {
+        const hasRow = reserved > wish.at.floor
+        const name = `${String(granted)} ${String(hasRow)}`
+        const group = groups.get(name) ?? { granted, hasRow, wishes: [] }
+        group.wishes.push({ wish, total })
+        groups.set(name, group)
+      }
     }
-    for (const [granted, group] of groups) await write(group, granted)
+    for (const group of groups.values()) await write(group)
   }
 
-  async function write(
-    group: readonly { readonly wish: Wish; readonly total: number }[],
-    granted: number,
-  ): Promise<void> {
+  async function write({ granted, hasRow, wishes: group }: Group): Promise<void> {
     // `toValues` is called when the statement is sent, because a MAC made with an earlier store key
     // must not be written after `store rekey` has dropped that key.
     const toValues = () => {
       const rows = group.map(({ wish, total }) => toRow(sealing, wish.at, total))
       return [...rows.flatMap((row) => NAMES.map((name) => column(row, name))), granted]
     }
+    const values = `VALUES ${group.map(() => '(?, ?, ?, ?, ?)').join(', ')}`
     const written = await database.write(
       `INSERT INTO key_uses (key_store, key_id, version, reserved_uses, mac)
-       VALUES ${group.map(() => '(?, ?, ?, ?, ?)').join(', ')}
+       ${hasRow ? ofExistingRows(values) : values}
        ON CONFLICT (key_store, key_id, version)
        DO UPDATE SET reserved_uses = excluded.reserved_uses, mac = excluded.mac
        WHERE key_uses.reserved_uses = excluded.reserved_uses - ?
@@ -161,6 +177,25 @@ export function createUseReservations(
   }
 
   return {
+    async readAhead(limit) {
+      const used = new Map<string, Pick<VersionUses, 'keyStore' | 'keyId'>>()
+      isReadingAhead = true
+      try {
+        await database.snapshot((reader) =>
+          readAll(reader, limit, (row) => {
+            const { keyStore, keyId } = fromRow(row)
+            used.set(`${keyStore} ${keyId}`, { keyStore, keyId })
+            // A row that does not verify is refused by the first reservation, which reads it again.
+            if (!isAuthentic(sealing, row)) return
+            const id = toId(fromRow(row))
+            seen.set(id, Math.max(seen.get(id) ?? 0, Number(column(row, 'reserved_uses'))))
+          }),
+        )
+      } finally {
+        isReadingAhead = false
+      }
+      return [...used.values()]
+    },
     reserve: (at, count, isUrgent) =>
       new Promise((resolve, reject) => {
         const order = { id: toId(at), at, count, isUrgent, resolve, reject }
@@ -174,119 +209,18 @@ export function createUseReservations(
   }
 }
 
-const KEY = ['key_store', 'key_id', 'version'] as const
-const NAMES = [...KEY, 'reserved_uses', 'mac'] as const
-/** Number of rows verified in one turn of the event loop. */
-const PAGE = 200
-
-/**
- * Returns the number of reserved uses of each version, keyed by `toId`; versions that have never
- * encrypted are absent.
- * @throws StorageError STORE_TAMPERED
- */
-export async function loadUses(
-  reader: Reader,
-  sealing: Sealing,
-  keyStore: string,
-  keyId?: string,
-): Promise<ReadonlyMap<string, number>> {
-  const uses = new Map<string, number>()
-  const ofKey = keyId === undefined ? '' : ' AND key_id = ?'
-  const where = keyId === undefined ? [keyStore] : [keyStore, keyId]
-  let after: readonly SqlValue[] = []
-  for (;;) {
-    const rows = await reader.query(
-      `SELECT ${NAMES.join(', ')} FROM key_uses WHERE key_store = ?${ofKey}
-       ${after.length === 0 ? '' : 'AND (key_id, version) > (?, ?)'}
-       ORDER BY key_id, version LIMIT ?`,
-      [...where, ...after, PAGE],
-    )
-    for (const row of rows) uses.set(toId(fromRow(row)), parse(sealing, row))
-    const last = rows.at(-1)
-    if (last === undefined || rows.length < PAGE) return uses
-    after = [column(last, 'key_id'), column(last, 'version')]
-    await turn()
-  }
-}
-
-/**
- * Returns keys with reserved uses, in no particular order. Nothing critical depends on the result,
- * so the rows' MACs are not verified.
- */
-export async function loadUsedKeys(
-  reader: Reader,
-  limit: number,
-): Promise<readonly Pick<VersionUses, 'keyStore' | 'keyId'>[]> {
-  const rows = await reader.query('SELECT DISTINCT key_store, key_id FROM key_uses LIMIT ?', [
-    limit,
-  ])
-  return rows.map((row) => ({
-    keyStore: String(column(row, 'key_store')),
-    keyId: String(column(row, 'key_id')),
-  }))
-}
-
-/**
- * Returns, for each key store, the highest number of reserved uses; for each key, only the newest
- * used version counts. The result feeds a metric, so the rows' MACs are not verified.
- */
-export async function loadHighestUses(reader: Reader): Promise<ReadonlyMap<string, number>> {
-  const rows = await reader.query(
-    `SELECT key_store, MAX(reserved_uses) AS uses FROM key_uses AS one
-     WHERE version = (SELECT MAX(version) FROM key_uses AS other
-                      WHERE other.key_store = one.key_store AND other.key_id = one.key_id)
-     GROUP BY key_store`,
-  )
-  return new Map(rows.map((row) => [String(column(row, 'key_store')), Number(column(row, 'uses'))]))
-}
-
 const NONE: ReadonlyMap<string, number> = new Map()
 
-/** Reads outside of a snapshot, so that a long snapshot of this process does not delay the read. */
-async function readUses(
-  database: Database,
-  sealing: Sealing,
-  wishes: readonly { readonly at: VersionUses }[],
-): Promise<ReadonlyMap<string, number>> {
-  const rows = await database.read(
-    `SELECT ${NAMES.join(', ')} FROM key_uses
-     WHERE (key_store, key_id, version) IN (VALUES ${wishes.map(() => '(?, ?, ?)').join(', ')})`,
-    wishes.flatMap(({ at }) => [at.keyStore, at.keyId, at.version]),
-  )
-  return new Map(rows.map((row) => [toId(fromRow(row)), parse(sealing, row)]))
-}
-
-/** A space is a safe separator: neither key store names nor key ids contain one. */
-export function toId(at: Pick<VersionUses, 'keyStore' | 'keyId' | 'version'>): string {
-  return `${at.keyStore} ${at.keyId} ${String(at.version)}`
-}
-
-function toRow(sealing: Sealing, at: VersionUses, total: number): Row {
-  const row = {
-    key_store: at.keyStore,
-    key_id: at.keyId,
-    version: at.version,
-    reserved_uses: total,
-  }
-  return { ...row, mac: sealing.authenticate(usesFields(row)) }
-}
-
-function fromRow(row: Row): Pick<VersionUses, 'keyStore' | 'keyId' | 'version'> {
-  return {
-    keyStore: String(column(row, 'key_store')),
-    keyId: String(column(row, 'key_id')),
-    version: Number(column(row, 'version')),
-  }
-}
-
-function parse(sealing: Sealing, row: Row): number {
-  if (!sealing.isAuthentic(usesFields(row), column(row, 'mac'))) {
-    throw new StorageError(
-      'STORE_TAMPERED',
-      `changed outside of Latchkey: key_uses ${toId(fromRow(row))}`,
-    )
-  }
-  return Number(column(row, 'reserved_uses'))
+/**
+ * Returns SQL that selects the values whose row exists, so that a row that was removed is not
+ * inserted again. The order is the same in all processes, so none of them blocks another one twice.
+ */
+function ofExistingRows(values: string): string {
+  return `SELECT given.column1, given.column2, given.column3, given.column4, given.column5
+    FROM (${values}) AS given
+    WHERE EXISTS (SELECT 1 FROM key_uses AS found WHERE found.key_store = given.column1
+      AND found.key_id = given.column2 AND found.version = given.column3)
+    ORDER BY given.column1, given.column2, given.column3`
 }
 
 function wentDown(at: VersionUses): StorageError {

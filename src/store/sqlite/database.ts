@@ -23,6 +23,8 @@ export interface SqliteOptions {
   readonly path: string
   /** Statement timeout, in milliseconds. */
   readonly deadlineMs: number
+  /** Whether a command uses the store, so that nothing else needs the event loop. */
+  readonly isCommand?: boolean
 }
 
 /**
@@ -35,6 +37,8 @@ const BUSY_TIMEOUT_MS = 2000
  * the event loop, which takes well under two milliseconds.
  */
 const PAGE_ROWS = 300
+/** Page size for a command, which has no requests to serve meanwhile. */
+const COMMAND_PAGE_ROWS = 2000
 
 /** @throws StorageError STORE_NEWER, STORE_CORRUPT, STORE_MISSING; the file is left unchanged */
 export async function openSqlite(options: SqliteOptions): Promise<Database> {
@@ -164,7 +168,14 @@ class SqliteDatabase implements Database {
     sql: string,
     parameters: readonly SqlValue[],
   ): Promise<readonly Row[]> {
-    return (await this.#send({ kind: 'query', on, sql, parameters })).rows ?? []
+    const { table } = await this.#send({ kind: 'query', on, sql, parameters })
+    if (table === undefined) return []
+    const { columns, values } = table
+    return values.map((row) => {
+      const made: Record<string, SqlValue> = {}
+      for (const [i, name] of columns.entries()) made[name] = row[i] ?? null
+      return made
+    })
   }
 
   #inTransaction<T>(on: Connection, work: (transaction: Transaction) => Promise<T>): Promise<T> {
@@ -175,7 +186,7 @@ class SqliteDatabase implements Database {
           query: (sql, parameters = []) => this.#query(on, sql, parameters),
           execute: async (sql, parameters = []) =>
             (await this.#send({ kind: 'execute', sql, parameters })).changes ?? 0,
-          pageRows: PAGE_ROWS,
+          pageRows: this.#options.isCommand === true ? COMMAND_PAGE_ROWS : PAGE_ROWS,
         })
         await this.#send({ kind: 'commit', on })
         return result

@@ -37,6 +37,11 @@ export interface CommandMessage {
 export interface ReplyMessage {
   readonly id: number
   readonly rows?: readonly Row[]
+  /** Result of a query. Arrays are cheaper to pass between threads than objects. */
+  readonly table?: {
+    readonly columns: readonly string[]
+    readonly values: readonly (readonly SqlValue[])[]
+  }
   readonly changes?: number
   readonly identity?: string | undefined
   /** The schema that the migrations create, for comparison with the file's schema. */

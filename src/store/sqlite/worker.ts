@@ -129,10 +129,9 @@ function perform(command: Command): Omit<ReplyMessage, 'id'> {
       open(command)
       return command.as === 'owner' ? { identity, schema: makeSchema() } : {}
     case 'query': {
-      const rows = connection(command.on)
-        .prepare(command.sql)
-        .all(...command.parameters)
-      return { rows: rows as Row[] }
+      const statement = connection(command.on).prepare(command.sql).raw(true)
+      const values = statement.all(...command.parameters) as SqlValue[][]
+      return { table: { columns: statement.columns().map(({ name }) => name), values } }
     }
     case 'execute': {
       const result = connection('writer')

@@ -144,7 +144,7 @@ function tracking(
     listKeys: () => inner.listKeys(),
     setKeyStatus: (keyId, status) => inner.setKeyStatus(keyId, status),
     setKeyDates: (keyId, change) => inner.setKeyDates(keyId, change),
-    destroyVersion: (keyId, version) => inner.destroyVersion(keyId, version),
+    destroyVersion: (keyId, version, guard) => inner.destroyVersion(keyId, version, guard),
   }
 }
 

@@ -93,6 +93,35 @@ void t.test('different lists of fields have different encodings', (t) => {
   t.end()
 })
 
+void t.test('each field is encoded as its type, its length and its bytes', (t) => {
+  const encode = (fields: readonly SqlValue[]) =>
+    Buffer.concat(
+      fields.map((field) => {
+        const bytes =
+          field instanceof Uint8Array ? field : Buffer.from(field === null ? '' : String(field))
+        const header = Buffer.alloc(5)
+        const type = field instanceof Uint8Array ? 'b' : typeof field === 'number' ? 'i' : 's'
+        header.write(field === null ? 'n' : type, 0)
+        header.writeUInt32BE(bytes.length, 1)
+        return Buffer.concat([header, bytes])
+      }),
+    )
+  for (const fields of [
+    [],
+    ['facts', '', null, -1, 1.5, 2 ** 52],
+    ['a'.repeat(127), 'b'.repeat(128)],
+    ['a'.repeat(127), 1],
+    ['x'.repeat(70_000), 1],
+    ['é', '\u{1F511}', 'a'],
+    ['é'.repeat(127)],
+    ['\0\x7F', '\x80'],
+    [Buffer.from([0, 255]), 'a'],
+  ] as const) {
+    t.ok(encodeFields(fields).equals(encode(fields)), JSON.stringify(fields).slice(0, 40))
+  }
+  t.end()
+})
+
 void t.test('a code is the same for the same fields and key, and for no other key', (t) => {
   const fields = ['external_keys', 'demo', 1, null]
   t.equal(sealing.authenticate(fields), createSealing(Buffer.from(KEY)).authenticate(fields))

@@ -179,7 +179,7 @@ void t.test('a count of uses that was changed from outside grants none', async (
 
 void t.test('first uses of many keys share statements, and warm keys wait for none', async (t) => {
   const { administration, keystore, name, store } = await open(t)
-  const ids = Array.from({ length: 150 }, (_, i) => keyId(`many-${String(i)}`))
+  const ids = Array.from({ length: 250 }, (_, i) => keyId(`many-${String(i)}`))
   for (const id of ids)
     await administration.createKey({ keyId: id, canEncrypt: true, canDecrypt: true })
   await keystore.reload()
@@ -191,7 +191,7 @@ void t.test('first uses of many keys share statements, and warm keys wait for no
     return write(sql, parameters)
   }
   await keystore.warm(ids.map((id) => ({ keyStore: name, keyId: id })))
-  t.equal(writes.length, 2, 'a hundred rows each')
+  t.equal(writes.length, 2, 'two hundred rows each')
   const warm = keystore.backend(name)
   for (const id of ids) {
     const found = warm.find(id, soon())

@@ -1,0 +1,29 @@
+/** Tests that a long list is sent in pieces, and arrives as one JSON document. */
+// SPDX-License-Identifier: Apache-2.0
+import { Readable } from 'node:stream'
+import t from 'tap'
+import { okList } from '../../../src/admin/route.ts'
+
+async function piecesOf(items: readonly unknown[], fields?: Readonly<Record<string, unknown>>) {
+  const { status, body } = okList('keys', items, fields)
+  t.equal(status, 200)
+  if (!(body instanceof Readable)) throw new TypeError('the body is not a stream')
+  const pieces: string[] = []
+  for await (const piece of body) pieces.push(String(piece))
+  return pieces
+}
+
+void t.test('a list of any length arrives as a whole', async (t) => {
+  for (const length of [0, 1, 199, 200, 201, 1000]) {
+    const keys = Array.from({ length }, (_, i) => ({ keyId: `key-${String(i)}`, text: '"é' }))
+    t.same(JSON.parse((await piecesOf(keys)).join('')), { keys })
+    const fields = { warnings: ['one', 'two'] }
+    t.same(JSON.parse((await piecesOf(keys, fields)).join('')), { keys, ...fields })
+  }
+})
+
+void t.test('no piece has more than two hundred items', async (t) => {
+  const pieces = await piecesOf(Array.from({ length: 1000 }, () => '*'))
+  t.equal(pieces.join('').split('*').length, 1001)
+  for (const piece of pieces) t.ok(piece.split('*').length <= 201)
+})
