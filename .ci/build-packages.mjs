@@ -1,5 +1,5 @@
-// Builds the .deb and .rpm packages, which include Node.js, with nfpm. Compiles nfpm with Go if the host does not have
-// it.
+// Builds the .deb and .rpm packages, which include Node.js, with nfpm. If nfpm is not installed, it is compiled with
+// Go.
 // SPDX-License-Identifier: Apache-2.0
 import {
   chmodSync,
@@ -54,7 +54,7 @@ async function installModules(node) {
   return folder
 }
 
-/** Puts everything that nfpm packages into `folder`. */
+/** Collects everything that nfpm packages in `folder`. */
 async function stage(folder) {
   const prefix = await fetchNode(NODE)
   const modules = await installModules(join(prefix, 'bin/node'))

@@ -17,7 +17,10 @@ const GLOBAL = [
   ...['--runroot', join(STORAGE, 'run')],
   ...['--storage-driver', DRIVER],
 ]
-/** Time limit in milliseconds for a build that hangs. On a busy machine, a build can take more than 15 minutes. */
+/**
+ * Timeout for a build, in milliseconds. It is generous, because a build on a busy machine can take more than 15
+ * minutes.
+ */
 const TIMEOUT_MS = 3_600_000
 /** This host's npm configuration, which names the package registry. */
 const NPMRC = join(homedir(), '.npmrc')
@@ -61,7 +64,7 @@ export function buildImage({ target, tag, args, format = 'docker', stages = {} }
   return buildah(
     // Without cached layers, every build runs every command.
     ...['build', '--isolation', 'chroot', '--layers=false', '--format', format],
-    // A fixed timestamp for the entire image gives two builds the same digest.
+    // Use one fixed timestamp for the entire image, so that repeated builds have the same digest.
     ...['--timestamp', '0'],
     ...['-f', 'docker/Dockerfile', '--ignorefile', 'docker/Dockerfile.dockerignore'],
     ...Object.entries(args).flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]),

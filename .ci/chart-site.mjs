@@ -1,4 +1,4 @@
-// Creates the chart's environment: the Secrets from docs/kubernetes.md, and a PostgreSQL server with TLS and a
+// Prepares what the chart expects to exist: the Secrets from docs/kubernetes.md, and a PostgreSQL server with TLS and a
 // password.
 // SPDX-License-Identifier: Apache-2.0
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { must } from './process.mjs'
 
 export const REGION = 'eu-west-1'
-/** Names of the database in the configurations that the checks use. */
+/** Host names of the database server in the configurations that the checks use. */
 export const DATABASE_NAMES = ['postgres', 'db.example.com']
 export const built = (path) => import(new URL(`../dist/${path}`, import.meta.url))
 

@@ -1,6 +1,7 @@
-// Builds each image twice, which must give the same digest. Then runs the images as a cluster would: as a non-root
-// user, with a read-only root file system and mTLS. Also tests a kill, SIGTERM and the KMS emulator. This is not part
-// of `npm run check`, because it takes minutes and requires root. The last line is `N passed, N failed`.
+// Builds each image twice, and checks that both builds have the same digest. Then runs the images as a cluster would:
+// as a non-root user, with a read-only root file system and mTLS. Also tests a kill, SIGTERM and the KMS emulator.
+// These checks are not part of `npm run check`, because they take minutes and require root. The last line is `N passed,
+// N failed`.
 // SPDX-License-Identifier: Apache-2.0
 import { countChecks } from './counted-checks.mjs'
 import { buildah, buildImage, importImage, removeStorage } from './buildah.mjs'
@@ -52,7 +53,7 @@ const nameOf = (target) => `localhost/${target}-check`
 
 /**
  * Builds everything from scratch.
- * @returns the digest of each target that could be built
+ * @returns the digest of each target whose build succeeded
  */
 async function buildAll(round) {
   const digests = {}
@@ -71,7 +72,7 @@ async function buildAll(round) {
   return digests
 }
 
-/** Builds everything twice, and compares the digests. @returns the targets that could be built */
+/** Builds everything twice, and compares the digests. @returns the targets whose build succeeded */
 async function buildTwice() {
   const first = await buildAll('')
   const second = await buildAll(', again')
@@ -84,7 +85,7 @@ async function buildTwice() {
   return Object.keys(second)
 }
 
-/** Runs `work` on a container's root folder, and removes the container. */
+/** Runs `work` on a container's root folder, then removes the container. */
 async function withContainer(image, work) {
   const container = await buildah('from', image)
   try {

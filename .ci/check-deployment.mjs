@@ -1,7 +1,7 @@
-// Checks the chart, the compose file, the systemd unit and the Terraform module. This is not part of `npm run check`,
-// because Debian does not package the tools: helm and hclfmt are built with Go, and the Kubernetes schemas come from
-// PyPI. With TERRAFORM=1, it also validates and tests the Terraform module with the terraform on the PATH, which must be
-// able to get the AWS provider. The last line is `N passed, N failed`.
+// Checks the chart, the compose file, the systemd unit and the Terraform module. These checks are not part of `npm run
+// check`, because Debian does not package the tools: helm and hclfmt are built with Go, and the Kubernetes schemas come
+// from PyPI. With TERRAFORM=1, the script also validates and tests the Terraform module with the terraform on the PATH,
+// which must be able to download the AWS provider. The last line is `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
 import {
   cpSync,
@@ -31,11 +31,11 @@ const TOOLS = {
     'github.com/hashicorp/terraform-config-inspect@v0.0.0-20260904064934-75d64de68c31',
 }
 const SCHEMAS = 'kubernetes-validate==1.37.0'
-/** The oldest version that the chart supports, and the newest version for which schemas are available. */
+/** The oldest Kubernetes version that the chart supports, and the newest version for which schemas are available. */
 const KUBERNETES = ['1.27', '1.37']
 const CHART = 'docker/helm/latchkey'
 
-/** Values that set everything the templates read. */
+/** Chart values that set every option the templates read. */
 const ALL_VALUES = {
   image: { repository: 'registry.example/latchkey', digest: `sha256:${'0a'.repeat(32)}` },
   imagePullSecrets: [{ name: 'pull' }],
@@ -67,7 +67,7 @@ const ALL_VALUES = {
 
 const { check, fail, finish } = countChecks()
 
-/** @returns {Promise<string>} the program: the host's own, or a newly built one */
+/** @returns {Promise<string>} the command to run: the host's own program, or a newly built one */
 async function tool(name) {
   if (await has(name)) return name
   const program = join(CACHE, name)
@@ -132,7 +132,10 @@ async function checkTerraform() {
   })
 }
 
-/** Uses the provider's real schema. Terraform writes to the module's folder, so this works on a copy. */
+/**
+ * Validates and tests the module with the provider's real schema. Terraform writes to the module's folder, so this
+ * function works on a copy.
+ */
 async function testTerraform(folder) {
   const copy = join(folder, 'terraform')
   cpSync(join(ROOT, 'docker/terraform'), copy, { recursive: true })

@@ -1,5 +1,5 @@
-// Tests Envoy as a terminator with docker/terminators/envoy.yaml. This is not part of `npm run check`, because Debian
-// does not package Envoy; it comes from PyPI as a 37 MB wheel. The last line is `N passed, N failed`.
+// Tests Envoy as a TLS terminator with docker/terminators/envoy.yaml. This check is not part of `npm run check`,
+// because Debian does not package Envoy; it comes from PyPI as a 37 MB wheel. The last line is `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
 import { chmodSync, existsSync, mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,5 +1,6 @@
-// Runs the package's commands from docs/install.md in an empty folder, then tries a kill and probes an HSM module. This
-// is not part of `npm run check`, because it compiles native add-ons. The last line is `N passed, N failed`.
+// Runs the package's commands from docs/install.md in an empty folder, then tests a kill and probes an HSM module.
+// These checks are not part of `npm run check`, because they compile native add-ons. The last line is `N passed, N
+// failed`.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -45,7 +46,7 @@ async function runShown(pattern, { flags = [], ...options } = {}) {
 }
 
 async function pack() {
-  // A clone of a public repository has such an origin.
+  // Set an origin like that of a clone of a public repository.
   const env = {
     GIT_CONFIG_COUNT: '1',
     GIT_CONFIG_KEY_0: 'remote.origin.url',

@@ -1,6 +1,6 @@
 // Builds the .deb and the .rpm, and tests each in a separate Debian root: runs the commands from docs/install.md up to
-// a signed Encrypt request, then tests a kill, an upgrade and a removal. This is not part of `npm run check`, because
-// it compiles Go programs and requires root. The last line is `N passed, N failed`.
+// a signed Encrypt request, then tests a kill, an upgrade and a removal. These checks are not part of `npm run check`,
+// because they compile Go programs and require root. The last line is `N passed, N failed`.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import {
@@ -108,7 +108,7 @@ async function serveAsShown() {
   })
 }
 
-/** Checks which `systemctl` calls were made since the previous check. Repeated calls count once. */
+/** Checks that `systemctl` was called as expected since the previous check. Repeated calls count once. */
 function expectCalls(expected) {
   const calls = [...new Set(takeCalls().trimEnd().split('\n'))].sort()
   if (calls.join() !== [...expected].sort().join()) throw new Error(`systemctl: ${calls}`)

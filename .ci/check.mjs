@@ -82,7 +82,7 @@ async function main() {
   const compiling = pool(() => step('types of tests', () => compile('test')))
   const checking = STATIC_STEPS.map(([name, work]) => pool(() => step(name, work)))
   if (await compiling) {
-    // Queue this before the tests, so that the copy for the second test run is ready early.
+    // Queue the copy for the second test run before the tests, so that it is ready early.
     const preparing = pool(prepareNode24)
     await Promise.all([
       step(`tests on Node.js ${process.versions.node}`, () =>

@@ -48,7 +48,7 @@ export async function useKms({ name, container, check }) {
   }
 }
 
-/** Reads the image's commands, and creates its volumes with the image's user as their owner. */
+/** Reads the image's command and health check, and creates its volumes, owned by the image's user. */
 async function prepare(name, home) {
   const { config } = JSON.parse(await buildah('inspect', '--type', 'image', name)).Docker
   const folders = { demo: join(home, 'demo'), data: join(home, 'data') }
@@ -58,7 +58,7 @@ async function prepare(name, home) {
     await must('chown', ['-R', `${USER}:${USER}`, folder])
   const image = {
     entrypoint: config.Entrypoint,
-    // On a busy host, the proxy can need longer than the 250 ms that KMS waits.
+    // On a busy host, the proxy can take longer than the 250 ms that KMS waits.
     command: [...config.Cmd, '--demo', '/demo', '--timeout', '20s'],
     healthcheck: config.Healthcheck.Test.slice(1),
   }
@@ -76,7 +76,7 @@ function toRun(container, { demo, data }, command) {
 async function callKms(demo) {
   const sdk = await import('@aws-sdk/client-kms')
   const client = new sdk.KMSClient({
-    // A busy proxy throttles, and the SDK retries.
+    // A busy proxy throttles requests, and the SDK retries them.
     ...{ endpoint: ENDPOINT, region: 'us-east-1', maxAttempts: 9 },
     credentials: {
       accessKeyId: 'AKIAIOSFODNN7EXAMPLE',

@@ -64,10 +64,10 @@ export async function useImage({ target, image, container, folder, check }) {
       ),
     )
   }
-  // Remove the image's own volume. Otherwise, buildah would mount either that volume or ours, depending on an unstable
-  // sort.
+  // Remove the image's own volume. Otherwise, buildah would mount either that volume or the check's, depending on an
+  // unstable sort.
   await buildah('config', '--volume', '/var/lib/latchkey-', container)
-  // Create buildah's mount points now, because nothing can write to the root file system later.
+  // Create buildah's mount points now, because the root file system is read-only later.
   for (const name of ['run', 'dev', 'proc', 'sys'])
     mkdirSync(join(folder, name), { recursive: true })
   for (const name of ['run/.containerenv', 'etc/hosts', 'etc/resolv.conf', 'etc/hostname']) {
@@ -75,7 +75,7 @@ export async function useImage({ target, image, container, folder, check }) {
   }
   await must('mount', ['--bind', folder, folder])
   await must('mount', ['-o', 'remount,bind,ro', folder])
-  // /run must be writable, because buildah removes its own file there at the end, and crashes if it cannot.
+  // /run must be writable, because buildah removes its own file there when it exits, and crashes if it cannot.
   await must('mount', ['-t', 'tmpfs', '-o', 'mode=0755,size=1m', 'tmpfs', join(folder, 'run')])
   try {
     await check(`${target}: the root file system is read-only, for root too`, async () => {
@@ -209,8 +209,8 @@ async function serveAndCall({ target, image, container, site, inside, check }) {
 }
 
 /**
- * Returns the host's process id of a container's process.
- * @param {number} ancestor the process of buildah that runs the container
+ * Returns the host's process id of a process in a container.
+ * @param {number} ancestor the buildah process that runs the container
  */
 export function findProcess(name, ancestor) {
   for (const pid of descendantsOf(ancestor)) {

@@ -1,8 +1,8 @@
 // Generates the images in docs/images from a real run: the terminal output of `simulate` as SVG, and the report page
 // and the console in light and dark mode as PNG. Run `npm run images` after changing any of them, on an otherwise idle
 // machine, because the times in the images are real. `npm run images -- console` generates only the images whose names
-// contain `console`. With `KEEP=1 npm run check:container -- latchkey` before and `ON=localhost/latchkey-check` in the
-// environment, Latchkey runs in that container image; this needs root.
+// contain `console`. To run Latchkey in its container image, first run `KEEP=1 npm run check:container -- latchkey`,
+// then set `ON=localhost/latchkey-check` in the environment; this requires root.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -37,7 +37,10 @@ function commandLine(words, flags = []) {
   ]
 }
 
-/** Starts a Latchkey command in a process group of its own. `stop` ends the group and resolves when it has ended. */
+/**
+ * Starts a Latchkey command in its own process group. `stop` terminates the group and resolves once the command has
+ * exited.
+ */
 function start(words) {
   const [command, ...operands] = commandLine(words)
   const stdio = ['ignore', 'pipe', 'inherit']
@@ -71,7 +74,7 @@ async function runInTerminal(words) {
   child.stdout.setEncoding('utf8').on('data', (chunk) => (text += chunk))
   const [code] = await once(child, 'close')
   if (code !== 0) throw new Error(`${command} ended with ${code}:\n${text}`)
-  // Buildah's terminal starts with the echo of a NUL.
+  // Output from buildah's terminal begins with an echoed NUL.
   return text.replace(/^\^@/, '').replaceAll('\r\n', '\n').trimEnd()
 }
 
@@ -112,7 +115,7 @@ function drawTerminal(title, text) {
         style = part === '0' ? '' : part
         return []
       }
-      // Viewers collapse spaces, so each table cell has its own position.
+      // SVG viewers collapse spaces, so each table cell has its own position.
       const cells = [...part.matchAll(/\S+(?: \S+)*/g)].map(({ 0: cell, index }) => {
         const x = MARGIN_PX + (column + index) * CELL_PX
         return `<tspan x="${x.toFixed(1)}" ${STYLES[style]}>${escapeXml(cell)}</tspan>`
@@ -194,7 +197,7 @@ async function drawConsole() {
     const draw = async (name) => {
       for (const colorScheme of ['light', 'dark']) {
         await tab.emulateMedia({ colorScheme })
-        // The plots are redrawn when the color scheme changes.
+        // Wait until the plots have been redrawn in the new color scheme.
         await tab.waitForTimeout(500)
         await tab.screenshot({ path: join(IMAGES, `console-${name}-${colorScheme}.png`) })
       }

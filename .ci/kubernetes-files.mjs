@@ -89,7 +89,7 @@ function close(schema) {
   if (typeof schema !== 'object' || schema === null) return schema
   if (Array.isArray(schema)) return schema.map(close)
   const closed = Object.fromEntries(Object.entries(schema).map(([name, one]) => [name, close(one)]))
-  // Go's regular expressions have flags that JavaScript lacks.
+  // Go's regular expressions have flags that JavaScript does not support.
   if (typeof closed.pattern === 'string' && closed.pattern.includes('(?i)')) delete closed.pattern
   const isOpen = schema['x-kubernetes-preserve-unknown-fields'] === true
   const names = Object.keys(schema.properties ?? {})
@@ -196,7 +196,8 @@ async function checkConfig(objects, write) {
   await must(process.execPath, words)
   const { host, port = 5432 } = parse(text).store.postgres
   const { egress } = objects.find(({ kind }) => kind === 'NetworkPolicy').spec
-  // A name with a dot is outside of the namespace, so a selector of the namespace's own pods does not include it.
+  // A host name that contains a dot is outside the namespace, so a selector for the namespace's own pods does not match
+  // it.
   const isReached = ({ ipBlock, namespaceSelector }) =>
     !host.includes('.') || ipBlock !== undefined || namespaceSelector !== undefined
   const rules = egress.filter(({ ports }) => ports.some((one) => one.port === port))

@@ -7,8 +7,8 @@ import { installPrograms, must, ROOT } from './process.mjs'
 
 const ADD_ONS = ['better-sqlite3']
 /**
- * Without the PKCS#11 add-on, only the HSM backend is missing. If the add-on cannot be built, the failure is reported,
- * and is fatal only in CI.
+ * Only the HSM backend needs the PKCS#11 add-on. If the add-on cannot be built, the failure is reported, but it is
+ * fatal only in CI.
  */
 const OPTIONAL_ADD_ONS = ['pkcs11js']
 /** Latchkey's own add-on, which lets the Linux kernel enforce the lease. */
@@ -47,8 +47,8 @@ export async function buildAddOns({ node = process.execPath, cwd = ROOT } = {}) 
 }
 
 /**
- * Builds the add-on once for all Node.js versions, because it uses Node-API. The server can run without it, and reports
- * if it is missing. A build failure is reported here, and is fatal only in CI.
+ * Builds the add-on once for all Node.js versions, because it uses Node-API. The server can run without the add-on, and
+ * reports when it is missing. A build failure is reported here, but it is fatal only in CI.
  */
 export async function buildGuard() {
   if (process.platform !== 'linux') return
@@ -73,8 +73,8 @@ export async function buildGuard() {
 }
 
 /**
- * Returns a folder with Node.js headers. Node's own prefix usually has them, and the registry's binary package always
- * does.
+ * Returns a folder with Node.js headers. Node's own prefix usually contains them, and the registry's binary package
+ * always does.
  */
 export async function findHeaders(node, version) {
   const prefix = dirname(dirname(node))

@@ -16,13 +16,15 @@ import { findTests } from './tests.mjs'
 
 export const VERSION = '24.18.1'
 /**
- * Tests to run again: those that run the whole program, because Node.js versions differ in TLS, HTTP and native code.
+ * Tests to repeat on Node.js 24: those that run the whole program, because Node.js versions differ in TLS, HTTP and
+ * native code.
  */
 const TESTS = ['server/', 'contract/', 'unit/core/tls-groups']
 /**
- * Tokens from other vendors use the same add-on, so SoftHSM2 is sufficient here. The long tests of the store's keys, of
- * tampering, of the kill switch's doors and of the headers that browsers send check many cases of our own rules. They
- * run no code that depends on the version of Node.js beyond what other tests in these folders run.
+ * Tests to skip on Node.js 24. Tokens from other vendors use the same add-on, so testing SoftHSM2 is sufficient. The
+ * other tests listed here are long and cover many cases of Latchkey's own rules: store keys, tampering, the interfaces
+ * of the kill switch, and the headers that browsers send. None of them runs version-dependent code that the remaining
+ * tests do not also run.
  */
 const LEFT_OUT =
   /contract\/(nss|p11-kit|store-rekey|store-key-change|store-tampering)|server\/(kill-doors|admin-sources)/
@@ -37,13 +39,14 @@ export async function prepareNode24() {
     node,
     cwd: copy,
     files: findTests(TESTS).filter((file) => !LEFT_OUT.test(file)),
-    // Node.js 20 lacks this cache, which saves each of the many processes compilation time.
+    // This cache saves each of the many processes compilation time. Node.js 20 does not have it.
     env: { NODE_COMPILE_CACHE: join(copy, 'compile-cache') },
   }
 }
 
 /**
- * Creates a second installation, because add-ons are built for a single Node.js version. It is kept for the next run.
+ * Creates a second installation, because add-ons are built for a single Node.js version. The installation is kept for
+ * the next run.
  */
 async function copyProject() {
   const copy = join(ROOT, 'node_modules/.cache/node-24')

@@ -1,4 +1,4 @@
-// Creates the Debian root in which check-packages.mjs tries a package. Stand-ins replace what the root lacks: a
+// Creates the Debian root in which check-packages.mjs tests a package. Stand-ins replace what the root lacks: a
 // `systemctl` that records its calls and, for rpm, a package that provides the dependencies.
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'

@@ -39,7 +39,7 @@ export async function createPod(options) {
     const object = objects.find((one) => one.kind === kind && one.metadata.name === wanted)
     if (object === undefined)
       throw new Error(`the pod mounts ${kind} ${wanted}, which is not there`)
-    // This is the kubelet's own layout, in which a single rename updates all files.
+    // The kubelet uses the same layout, in which a single rename updates all files.
     mkdirSync(join(path, '..2026'))
     symlinkSync('..2026', join(path, '..data'))
     for (const [key, text] of Object.entries(object.data)) {

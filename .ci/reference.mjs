@@ -1,5 +1,5 @@
-// Generates the tables in docs/errors.md, docs/logging.md and docs/metrics.md from the code. The columns that tell
-// people what to do are written by hand and preserved.
+// Generates the tables in docs/errors.md, docs/logging.md and docs/metrics.md from the code. The columns with
+// instructions for readers are written by hand and preserved.
 // SPDX-License-Identifier: Apache-2.0
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,5 +1,5 @@
-// Tests the chart in operation: renders it with the values from docs/kubernetes.md, runs its pods with pod.mjs, and runs the
-// commands from that page in them.
+// Tests the chart in operation: renders it with the values from docs/kubernetes.md, runs its pods with pod.mjs, and
+// runs the page's commands in those pods.
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -13,10 +13,7 @@ import { shownYaml } from './shown-commands.mjs'
 
 const KEY_ID = 'my-key'
 const PLAINTEXT = Buffer.alloc(32, 7)
-/**
- * Maximum number of attempts per request. A busy host may respond with ThrottlingException, which SDKs retry in the
- * same way.
- */
+/** Maximum number of attempts per request. A busy host may respond with ThrottlingException, which SDKs also retry. */
 const TRIES = 9
 
 /** @param {{ helm: string, folder: string, check: Function }} options */
@@ -121,8 +118,7 @@ async function useChart(cluster) {
     await pod.start()
     pods.push(pod)
     await until(() => pod.restarts() > 0, 'the pod has ended')
-    const expected =
-      'the high-water file /var/lib/latchkey/latchkey.epoch cannot be written (EROFS)'
+    const expected = 'cannot write the high-water file /var/lib/latchkey/latchkey.epoch (EROFS)'
     if (!pod.output().includes(expected)) throw new Error(pod.output())
   })
 }

@@ -1,5 +1,5 @@
-// Checks that a deployment serves: sends a signed Encrypt and Decrypt request to each address, checks that a kill
-// prints `revoked`, and restores access.
+// Checks that a deployment serves requests: sends a signed Encrypt and Decrypt request to each address, checks that a
+// kill prints `revoked`, and restores access.
 // SPDX-License-Identifier: Apache-2.0
 import { setTimeout as sleep } from 'node:timers/promises'
 import { built, REGION } from './chart-site.mjs'

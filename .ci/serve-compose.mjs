@@ -83,7 +83,7 @@ export async function serveCompose({ folder, check }) {
 }
 
 /**
- * Creates the files that compose-init.sh needs from a clone, and a `docker` command that forwards its calls to this
+ * Creates those files of a clone that compose-init.sh needs, and a `docker` command that forwards its calls to this
  * process.
  */
 function layOutClone(place) {

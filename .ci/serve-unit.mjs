@@ -12,7 +12,10 @@ import { must, ROOT, run } from './process.mjs'
 import { checkServing, until } from './serve-check.mjs'
 import { findCommand, shownCommands } from './shown-commands.mjs'
 
-/** The unit's settings that the namespace reproduces. If the unit changes, update this list and the namespace below. */
+/**
+ * Settings of the unit that the mount namespace reproduces. If the unit changes, update this list and the namespace
+ * below.
+ */
 const SANDBOX = {
   User: 'latchkey',
   Group: 'latchkey',
@@ -75,7 +78,7 @@ export async function serveUnit({ folder, check }) {
       await until(listens, 'it listens', () => service.output)
       if (service.code !== undefined) throw new Error(service.output)
       for (const command of commands.slice(start + 1, last)) await typeInRoot(root, command)
-      // Ignore `tls-authority`, because a private authority issued the certificate.
+      // Skip the doctor's `tls-authority` check, because a private authority issued the certificate.
       const trial = '--ignore port,tls-authority --ca ca.crt --idle 1 --requests 20'
       const said = await typeInRoot(root, commands[last].replace('--ignore port', trial))
       if (!/Encrypt/.test(said)) throw new Error(said)
@@ -219,7 +222,7 @@ function startService(root, unit) {
   return service
 }
 
-/** Inspects the running process from outside, and tries forbidden writes. */
+/** Inspects the running process from outside the sandbox, and tries forbidden writes inside it. */
 async function checkSandbox(service) {
   const pid = service.main()
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')

@@ -17,7 +17,7 @@ function checkNode() {
   }
 }
 
-/** Returns a hash that changes whenever the packages or the add-ons' target change. */
+/** Returns a hash that changes whenever the packages or the add-ons' build target change. */
 function fingerprint() {
   const hash = createHash('sha256').update(readFileSync(join(ROOT, 'package-lock.json')))
   return hash
@@ -50,7 +50,7 @@ async function build() {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  // If a person is trying out the project, ask before installing system packages.
+  // Outside CI, ask before installing system packages, because a person is probably trying out the project.
   const { CI, LATCHKEY_INSTALL } = process.env
   if (CI === undefined && LATCHKEY_INSTALL === undefined) process.env.LATCHKEY_ASK = '1'
   try {

@@ -40,7 +40,8 @@ export function countResults(output) {
 }
 
 /**
- * Returns each failure with its diagnostics. If no test failed, returns the last lines, which may say why.
+ * Returns each failure with its diagnostics. If no test failed, returns the last lines of the output, which may explain
+ * why the file failed.
  */
 export function excerpt(output) {
   const lines = output.trimEnd().split('\n')

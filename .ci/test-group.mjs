@@ -1,6 +1,6 @@
 // Runs several test files in one process, which loads the program only once. TEST_FILES contains their paths, one per
-// line. The command line has one argument, which only distinguishes this process from other ones, because tap names its
-// folders after the command line.
+// line. The command line has one argument, whose only purpose is to distinguish this process from others, because tap
+// names its folders after the command line.
 // SPDX-License-Identifier: Apache-2.0
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'

@@ -18,7 +18,7 @@ export interface ComparisonPlan {
    */
   readonly configurations: Readonly<Record<string, string>>
   readonly rounds: number
-  /** Duration of each measurement in seconds. */
+  /** Duration of each measurement, in seconds. */
   readonly seconds: number
   readonly connections: number
   /** Request rate of the open loop, per second. */

@@ -29,7 +29,8 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '10' },
     connections: { type: 'string', default: '4' },
     flooders: { type: 'string', default: '8' },
-    // A server that is already running, such as another version: its port, KMS console credential, key id and CA.
+    // Use a server that is already running, such as another version of Latchkey. These flags set its port, KMS console
+    // credential, key id and CA.
     port: { type: 'string' },
     credential: { type: 'string', default: '' },
     'key-id': { type: 'string', default: 'demo-key' },

@@ -1,4 +1,4 @@
-/** Finds a free port for a server that needs a fixed one. */
+/** Finds a free port for a server whose port must be known before it starts. */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'

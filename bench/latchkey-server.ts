@@ -9,7 +9,8 @@ export interface Pause {
   /** Wall-clock time, which includes time in which other processes used the core. */
   readonly wallMs: number
   /**
-   * Processor time that the event loop's thread used during a delay. This is the part that the server itself caused.
+   * Processor time that the event loop's thread used during the delay, which is the part of the delay that the server
+   * itself caused.
    */
   readonly cpuMs: number
 }
@@ -48,7 +49,7 @@ function watchPauses(): () => Pause {
 
 const [configFile = '', logFile = '', certificate, privateKey] = process.argv.slice(2)
 const config = await loadConfig(configFile)
-// The bare server has no limit on requests per connection, so this one must not have a limit either.
+// The bare server has no limit on requests per connection, so the proxy must not have one either.
 const tls =
   certificate === undefined || privateKey === undefined
     ? config.listener.tls

@@ -1,5 +1,5 @@
 /**
- * Measures the responses that KMS would get at two loads: its quota, and more than the proxy's capacity. Requests are
+ * Measures the responses that KMS would get at two loads: at KMS's quota, and above the proxy's capacity. Requests are
  * sent at a constant rate (open loop), with the default deadlines. Requires softhsm2. At the quota, the client shares
  * the cores with the proxy.
  */
@@ -51,7 +51,7 @@ async function load(
     ...['--credential', demo.consoleFile, '--key-id', demo.keyId, '--ca', demo.caFile],
     ...flags,
   ]).catch((error: unknown) => {
-    // The client exits with 1 if any response is an error, but prints its figures anyway.
+    // If any response is an error, the client exits with 1, but still prints its figures.
     const { stdout = '' } = error as { stdout?: string }
     if (stdout === '') throw error
     return { stdout }
@@ -127,7 +127,7 @@ async function findSaturation(open: Omit<OpenPlan, 'phases'>, closed: number): P
   let highest = 0
   for (let share = 0.5; share <= 1.5; share += STEP) {
     const rate = Math.round(closed * share)
-    // The client is a new process in each step and needs to warm up.
+    // The client is a new process in each step, so it needs to warm up.
     const phases = [rate / 4, rate].map((one) => ({ rate: one, seconds: STEP_S }))
     const [, found] = await runOpen({ ...open, phases })
     if ((found?.statuses['200'] ?? 0) < rate * STEP_S * SERVED_SHARE) break

@@ -142,7 +142,7 @@ async function run(given: OpenPlan): Promise<readonly PhaseResult[]> {
     })
   }
 
-  // The server closes connections that have never been used, so use each one once.
+  // The server closes connections that have never been used, so send one request on each.
   for (const connection of free.splice(0)) send(connection, performance.now(), NO_PHASE)
   if (plan.waits !== true) await new Promise((resolve) => setTimeout(resolve, CALM_MS))
   for (const [phase, { rate, seconds }] of plan.phases.entries()) {

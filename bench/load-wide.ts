@@ -1,4 +1,4 @@
-/** The client for new connections and for HTTP/2. It counts the exchanges that complete in a given time. */
+/** The client for new connections and for HTTP/2. It counts the exchanges that complete in a given period. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import http2 from 'node:http2'
@@ -115,7 +115,7 @@ async function run(plan: WidePlan): Promise<number> {
   let next = 0
   let answers = 0
   let running = true
-  // This client never sleeps, for the same reason as the one in load.ts.
+  // This client never sleeps, because waking it would cost the server processor time; see load.ts.
   const spin = () => {
     if (running) setImmediate(spin)
   }

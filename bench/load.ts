@@ -1,4 +1,4 @@
-/** The keep-alive client: counts the exchanges over kept-alive TLS connections that complete in a given time. */
+/** The keep-alive client: counts the exchanges that complete over persistent TLS connections in a given period. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import { connect, type TLSSocket } from 'node:tls'

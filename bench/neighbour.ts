@@ -1,6 +1,7 @@
 /**
- * Measures software keys next to a process that empties the processor's caches, and under sustained load. Latchkey and
- * the bare server alternate, with and without that process on their core, and then each runs alone for several minutes.
+ * Measures software keys while another process empties the processor's caches, and under sustained load. Latchkey and
+ * the bare server alternate, with and without that process on their core. Then each of them runs alone for several
+ * minutes.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, rm } from 'node:fs/promises'

@@ -2,9 +2,10 @@
  * Measures what a second core adds to one server, in two ways:
  *
  * - Both cores, with one client on each: two workers, compared with one process that shares one core with its client.
- * Two independent processes, one per core, show what the machine itself can deliver.
- * - One worker at a time, with its primary on one core and the client on the other, compared with a single process
- * there, in responses per second of processor time of all processes. Two cores deliver twice that figure.
+ *   Two independent processes, one per core, show what the machine itself can deliver.
+ * - One worker at a time, on one core with its primary while the client uses the other core, compared with a single
+ *   process on that core. The result is in responses per second of processor time of all processes. Two cores deliver
+ *   twice that figure.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process'
@@ -33,8 +34,8 @@ const MAIN = fileURLToPath(new URL('../src/main.js', import.meta.url))
 const BOTH = `${SERVER_CORE},${CLIENT_CORE}`
 const REQUESTS = 512
 /**
- * The lease is long, because writing to a shared machine's disk may take longer than two seconds, and only the rate
- * matters here.
+ * The lease is long, because writing to a shared machine's disk may take longer than two seconds, and this benchmark
+ * measures only the rate.
  */
 const LEASE = '20s'
 const WARM_UPS = 3
@@ -53,7 +54,7 @@ interface Load {
 
 interface Server {
   readonly pid: number
-  /** @returns the number of responses per second */
+  /** @returns responses per second */
   load(load: Load): Promise<number>
   stop(): Promise<void>
 }
@@ -109,7 +110,7 @@ function median(numbers: readonly number[]): number {
 interface Case {
   readonly name: string
   readonly loads: (round: number) => readonly (readonly [Server, Load])[]
-  /** Responses per second, and per second of processor time, by round. */
+  /** Responses per second, and responses per second of processor time, by round. */
   readonly rates: number[]
   readonly perCpuSecond: number[]
 }

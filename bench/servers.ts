@@ -28,7 +28,10 @@ export function startPinned(
 export interface RunningProcess {
   readonly pid: number
   readonly port: number
-  /** Returns the processor time of all threads in milliseconds. Linux counts it in steps of ten milliseconds. */
+  /**
+   * Returns the processor time of all threads in milliseconds. Linux counts processor time in steps of ten
+   * milliseconds.
+   */
   cpuMs(): number
   /** Returns the event loop's longest pause since the last call. Available only for the proxy. */
   takePause(): Promise<Pause>

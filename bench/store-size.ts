@@ -32,7 +32,7 @@ const { values } = parseArgs({
     connections: { type: 'string', default: '32' },
     // Cores for the server. The client uses the second one, and sleeps while it waits.
     cores: { type: 'string', default: '0,1' },
-    // Seconds without requests, during which pauses caused by audits are measured.
+    // Seconds without requests, to measure the pauses that audits cause.
     idle: { type: 'string', default: '20' },
     // Keep the folders with the stores, and print their paths.
     keep: { type: 'boolean', default: false },
@@ -98,7 +98,7 @@ function readMemoryMb(pid: number): number {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024
 }
 
-/** Milliseconds that each change took, without the command's startup. */
+/** Milliseconds that each change took, excluding the command's startup. */
 interface Changes {
   readonly creates: number[]
   /** Milliseconds until each kill printed `revoked`. */

@@ -1,4 +1,4 @@
-/** Uses a token in a bare pkcs11js loop in a single process, which shows what an HSM costs without a proxy. */
+/** Uses a token in a bare pkcs11js loop in a single process, to show what an HSM costs without a proxy. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { createRequire } from 'node:module'
@@ -10,7 +10,7 @@ export interface LoopPlan {
   readonly pin: string
   readonly keyLabel: string
   readonly seconds: number
-  /** `encrypt` also decrypts, because Encrypt verifies its result. */
+  /** `encrypt` also decrypts, because Latchkey's Encrypt verifies its own result. */
   readonly operation: 'encrypt' | 'decrypt'
 }
 

@@ -2,7 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 const BYTES = 64 * 1024 * 1024
 const CACHE_LINE = 64
-/** Number of passes per event loop turn. Between turns, the process notices a disconnect and exits. */
+/**
+ * Number of passes per event loop turn. Between turns, the process checks whether its parent has disconnected, and
+ * exits if so.
+ */
 const PASSES = 4
 
 const memory = new Uint8Array(BYTES)

@@ -13,7 +13,10 @@ const [bill, ...files] = process.argv.slice(2)
 const dpkg = (...operands) =>
   execFileSync('dpkg-query', operands, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
 
-/** Returns the package that owns a file. On a system with a merged /usr, dpkg may know the file by either path. */
+/**
+ * Returns the package that owns a file. On a system with a merged /usr, dpkg may have recorded the file under either
+ * path.
+ */
 function findOwner(file) {
   for (const path of [file, `/usr${file}`, file.replace(/^\/usr/, '')]) {
     try {
@@ -25,7 +28,7 @@ function findOwner(file) {
   throw new Error(`no package owns ${file}`)
 }
 
-/** Returns `debian-12`, for example. */
+/** Returns the distribution's id and version, such as `debian-12`. */
 function readDistribution() {
   const text = readFileSync('/etc/os-release', 'utf8')
   const field = (name) => new RegExp(`^${name}="?([^"\n]*)`, 'm').exec(text)?.[1]

@@ -51,7 +51,7 @@ for (const name of ['node_modules/pkcs11js', ...BILL_SCRIPTS.map((one) => `docke
 }
 for (const folder of [to, `${to}-software`]) trimBill(folder)
 
-/** Removes packages that are not installed, such as optional ones, from the bill of materials. */
+/** Removes from the bill of materials packages that are not installed, such as optional ones. */
 function trimBill(folder) {
   const file = join(folder, 'sbom.cdx.json')
   const bill = JSON.parse(readFileSync(file, 'utf8'))

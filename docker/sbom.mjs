@@ -1,6 +1,6 @@
 // Prints the bill of materials of a built project in CycloneDX. It lists the runtime packages, as reported by npm, and
-// Node.js. `npm sbom --omit=dev` would omit packages that a development tool needs too, such as `yaml`, so npm gets a
-// lock file with only the runtime packages.
+// Node.js. `npm sbom --omit=dev` would omit runtime packages that a development tool also needs, such as `yaml`, so npm
+// gets a lock file with only the runtime packages.
 //   node sbom.mjs PROJECT NODE_VERSION
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process'

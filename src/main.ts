@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The executable. It runs cli/run.ts in this process and sets the exit code. */
+/** The program's entry point. It runs cli/run.ts in this process and sets the exit code. */
 // SPDX-License-Identifier: Apache-2.0
 import { run } from './cli/run.ts'
 

@@ -14,7 +14,10 @@ export interface PeerOptions {
   readonly caFile: string
 }
 
-/** The key type of the peer's certificate is unknown, so the peer is compared with the bare server that uses RSA. */
+/**
+ * The key type of the peer's certificate is unknown, so the peer is compared with the bare server that has an RSA
+ * certificate.
+ */
 export async function createPeer(options: PeerOptions): Promise<BenchServer> {
   const { hostname, host, port, pathname } = new URL(options.url)
   const text = (await readPrivateFile(options.credentialFile)).toString('utf8')

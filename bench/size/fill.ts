@@ -19,8 +19,8 @@ export interface Size {
 }
 
 /**
- * Returns a size with this many keys, in proportion to 100,000 keys, 10,000 credentials, 500 key stores and 10,000
- * switches.
+ * Returns a store size with this many keys. The other counts are in proportion to 100,000 keys, 10,000 credentials, 500
+ * key stores and 10,000 switches.
  */
 export function sizeOf(keys: number): Size {
   const share = (of: number) => Math.max(1, Math.round(keys / of))
@@ -99,7 +99,7 @@ export async function fill(config: Config, size: Size): Promise<void> {
   }
 }
 
-/** Runs `work` for the rows of one change, several at a time, so that SQLite's thread never waits. */
+/** Runs `work` for the rows of one change. Several calls run concurrently, so that SQLite's thread never waits. */
 async function forEach(from: number, end: number, work: (i: number) => Promise<void>) {
   const until = Math.min(from + ROWS_PER_CHANGE, end)
   for (let at = from; at < until; at += AT_A_TIME) {

@@ -25,8 +25,8 @@ export interface InstancesPlan {
 }
 
 /**
- * The response to the message `count`. It contains the number of open instances, and why each of the remaining
- * instances is not open.
+ * The response to the message `count`. It contains the number of open instances and, for each of the other instances,
+ * the reason why it is not open.
  */
 export interface InstancesReport {
   readonly open: number

@@ -23,7 +23,7 @@ export interface Place {
   readonly config: Config
   /** Name of the key store with half of the keys. */
   readonly keyStore: string
-  /** Signs Encrypt requests that use `keys` different keys of `keyStore` in rotation. */
+  /** Returns signed Encrypt requests that use `keys` different keys of `keyStore` in rotation. */
   sign(keys: number, requests: number): Promise<readonly string[]>
 }
 

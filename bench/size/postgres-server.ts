@@ -1,4 +1,4 @@
-/** Starts a private PostgreSQL server from Debian's packages, in a folder that is removed at the end. */
+/** Starts a private PostgreSQL server from Debian's packages, in a folder that is removed when the server stops. */
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -25,7 +25,7 @@ export async function startPostgres(settings: readonly string[] = []): Promise<P
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-bench-postgres-'))
   const isRoot = process.getuid?.() === 0
   if (isRoot) chownSync(folder, idOf('-u'), idOf('-g'))
-  // PostgreSQL refuses to run as root, so run commands as another user.
+  // PostgreSQL refuses to run as root, so its commands run as another user.
   const toCommand = (name: string, operands: readonly string[]) => {
     const command = [newestBinary(name), ...operands]
     if (!isRoot) return command

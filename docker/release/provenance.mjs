@@ -1,6 +1,7 @@
 // Prints the provenance of images as an in-toto statement with an SLSA v1 predicate. Its content comes from the
-// arguments, so the builder must vouch for it by signing the output with its key or identity.
-//   node provenance.mjs --builder ID --revision COMMIT --source URL --epoch SECONDS [--base NAME@sha256:…]… NAME@sha256:…
+// arguments, so the builder must vouch for the statement by signing it with the builder's key or identity.
+//   node provenance.mjs --builder ID --revision COMMIT --source URL --epoch SECONDS [--base NAME@sha256:…]…
+//   NAME@sha256:…
 // SPDX-License-Identifier: Apache-2.0
 import { parseArgs } from 'node:util'
 

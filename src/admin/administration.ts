@@ -17,9 +17,9 @@ import type { Activity, Period } from '../usage/usage-table.ts'
 export interface KeyStoreAdministration {
   keys(keyStore: KeyStoreName): KeyAdministration
   readonly credentials: Pick<CredentialTable, 'create' | 'list' | 'expire' | 'revoke'>
-  /** Returns fleet-wide usage by access key id; unused credentials are absent. */
+  /** Returns fleet-wide usage by access key id. Unused credentials are absent from the map. */
   credentialUses(): Promise<ReadonlyMap<string, Pick<CredentialUse, 'uses' | 'lastAt'>>>
-  /** Returns one sentence for each piece of information that the calls so far could not obtain. */
+  /** Returns one sentence for each piece of information that previous calls could not obtain. */
   warnings(): readonly string[]
   close(): Promise<void>
 }
@@ -42,8 +42,8 @@ export interface PolicyAdministration {
   /** Reads the policy directory if one is configured, otherwise the store. */
   state(): Promise<PolicyState>
   /**
-   * @throws PolicyError POLICY_NOT_FOUND, POLICY_UNCHANGED, or POLICY_IN_FILES, which all functions
-   * below also throw
+   * The functions below can throw the same errors.
+   * @throws PolicyError POLICY_NOT_FOUND, POLICY_UNCHANGED, or POLICY_IN_FILES
    */
   plan(change: PolicyChange): Promise<PlannedChange>
   /**
@@ -60,5 +60,5 @@ export interface PolicyAdministration {
   close(): Promise<void>
 }
 
-/** Operators and their tokens, in the control store or through an admin listener. */
+/** Manages operators and their tokens, in the control store or through an admin listener. */
 export type OperatorAdministration = OperatorDirectory & { close(): Promise<void> }

@@ -36,7 +36,7 @@ export interface OtherCallers {
 interface Named {
   readonly name: string
   readonly grants: readonly Grant[]
-  /** Has the same meaning as in AdminPrincipal. */
+  /** Whether the credential proves who is calling; see AdminPrincipal. */
   readonly isPersonal: boolean
 }
 
@@ -101,14 +101,14 @@ async function byBearer(
   return toCaller(await findByToken(hash.toString('hex')), 'token')
 }
 
-/** Every hash is compared, so that timing does not reveal which token matches. */
+/** Compares every hash, so that timing does not reveal which token matches. */
 function findConfigured(tokens: readonly HashedToken[], hash: Buffer): HashedToken | undefined {
   let found: HashedToken | undefined
   for (const one of tokens) if (equalBytes(one.hash, hash)) found = one
   return found
 }
 
-/** The name identifies the person, whether a token or a certificate authenticated the caller. */
+/** The operator's name identifies the person, for stored tokens as well as ID tokens. */
 function toCaller(found: Named | undefined, by: AdminPrincipal['by']): AdminPrincipal | undefined {
   if (found === undefined || found.grants.length === 0) return undefined
   const { name, grants, isPersonal } = found
@@ -136,7 +136,7 @@ function byCertificate(
   return toPrincipal(commonName, holder, 'certificate')
 }
 
-/** The parts of a request that show which page sent it. */
+/** The parts of a request that show which page sent the request. */
 export interface CallSource {
   readonly method: string
   readonly headers: IncomingHttpHeaders
@@ -146,8 +146,8 @@ export interface CallSource {
 
 /**
  * Refuses cross-site requests from a browser. Browsers name the page in Origin and Sec-Fetch-Site.
- * A browser that sends neither still cannot post JSON across origins without a preflight, to which
- * this listener never responds. Checking Host defeats DNS rebinding.
+ * A browser that sends neither header still cannot post JSON across origins without a preflight
+ * request, which this listener never answers. Checking Host prevents DNS rebinding.
  * @param isOwnName reports whether a host name belongs to the listener
  * @throws AdminError CROSS_SITE, WRONG_HOST or CONTENT_TYPE
  */
@@ -157,14 +157,14 @@ export function checkSource(
 ): void {
   const host = parseHost(headers.host)
   if (host === undefined || !isOwnName(host.hostname.replace(/^\[|\]$/g, ''))) {
-    throw new AdminError('WRONG_HOST', 'the Host header does not name this listener', {
-      hint: 'if requests may use this name, add it to admin.names',
+    throw new AdminError('WRONG_HOST', 'the Host header does not match any name of this listener', {
+      hint: 'to accept requests for this name, add it to admin.names',
     })
   }
   const site = headers['sec-fetch-site']
   const isForeignSite = site !== undefined && site !== 'same-origin' && site !== 'none'
   if (isForeignSite || !isOwnOrigin(headers.origin, host, isTls)) {
-    throw new AdminError('CROSS_SITE', 'a page of another site may not call this listener')
+    throw new AdminError('CROSS_SITE', 'cross-origin requests to this listener are not allowed')
   }
   if (method === 'POST' && !/^application\/json[ \t]*(;|$)/i.test(headers['content-type'] ?? '')) {
     throw new AdminError('CONTENT_TYPE', 'expected the content type application/json')
@@ -183,7 +183,7 @@ function isOwnOrigin(origin: string | undefined, host: URL, isTls: boolean): boo
   if (!URL.canParse(origin)) return false
   const { protocol, hostname, port } = new URL(origin)
   if (protocol !== 'https:' && (isTls || protocol !== 'http:')) return false
-  // Either side may omit the default port of the scheme.
+  // Either side may omit the scheme's default port.
   const ports = protocol === 'https:' ? ['', '443'] : ['', '80']
   const isSamePort = port === host.port || (ports.includes(port) && ports.includes(host.port))
   return hostname === host.hostname && isSamePort

@@ -13,8 +13,8 @@ const KEEP_ALIVE_MS = 60_000
 const HANDSHAKE_TIMEOUT_MS = 10_000
 const MAX_CONNECTIONS = 256
 /**
- * A connection older than this closes after its next response; idle connections close sooner
- * anyway.
+ * Maximum age of a connection. An older connection closes after its next response, and idle
+ * connections close sooner in any case.
  */
 const MAX_AGE_MS = 3_600_000
 

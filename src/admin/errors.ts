@@ -4,14 +4,14 @@ import { LatchkeyError, type ErrorOptionsWithHint } from '../core/errors.ts'
 
 export type AdminErrorCode =
   | 'UNAUTHENTICATED' // neither a known certificate nor a known token
-  | 'FORBIDDEN' // the role does not allow it
+  | 'FORBIDDEN' // the caller's role does not allow the call
   | 'CROSS_SITE' // a browser sent the request on behalf of another site's page
   | 'WRONG_HOST' // the Host header does not name this listener
   | 'CONTENT_TYPE' // the content type of a POST is not application/json
   | 'INPUT_INVALID' // the body does not match openapi.yaml
   | 'NOT_FOUND' // there is no such path, switch or receipt
-  | 'CONFLICT' // the action was already taken, or a second person must approve it first
-  | 'UNAVAILABLE' // the control store does not respond
+  | 'CONFLICT' // the requested action was already taken, or a second person must approve it first
+  | 'UNAVAILABLE' // the control store is not responding
   | 'INTERNAL' // internal error; see the log
 
 export const ADMIN_STATUS: Readonly<Record<AdminErrorCode, number>> = {
@@ -35,7 +35,7 @@ interface AdminFault {
 export class AdminError extends LatchkeyError<AdminErrorCode> {
   override readonly name = 'AdminError'
 
-  /** The service's own error code, more precise than `code`. */
+  /** The service's own error code, which is more specific than `code`. */
   readonly reason: string | undefined
   /** All errors in a document, if the service lists them. */
   readonly faults: readonly AdminFault[] | undefined

@@ -1,4 +1,4 @@
-/** Limits the status and the restore calls to the key stores that the caller's roles cover. */
+/** Limits status and restore calls to the key stores that the caller's roles cover. */
 // SPDX-License-Identifier: Apache-2.0
 import { checkPermitted, isPermitted, type AdminPrincipal, type Permission } from './principal.ts'
 import type { Scope } from '../core/scope.ts'
@@ -79,7 +79,7 @@ export async function checkRestoreTarget(
   principal: AdminPrincipal,
   target: RestoreOrder['target'],
 ): Promise<void> {
-  // An unlimited caller needs no lookup of the switches.
+  // If the caller is unlimited, there is no need to look up the switches.
   if (isPermitted(principal, 'restore')) return
   if ('scope' in target) {
     checkPermitted(principal, 'restore', keyStoreOf(target.scope))

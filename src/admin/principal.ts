@@ -5,9 +5,9 @@ import type { Actor } from '../killswitch/model.ts'
 import { AdminError } from './errors.ts'
 
 export interface AdminPrincipal {
-  /** Recorded as the operator of every change. */
+  /** Name that is recorded as the operator of every change. */
   readonly name: string
-  /** The caller's roles, each limited to some key stores or valid for all. */
+  /** The caller's roles, each limited to some key stores or valid for all key stores. */
   readonly grants: readonly Grant[]
   /** Display text for the granted roles. */
   readonly role: string
@@ -103,12 +103,12 @@ export function checkPersonal({ isPersonal }: AdminPrincipal): void {
   if (isPersonal) return
   throw new AdminError(
     'FORBIDDEN',
-    'a retirement needs two people, and another caller created this token through a listener',
-    { hint: 'create a token on a host with the master key: latchkey admin tokens create' },
+    'a retirement requires two people; this token does not prove who is calling, because another caller created it through a listener',
+    { hint: 'create a token on a host that has the master key: latchkey admin tokens create' },
   )
 }
 
-/** Returns roles with the key stores that they are limited to, such as `operator of payroll`. */
+/** Describes roles and the key stores that they are limited to, as in `operator of payroll`. */
 export function describeGrants(grants: readonly Grant[]): string {
   return grants
     .map(({ role, keyStores }) =>

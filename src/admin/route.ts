@@ -10,7 +10,7 @@ import type { AdminPrincipal, Permission } from './principal.ts'
 
 export interface AdminCallInput {
   readonly principal: AdminPrincipal
-  /** Parameters of the path, as in `/admin/v1/switches/:id`. */
+  /** Parameters in the path, as in `/admin/v1/switches/:id`. */
   readonly parameters: Readonly<Record<string, string>>
   readonly query: URLSearchParams
   /** Matches the route's `body` schema. */
@@ -44,7 +44,7 @@ export interface OpenRoute extends Common {
   handle(): Promise<AdminAnswer>
 }
 
-/** A route for callers who have no identity yet. Pages of other sites may not call it. */
+/** A route for callers who have not authenticated yet. Pages of other sites may not call it. */
 export interface PublicRoute extends Common {
   readonly permission: 'anyone'
   /** Schema in openapi.yaml that the body must match; if absent, the body is ignored. */
@@ -95,8 +95,8 @@ export function okList(
 }
 
 /**
- * Refuses parameters that a route does not have. Ignoring a misspelt parameter would show more than
- * the caller asked for.
+ * Refuses query parameters that a route does not have. If a misspelled parameter were ignored, the
+ * response would contain more than the caller asked for.
  * @throws AdminError INPUT_INVALID
  */
 export function checkParameters(query: URLSearchParams, known: readonly string[]): void {
@@ -151,7 +151,7 @@ export function toScope(raw: RawScope, knownKeyStores: readonly string[]): Scope
   }
   throw new AdminError(
     'INPUT_INVALID',
-    `a scope of the kind ${kind} requires ${NEEDS[kind].join(' and ')}`,
+    `a scope of kind ${kind} requires ${NEEDS[kind].join(' and ')}`,
   )
 }
 
@@ -167,12 +167,15 @@ const ALLOWS: Readonly<Record<RawScope['kind'], readonly string[]>> = {
   match: ['criteria', 'keyStore'],
 }
 
-/** Refuses a field that this kind of scope does not use: the caller probably meant another kind. */
+/**
+ * Refuses a field that this kind of scope does not use, because the caller probably meant another
+ * kind.
+ */
 function checkFields(raw: RawScope): void {
   const extra = (['keyStore', 'keyId', 'criteria'] as const).find(
     (name) => raw[name] !== undefined && !ALLOWS[raw.kind].includes(name),
   )
   if (extra !== undefined) {
-    throw new AdminError('INPUT_INVALID', `a scope of the kind ${raw.kind} does not allow ${extra}`)
+    throw new AdminError('INPUT_INVALID', `a scope of kind ${raw.kind} does not allow ${extra}`)
   }
 }

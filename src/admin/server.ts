@@ -55,7 +55,10 @@ const MAX_BODY_BYTES = 16_384
 export interface AdminServer {
   /** The app does not listen yet. Call `listen` on `app.server`. */
   readonly app: FastifyInstance
-  /** Applies renewed files. Client certificates on open connections stop being accepted. */
+  /**
+   * Applies renewed certificate files. Client certificates on connections that are already open are
+   * no longer accepted.
+   */
   setTls(tls: SecureContextOptions): void
   /** Replaces the known tokens and subjects with the ones in this configuration. */
   setCallers(config: AdminConfig): void
@@ -166,7 +169,7 @@ async function serve(
       return
     }
     const { method, headers } = request
-    // This check comes first, so that a page of another site learns nothing.
+    // Check the source first, so that a page of another site learns nothing.
     deps.checkSource({ method, headers, isTls: deps.tls !== undefined })
     if (route.permission === 'anyone') {
       const answer = await route.answer({ body: bodyOf(deps, route, request) })
@@ -194,7 +197,7 @@ async function callGuarded(
   request: FastifyRequest,
 ): Promise<AdminAnswer> {
   if (principal === undefined) {
-    throw new AdminError('UNAUTHENTICATED', 'a known client certificate or token is required')
+    throw new AdminError('UNAUTHENTICATED', 'a valid client certificate or token is required')
   }
   // Routes that concern particular key stores check the permission themselves.
   if (!isPermittedSomewhere(principal, route.permission)) {
@@ -225,10 +228,10 @@ function parseBody(
 ): unknown {
   let value: unknown
   try {
-    // Treats an absent body as an empty object, which is valid if all fields are optional.
+    // Treat an absent body as an empty object, which is valid if all fields are optional.
     value = JSON.parse(typeof text === 'string' && text !== '' ? text : '{}')
   } catch {
-    throw new AdminError('INPUT_INVALID', 'the body is not JSON')
+    throw new AdminError('INPUT_INVALID', 'the request body is not valid JSON')
   }
   const fault = schemas.check(name, value)
   if (fault !== undefined) {
@@ -295,6 +298,6 @@ function toHttpError(error: unknown): unknown {
     return new AdminError('CONTENT_TYPE', 'expected the content type application/json')
   }
   return typeof code === 'string' && code.startsWith('FST_ERR_CTP_')
-    ? new AdminError('INPUT_INVALID', 'the body cannot be read, or is too large')
+    ? new AdminError('INPUT_INVALID', 'the request body cannot be read or is too large')
     : error
 }

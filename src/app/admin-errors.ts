@@ -84,7 +84,7 @@ const RETIREMENT_ERRORS: Readonly<Record<RetirementErrorCode, AdminErrorCode>> =
 }
 
 /**
- * Messages of our own errors are sent to the caller; any other error is reported only as an
+ * Messages of Latchkey's own errors are sent to the caller. Any other error is reported only as an
  * internal error.
  */
 export function toAdminError(error: unknown): AdminError {
@@ -96,8 +96,11 @@ export function toAdminError(error: unknown): AdminError {
   if (error instanceof CredentialError) return convert(error, CREDENTIAL_ERRORS[error.code])
   if (error instanceof RetirementError) return convert(error, RETIREMENT_ERRORS[error.code])
   if (error instanceof PolicyError) {
-    // Replace the service's own message, because it names the folder.
-    const message = error.code === 'POLICY_IN_FILES' ? 'policies come from files' : undefined
+    // Replace the policy service's message, because it names the folder.
+    const message =
+      error.code === 'POLICY_IN_FILES'
+        ? 'the policies come from files, not from the store'
+        : undefined
     return convert(error, POLICY_ERRORS[error.code], message)
   }
   if (error instanceof OperatorError) return convert(error, OPERATOR_ERRORS[error.code])

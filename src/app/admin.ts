@@ -207,7 +207,7 @@ function closeServer(server: { close(done: () => void): void; closeAllConnection
 }
 
 async function openVerifier(oidc: OidcConfig, { findByName }: CallerTable) {
-  // This module is loaded only here, because most listeners have no identity provider.
+  // Load this module only here, because most listeners have no identity provider.
   const { createIdTokenVerifier } = await import('../admin/oidc/verify.ts')
   return createIdTokenVerifier(oidc, await readIssuerCa(oidc), findByName)
 }

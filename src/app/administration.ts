@@ -82,13 +82,13 @@ export function createAdministration({
 }: AdministrationParts): Omit<Administration, 'close'> {
   const { store, operator } = place
   const warnings: string[] = []
-  /** Keys are shown even if their labels cannot be read. */
+  /** A failure to read the labels does not prevent the keys from being shown. */
   const loadLabels = async () => {
     try {
       const { enforced } = await createPolicies(place.config, store).state()
       return parseLabels(enforced.get(LABELS) ?? '{}')
     } catch (error) {
-      warnings.push(`the labels of the keys cannot be read: ${describeError(error)}`)
+      warnings.push(`cannot read the labels of the keys: ${describeError(error)}`)
       return undefined
     }
   }
@@ -122,7 +122,7 @@ export function createAdministration({
 function describeError(error: unknown): string {
   if (error instanceof LatchkeyError) return error.message
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
-  return typeof code === 'string' ? code : 'they have an unknown format'
+  return typeof code === 'string' ? code : 'unknown format'
 }
 
 function addLabels(key: KeySummary, { groups, tags }: KeyLabels): KeySummary {
@@ -140,7 +140,7 @@ export async function openOperators(config: Config): Promise<OperatorAdministrat
 }
 
 /**
- * Creates the master key file if one is configured and missing, and a new store with nothing but
+ * Creates the master key file if one is configured and missing, and a new store that contains only
  * its test key.
  * @throws StorageError STORE_EXISTS
  */
@@ -169,9 +169,9 @@ export async function initializeStore(
 }
 
 /**
- * Writes this host's high-water mark; the host has known the store since it was created. An
- * unattended init does not overwrite the mark of another store: an attacker may have removed that
- * store.
+ * Writes this host's high-water mark, which is safe because the host has known the store since the
+ * store was created. An unattended init does not overwrite the mark of another store, because an
+ * attacker may have removed that store.
  */
 async function writeFirstMark(store: Store, path: string, isUnattended: boolean): Promise<void> {
   try {
@@ -187,9 +187,9 @@ async function writeFirstMark(store: Store, path: string, isUnattended: boolean)
 }
 
 /**
- * Initializes the store if there is none; otherwise only checks that the master key opens it.
- * Several processes may do so at once: one of them creates the store.
- * @returns whether this call created it
+ * Initializes the store if there is none. Otherwise, only checks that the master key opens it. If
+ * several processes call this function at once, one of them creates the store.
+ * @returns whether this call created the store
  * @throws StorageError
  */
 export async function ensureStore(config: Config, owner?: Owner): Promise<boolean> {
@@ -223,7 +223,7 @@ function toOwned(
   return { postgres: address, servingRole: user }
 }
 
-/** @throws StorageError when the server that holds the store does not respond */
+/** @throws StorageError if the database server does not respond */
 export function storeExists(config: Config): Promise<boolean> {
   return createEngine(config.store).exists()
 }

@@ -126,7 +126,8 @@ export async function openAuditReader(place: AuditPlace): Promise<OpenedReader> 
   return {
     reader,
     async findUnknown() {
-      // The command that reads a log reports it if it cannot be opened.
+      // Ignore logs that cannot be opened, because the command that reads a log reports the
+      // failure.
       const logs = await Promise.all(
         (await folders()).map((one) => openLog(one, publicKey).catch(() => undefined)),
       )
@@ -166,8 +167,8 @@ async function findLogs(folder: string): Promise<readonly string[]> {
   if (existsSync(join(folder, CERTIFICATE))) return [folder]
   const names = await listLogs(folder)
   if (names.length === 0) {
-    throw new AuditError('AUDIT_NOT_FOUND', `${folder}: there is no audit log`, {
-      hint: 'audit.mode says whether servers write one',
+    throw new AuditError('AUDIT_NOT_FOUND', `${folder} does not contain an audit log`, {
+      hint: 'check audit.mode, which sets whether servers write an audit log',
     })
   }
   const isControl = (name: string) => name === CONTROL_LOG
@@ -200,7 +201,7 @@ export async function findKnown(
   const found = known.get(origin)
   if (found !== undefined || !origin.endsWith('/control')) return found ?? { heads: [] }
   if (events.length === 0) return { heads: [] }
-  // The published log may lag the store by a few seconds.
+  // The published log may lag behind the store by a few seconds.
   const length = Math.min(size, events.length)
   const root = size > events.length ? EMPTY_ROOT : await hashEvents(events.slice(0, length))
   return { heads: [{ size: length, root, source: 'the store' }] }
@@ -216,7 +217,7 @@ async function hashEvents(events: readonly ControlEvent[]): Promise<Buffer> {
 }
 
 export interface MissingLogs {
-  /** One problem for each known log of a checked host that is missing. */
+  /** One problem for each missing log of a host whose logs were checked. */
   readonly problems: readonly Problem[]
   /** Hosts whose logs were not expected in this folder, each with the number of its logs. */
   readonly elsewhere: ReadonlyMap<string, number>
@@ -224,7 +225,7 @@ export interface MissingLogs {
 
 /**
  * Finds known logs for which there is no report. Each host has its own folder, so the logs of a
- * host are expected only on that host, or in a folder that contains another of its logs.
+ * host are expected only on that host, or in a folder that contains another log of the same host.
  */
 export function findMissing(
   { known, isFromStore }: AuditLogs,
@@ -243,7 +244,7 @@ export function findMissing(
       continue
     }
     const size = heads.at(-1)?.size
-    const entries = size === undefined ? '' : ` of ${String(size)} entries`
+    const entries = size === undefined ? '' : ` with ${String(size)} entries`
     problems.push({
       kind: 'missing',
       message: `${source} lists the log ${origin}${entries}, but this folder does not contain it`,

@@ -64,7 +64,7 @@ export async function createServerAudit(
     })
 
   const onFailed = (path: string, err: unknown) => {
-    logger.error('an audit log that was left open could not be completed', { folder: path, err })
+    logger.error('could not complete an audit log that was left open', { folder: path, err })
   }
   for (const log of await recoverLogs({ root, host, derive, onFailed })) {
     const { folder, ...detail } = log
@@ -87,10 +87,10 @@ export async function createServerAudit(
     hashPrincipal: principals === 'hashed' ? createPrincipalHash(derive(PRINCIPALS)) : undefined,
     start: { time: startedAt, host, pid: process.pid, worker: deps.worker, version: deps.version },
     onFailing: (why) => {
-      logger.error('the audit log cannot be written', { mode, folder, why })
+      logger.error('cannot write the audit log', { mode, folder, why })
     },
     onWorking: (lost) => {
-      logger.warn('the audit log can be written again', { folder, lost })
+      logger.warn('the audit log is writable again', { folder, lost })
     },
   })
   let noted = 0
@@ -103,7 +103,7 @@ export async function createServerAudit(
       noted = head.size
     },
     onError: (err) => {
-      logger.warn("the audit log's head could not be recorded", { folder, err })
+      logger.warn('could not record the head of the audit log', { folder, err })
     },
   })
   cleanup.add(async () => {

@@ -21,7 +21,7 @@ import { ofWitnesses } from '../observability/metrics/audit-states.ts'
 import { createSupervisor, type Supervisor } from './workers/supervisor.ts'
 import { setUpWorkers } from './workers/worker-process.ts'
 
-/** The whole of `latchkey serve`; each of its processes is a `RunningServer` of app/server.ts. */
+/** The entire `latchkey serve`, whose processes are each a `RunningServer` of app/server.ts. */
 export type RunningService = Pick<
   RunningServer,
   'xks' | 'ping' | 'admin' | 'metrics' | 'reloadCertificates' | 'apply' | 'logger' | 'stop'
@@ -86,7 +86,7 @@ async function startWorkers(
     process.off('SIGUSR2', supervisor.passOn)
     return log.close()
   }
-  // Ignores a worker that does not respond in time, as the metrics do.
+  // Ignore a worker that does not respond in time, as the metrics do.
   const isReady = async () => {
     const answers = await supervisor.askAll('ready')
     return answers.length > 0 && answers.every((one) => one === true)
@@ -102,7 +102,7 @@ async function startWorkers(
     const snapshots = (await supervisor.askAll('metrics')) as MetricsSnapshot[]
     return toText([...snapshots, await takeSnapshot(ofWitnesses(() => witnesses?.()))])
   }
-  // The admin listener stops almost last, so that operators can watch the drain.
+  // Stop the admin listener near the end, so that operators can watch the drain.
   cleanup.add(() => admin?.stop())
   cleanup.add(supervisor.stop)
   let facts: WorkerFacts
@@ -163,7 +163,7 @@ export async function applyToAll<Packed>(
     await supervisor.callAll('apply', before).catch((cause: unknown) => {
       throw new AggregateError(
         [error, cause],
-        'some workers have the new configuration and could not go back; restart the server',
+        'some workers applied the new configuration and could not roll back; restart the server',
       )
     })
     throw error

@@ -73,14 +73,17 @@ async function checkCertificates(config: Config, fault: Report, warn: Report): P
       })
       const { mode } = await stat(files.tls.privateKeyFile)
       if ((mode & 0o007) !== 0)
-        warn(`${path}.privateKey`, `anyone can read ${files.tls.privateKeyFile}; chmod 640`)
+        warn(
+          `${path}.privateKey`,
+          `anyone can read ${files.tls.privateKeyFile}; run chmod 640 on it`,
+        )
     })
   }
 }
 
 /**
- * Warns if the file does not contain a complete chain. KMS has only the root certificates, and
- * expects every intermediate from the server.
+ * Warns if the file does not contain a complete certificate chain. KMS has only the root
+ * certificates, so the server must send every intermediate certificate.
  */
 async function checkChain(
   file: string,
@@ -92,7 +95,7 @@ async function checkChain(
   const isSelfIssued = leaf.checkIssued(leaf)
   if (chain.length === 1 && !isSelfIssued)
     warn(
-      `${file} has no intermediate certificate: its issuer is ${leaf.issuer.split('\n').join(', ')}`,
+      `${file} contains no intermediate certificate, but its certificate was issued by ${leaf.issuer.split('\n').join(', ')}`,
     )
   const broken = chain.findIndex((one, i) => {
     const next = chain[i + 1]
@@ -128,7 +131,7 @@ async function checkStore({ store }: Config, fault: Report, warn: Report): Promi
     await attempt('store.path', fault, async () => {
       const found = await stat(path).catch(() => undefined)
       if (found === undefined)
-        throw new Error(`${path}: there is no store; latchkey init creates one`)
+        throw new Error(`${path}: there is no store; run latchkey init to create one`)
       await access(path, constants.R_OK | constants.W_OK)
       await checkStoreFile(path, masterKey, warn)
     })
@@ -202,17 +205,18 @@ async function checkFolder(path: string, file: string, fault: Report, warn: Repo
     const { mode } = await stat(folder)
     // Without the sticky bit, any user could replace the file.
     if ((mode & 0o002) !== 0 && (mode & 0o1000) === 0)
-      warn(path, `anyone can write to ${folder}; chmod 750`)
+      warn(path, `anyone can write to ${folder}; run chmod 750 on it`)
   })
 }
 
 async function checkState({ control }: Config, fault: Report, warn: Report): Promise<void> {
   const { highWaterFile, sentinelFile } = control
-  // Opening writes a draft beside the file and removes it, as a server does at startup.
+  // openHighWater writes a temporary file beside the mark and removes it, as a server does at
+  // startup.
   await attempt('control.highWaterFile', fault, () => openHighWater(highWaterFile, ''))
   const found = await lstat(sentinelFile).catch((error: unknown) => error)
   if (!(found instanceof Error))
-    warn('control.sentinelFile', `${sentinelFile} exists, so this host refuses everything`)
+    warn('control.sentinelFile', `${sentinelFile} exists, so this host refuses all requests`)
   await checkFolder('control.sentinelFile', sentinelFile, warn, warn)
 }
 

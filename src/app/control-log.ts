@@ -71,12 +71,12 @@ export async function startControlLog(
       isFailing = false
     },
     onError(err) {
-      if (!isFailing) logger.error('the control log cannot be published', { folder: root, err })
+      if (!isFailing) logger.error('cannot publish the control log', { folder: root, err })
       isFailing = true
     },
   })
   void publishing.runNow()
-  // Publishes the events that other components wrote while they stopped.
+  // Publish the events that other components wrote while they were stopping.
   cleanup.add(async () => {
     await publishing.runNow()
     await publishing.stop()
@@ -87,25 +87,25 @@ export async function startControlLog(
 /** @throws AuditError AUDIT_INVALID */
 export async function loadLogPolicy(path: string): Promise<LogPolicy> {
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-    throw new AuditError('AUDIT_INVALID', `${path}: the witness policy cannot be read`, { cause })
+    throw new AuditError('AUDIT_INVALID', `cannot read the witness policy ${path}`, { cause })
   })
   const policy = parseLogPolicy(text)
   if (typeof policy !== 'string') return policy
   throw new AuditError('AUDIT_INVALID', `${path}: ${policy}`, {
-    hint: 'the file must have the format of https://c2sp.org/tlog-policy',
+    hint: 'the file must be in the format that https://c2sp.org/tlog-policy defines',
   })
 }
 
 /**
- * Loads the policy for the witnesses that a server asks. Those with a URL must be enough for a
- * quorum.
+ * Loads the policy for the witnesses that a server asks. The witnesses that have a URL must be
+ * enough for a quorum.
  * @throws AuditError AUDIT_INVALID
  */
 export async function loadWitnessPolicy(path: string): Promise<LogPolicy> {
   const policy = await loadLogPolicy(path)
   const asked = policy.witnesses.filter(({ url }) => url !== undefined)
   if (policy.isQuorum(asked.map(({ key }) => key))) return policy
-  const fault = 'too few witnesses have a URL to reach the quorum'
+  const fault = 'the quorum cannot be reached, because too few witnesses have a URL'
   throw new AuditError('AUDIT_INVALID', `${path}: ${fault}`, {
     hint: 'expected lines such as: witness NAME KEY https://witness.example.com',
   })
@@ -122,7 +122,7 @@ function readControlLog(store: Store, after: number) {
 
 type WitnessSource = () => WitnessState | undefined
 
-/** Logs only changes: when a witness fails or works again, and each conflict. */
+/** Logs only changes: when a witness fails, when it recovers, and each conflict. */
 function createWitnessState(logger: Logger) {
   const failing = new Map<string, string>()
   let state: WitnessState | undefined
@@ -132,14 +132,14 @@ function createWitnessState(logger: Logger) {
       const before = failing.get(witness)
       if (failure === undefined) {
         failing.delete(witness)
-        if (before !== undefined) logger.info('witness cosigns again', { witness })
+        if (before !== undefined) logger.info('witness is cosigning again', { witness })
         continue
       }
       failing.set(witness, failure)
       if (failure === before) continue
       const event = { witness, failure, isQuorum }
-      if (isConflict === true) logger.error('witness refuses the control log', event)
-      else logger.warn('witness does not cosign', event)
+      if (isConflict === true) logger.error('witness rejected the control log', event)
+      else logger.warn('witness is not cosigning', event)
     }
   }
   return { onAsked, current: () => state }

@@ -26,8 +26,8 @@ import { findStoreWarnings } from '../store/warnings.ts'
 
 export interface ControlledGate {
   /**
-   * Id of this process in the registry, and whether it is the first process of its `latchkey
-   * serve`.
+   * Id of this process in the registry, and whether this process is the first one of its `latchkey
+   * serve` run.
    */
   readonly id: string
   readonly isFirst: boolean
@@ -37,14 +37,14 @@ export interface ControlledGate {
   readonly fleet: () => Fleet
   /** Returns undefined in all worker processes except the first. */
   readonly figures: () => ControlFigures | undefined
-  /** Runs the first poll and the sentinel check, and then continues in the background. */
+  /** Runs the first poll and the sentinel check, then continues both in the background. */
   start(): Promise<void>
   /** Handles SIGUSR2. */
   block(): Promise<void>
 }
 
 export interface GateDeps {
-  /** Id of this `latchkey serve`, which also appears in the log and the traces. */
+  /** Id of this `latchkey serve` run, which also appears in the log and the traces. */
   readonly instanceId: string
   readonly config: Config
   readonly store: Store
@@ -92,7 +92,7 @@ export async function createControlledGate(
     },
   })
   const block = createLocalBlock({ path: sentinelFile, gate, intervalMs, cutRevoked, logger })
-  // A primary passes the signal on to its workers.
+  // In a cluster, the primary passes the signal on to its workers.
   const onSignal = () => void block.block()
   const fleetSize = createFleetSize(store, clock, id)
   /** The control state that the expiry job last read. */
@@ -103,7 +103,7 @@ export async function createControlledGate(
       loaded = state
       const { switches, epoch } = state
       if (gate.enforces(switches, epoch)) return
-      logger.error("the gate does not enforce the store's switches; loading them again", {
+      logger.error("the gate does not enforce the store's switches; reloading them", {
         epoch,
       })
       poller.lookAgain()

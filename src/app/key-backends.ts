@@ -17,15 +17,15 @@ import { toStoreOptions } from './store.ts'
 
 export interface Backends {
   /**
-   * Reports whether key stores can use the backend with this name. The embedded backend is always
-   * available.
+   * Reports whether the backend with this name is open, so that key stores can use it. The embedded
+   * backend is always open.
    */
   isOpen(name: string): boolean
   of(keyStore: KeyStoreConfig): {
     readonly backend: KeyBackend
     readonly verifyEveryEncrypt: boolean
   }
-  /** Statistics by backend name. */
+  /** Returns statistics by backend name. */
   stats(): ReadonlyMap<string, ReturnType<Pkcs11Keys['stats']>>
   /** Applies PINs that have changed. */
   setPins(backends: Config['backends']): void
@@ -34,7 +34,7 @@ export interface Backends {
   close(): Promise<void>
 }
 
-/** Number of bytes that Latchkey adds to KMS's AAD, for lengths and its own metadata. */
+/** Number of bytes that Latchkey adds to KMS's AAD for length fields and its own metadata. */
 const AAD_FRAME_BYTES = 2 + 1 + 5
 
 /** Opens only the backends that a key store uses. @throws BackendError MISCONFIGURED */

@@ -37,12 +37,12 @@ export function startKeyRotation(
     async work() {
       for (const order of schedules) {
         for (const rotated of await rotateDueKeys(store, clock, order)) {
-          logger.info('a key was rotated on schedule', { keyStore: order.keyStore, ...rotated })
+          logger.info('rotated a key on schedule', { keyStore: order.keyStore, ...rotated })
         }
       }
     },
     onError: (err) => {
-      logger.warn('keys could not be rotated on schedule; retrying', { err })
+      logger.warn('could not rotate keys on schedule; retrying', { err })
     },
   })
   void rotation.runNow()

@@ -44,7 +44,7 @@ interface Served {
   readonly keyStore: KeyStore
 }
 
-/** @throws when a key store cannot be started; none is then left running */
+/** @throws if a key store cannot be started; no key store is then left running */
 export async function serveKeyStores(
   first: readonly KeyStoreConfig[],
   deps: KeyStoreDeps,

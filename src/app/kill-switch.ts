@@ -21,7 +21,7 @@ export interface OpenOptions {
   readonly onRetry?: (error: LatchkeyError) => void
   /** Returns true for an error that is thrown at once instead of being retried. */
   readonly endsEarly?: (error: StorageError) => boolean
-  /** Called before any work when the store is older than the state that this host has seen. */
+  /** Called before any other work if the store is older than the state that this host has seen. */
   readonly onOldStore?: (warning: string) => void
 }
 
@@ -60,7 +60,7 @@ async function warnOfOldStore(
     if (seen === undefined) return
     if (seen === 'FOREIGN') {
       warn(
-        'warning: the high-water file of this host belongs to another store, so this store may lack kills and revocations',
+        'warning: the high-water file of this host belongs to another store, so this store may be missing kills and revocations',
       )
       return
     }
@@ -70,7 +70,7 @@ async function warnOfOldStore(
     })
     if (goesOn) return
     warn(
-      `warning: the store is at epoch ${String(epoch)}, which does not continue the history that this host has seen up to epoch ${String(seen.epoch)}: later kills and revocations may be missing from it`,
+      `warning: the store is at epoch ${String(epoch)}, but its history does not match what this host has seen up to epoch ${String(seen.epoch)}; kills and revocations may be missing from the store`,
     )
   } catch {
     // Either the mark cannot be read, or the store does not respond. The command itself reports

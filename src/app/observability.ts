@@ -44,7 +44,7 @@ export interface ServerMetrics {
    * @param prefix prefix for their names in the metric
    */
   setMaterial(material: TlsMaterial, prefix?: 'admin_'): void
-  /** Call once, when all components exist. */
+  /** Call once, after all components have been created. */
   watch(parts: WatchedParts): void
   snapshot(): Promise<MetricsSnapshot>
   text(): Promise<string>
@@ -91,7 +91,7 @@ export async function createServerMetrics(
   const lastUsedAt = new Map<string, number>()
   const watchCertificate = createCertificateWatch((change) => {
     account.certificateChange(change.field)
-    logger.warn('the client certificate changed', { ...change })
+    logger.warn('client certificate changed', { ...change })
   })
   let certificates: Readonly<Record<string, number>> = {}
   return {
@@ -154,7 +154,9 @@ export async function createServerMetrics(
   }
 }
 
-/** Starts the server on the separate metrics port if one is configured; `cleanup` closes it. */
+/**
+ * Starts the server on the separate metrics port if one is configured. `cleanup` closes the server.
+ */
 export async function serveMetrics(
   { metrics }: Config,
   text: () => Promise<string>,
@@ -219,8 +221,8 @@ const OLDEST_SUPPORTED_NODE = 22
 export function warnOfNode(logger: Logger): void {
   const { node } = process.versions
   if (Number(node.split('.')[0]) >= OLDEST_SUPPORTED_NODE) return
-  logger.warn('this release of Node.js no longer gets security fixes', {
+  logger.warn('this release of Node.js no longer receives security fixes', {
     node,
-    hint: `use Node.js ${String(OLDEST_SUPPORTED_NODE)} or later; hybrid key exchange needs its OpenSSL 3.5`,
+    hint: `use Node.js ${String(OLDEST_SUPPORTED_NODE)} or later with OpenSSL 3.5, which hybrid key exchange requires`,
   })
 }

@@ -55,7 +55,7 @@ export async function createServerPolicies(
       logger.info('policies loaded', describePolicies(state))
     },
     onFailed: (err) => {
-      logger.error('policies rejected; the previous ones stay in force', { folder, err })
+      logger.error('policies rejected; keeping the previous ones', { folder, err })
     },
   })
   cleanup.add(following.stop)
@@ -76,7 +76,7 @@ export function createPolicyFollower(
         const next = JSON.stringify([state.revision, ...state.enforced, ...(state.shadow ?? [])])
         if (next === current) return () => undefined
         const prepared = await preparePolicies(state).catch((err: unknown) => {
-          logger.error("the store's policies cannot be used: everything is denied", { err })
+          logger.error("cannot use the store's policies; denying every request for a key", { err })
           return { state, sets: undefined }
         })
         return () => {
@@ -103,7 +103,7 @@ export async function openPolicies(config: Config): Promise<PolicyAdministration
   return { ...createPolicies(config, store), close: () => store.close() }
 }
 
-/** Uses an open store, which `close` leaves open. */
+/** Uses a store that is already open. `close` does not close the store. */
 export function createPolicies(config: Config, store: Store): PolicyAdministration {
   const { folder } = config.policy
   const checkInStore = () => {
@@ -140,7 +140,7 @@ export function createPolicies(config: Config, store: Store): PolicyAdministrati
         throw new PolicyError(
           'POLICY_NOT_EVERYWHERE',
           'the policies were stored, but not every instance acknowledged them in time',
-          { cause, hint: 'latchkey status shows what each instance has acknowledged' },
+          { cause, hint: 'run latchkey status to see what each instance has acknowledged' },
         )
       }
     },
@@ -157,7 +157,7 @@ export function createPolicies(config: Config, store: Store): PolicyAdministrati
       const period = toPeriod({ since, until }, until)
       return {
         period,
-        // Policies are about applications, so requests from Latchkey's own tools are left out.
+        // Policies concern applications, so requests from Latchkey's own tools are omitted.
         usage: (await store.database.snapshot((reader) => loadActivity(reader, period))).filter(
           ({ subject }) => subject.isProbe !== true,
         ),

@@ -34,18 +34,18 @@ export function createConfigReload(
         ...needsRestart,
         ...skipped.map((name) => `keyStores: the key manager of ${name} is not open`),
       ]
-      // Each later reload again reports the settings that need a restart.
+      // Each later reload again reports the settings whose changes require a restart.
       running = after
       if (waiting.length === 0) logger.info('configuration reloaded', { applied: reloadable })
       else {
-        logger.warn('configuration reloaded in part; restart to apply the rest', {
+        logger.warn('configuration partially reloaded; restart to apply the rest', {
           applied: reloadable,
           needsRestart: waiting,
         })
       }
     } catch (err) {
       const faults = err instanceof ConfigError ? { faults: err.faults } : {}
-      logger.error('configuration not reloaded; the current one stays in force', { err, ...faults })
+      logger.error('configuration not reloaded; keeping the current one', { err, ...faults })
     }
   }
 

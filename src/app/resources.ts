@@ -66,7 +66,7 @@ export async function openResources(
     .snapshot((reader) => loadLatestKeys(reader, LATEST_KEYS))
     .then((latest) => keystore.warm(latest))
     .catch((error: unknown) => {
-      log.logger.warn('key uses could not be reserved in advance', { err: error })
+      log.logger.warn('could not reserve key uses in advance', { err: error })
     })
   return { store, keystore, backends, credentials, retired, dates }
 }
@@ -75,8 +75,8 @@ export async function openResources(
 const KEY_USES_MS = 300_000
 
 /**
- * Returns a function that returns, for each key store, the share of the limit that its most used
- * key has reached.
+ * Returns a function that returns, for each key store, the share of the key usage limit that its
+ * most used key has reached.
  */
 export function watchKeyUses(
   { database }: Pick<Store, 'database'>,
@@ -99,9 +99,10 @@ export type Reloaded = {
 } & { readonly credentials: Pick<CredentialSnapshot, 'reload' | 'forget'> }
 
 /**
- * Dates and retirements are reloaded before the keys: a key must never be served before its
- * activation date. If a row lacks its authentication code, nothing read from the store earlier is
- * trusted any more. Keys are reloaded even then, so that health reports that nothing is served.
+ * Dates and retirements are reloaded before the keys, because a key must never be served before its
+ * activation date. If a row's authentication code is not valid, nothing that was read from the
+ * store earlier is trusted any longer. The keys are reloaded even then, so that the health check
+ * reports that nothing is served.
  */
 export async function reloadResources(resources: Reloaded): Promise<void> {
   const { keystore, backends, credentials, retired, dates } = resources
@@ -112,7 +113,7 @@ export async function reloadResources(resources: Reloaded): Promise<void> {
   failures.push(...limits)
   if (failures.some(isTampered)) credentials.forget()
   if (limits.length === 0 || failures.some(isTampered)) {
-    // The keystore comes last, because it reads the most.
+    // Reload the keystore last, because it reads the most.
     failures.push(...(await settle([backends.reload(), keystore.reload()])))
   }
   if (failures.length === 0) return

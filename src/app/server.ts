@@ -70,11 +70,14 @@ export interface RunningServer {
 export interface ServerOptions {
   /** File that the log is appended to (default: standard output). */
   readonly logFile?: string
-  /** Absent outside workers. `number` is 1-based, and `group` is the id of the `latchkey serve`. */
+  /**
+   * Absent unless this process is a worker. `number` is 1-based, and `group` is the id of the
+   * `latchkey serve` run.
+   */
   readonly worker?: { readonly number: number; readonly group: string }
 }
 
-/** Share of its deadline that a request may wait in a queue before it starts. */
+/** Share of a request's deadline that the request may spend in a queue before it starts. */
 const WAIT_SHARE = 0.4
 /**
  * Bytes that a body may contain beyond the two Base64 fields at their maximum sizes: room for

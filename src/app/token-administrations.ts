@@ -17,7 +17,7 @@ import { openBackend } from './key-backends.ts'
 export interface TokenPlace {
   readonly config: Config
   readonly store: Store
-  /** Recorded with each change. */
+  /** Operator recorded with each change. */
   readonly operator: string
 }
 
@@ -36,7 +36,7 @@ interface OpenedTokens {
   /** The configuration with the PINs that were tried last. */
   readonly backend: Pkcs11BackendConfig
   readonly keys: Promise<Pkcs11Keys>
-  /** Set once `keys` has rejected. */
+  /** True once `keys` has rejected. */
   isRefused: boolean
 }
 
@@ -90,7 +90,7 @@ export function createTokenAdministrations(logger: Logger): TokenAdministrations
     setPins(backends) {
       for (const { name, tokens } of backends) {
         const pins = tokens.map(({ pin }) => pin)
-        // If opening was refused, the next call tries the new PINs.
+        // If the token could not be opened, the next call tries the new PINs.
         opened.get(name)?.keys.then(
           (keys) => {
             keys.setPins(pins)

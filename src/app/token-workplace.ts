@@ -41,7 +41,7 @@ export interface KeyStoreOnToken {
   readonly backend: KeyBackend
   readonly administration: KeyAdministration
   /**
-   * Changes a key as another program would: neither the store nor any other handle is notified.
+   * Changes a key as another program would, without notifying the store or any other handle.
    * @throws BackendError
    */
   destroyBehind(name: string, version: number): Promise<void>
@@ -87,7 +87,7 @@ export async function openTokenWorkplace(config: Pkcs11BackendConfig): Promise<T
             ...{ keys: { ...config.keys, by: 'label' }, healthKey: `${prefix}health` },
             ...settings,
           },
-          // Other keys on the token are not read.
+          // Do not read other keys on the token.
           ...{ clock, logger: silentLogger, selfTest: SELF_TEST, readsKeys: false },
         })
         const records = await openTokenKeyRecords({ store, clock, logger: silentLogger })
@@ -96,7 +96,7 @@ export async function openTokenWorkplace(config: Pkcs11BackendConfig): Promise<T
         return {
           keyStore(own) {
             const keyStore = parseKeyStoreName(`${name}-${own}`)
-            if (keyStore === undefined) throw new TypeError(`not a key store name: ${own}`)
+            if (keyStore === undefined) throw new TypeError(`invalid key store name: ${own}`)
             const keyPrefix = `${prefix}${keyStore}-`
             return {
               backend: enforceContract(
@@ -125,7 +125,7 @@ export async function openTokenWorkplace(config: Pkcs11BackendConfig): Promise<T
         try {
           await discardKeys(config, clock, { prefix, destroys: true })
         } catch (error) {
-          // Keys that remain are counted below and reported with the test results.
+          // The keys that remain are counted below and reported with the test results.
           if (!(error instanceof BackendError)) throw error
         }
         return discardKeys(config, clock, { prefix, destroys: false })

@@ -32,7 +32,7 @@ const MAX_EVENTS_AN_HOUR = 60
 const HOUR_MS = 3_600_000
 
 /**
- * Returns undefined if there are no rules.
+ * Returns undefined if no rules are configured.
  * @throws StorageError
  */
 export async function createServerTripwire(
@@ -92,8 +92,8 @@ async function killWithReceipt(killSwitch: KillSwitch, order: AutomaticKill) {
 }
 
 /**
- * Returns only the trips within the longest window, because the event log is permanent and can be
- * long.
+ * Returns only the trips within the longest window, because the event log is permanent and can
+ * become long.
  */
 async function loadTrips(
   store: Store,
@@ -109,7 +109,7 @@ async function loadTrips(
     .map(({ at, detail }) => ({ ...detail, at }) as unknown as TripwireEvent)
 }
 
-/** Returns a function that writes trips as events of the store, in the background. */
+/** Returns a function that writes trips to the store as events, in the background. */
 function createNotes(store: Store): (event: TripwireEvent) => void {
   let hour = 0
   let written = 0

@@ -13,8 +13,8 @@ import { createWebhooks, type Webhooks } from '../observability/webhooks/webhook
 import type { Store } from '../store/store.ts'
 
 /**
- * Refusals that webhooks do not report, because a kill of every key has its own event, and a
- * shutdown is intended.
+ * Refusals that webhooks do not report: a kill of every key has its own event, and a shutdown is
+ * intended.
  */
 const DELIBERATE: ReadonlySet<GateErrorCode> = new Set(['KILLED_ALL', 'STOPPED'])
 
@@ -24,7 +24,7 @@ export interface ServerWebhooks extends Pick<Webhooks, 'onChange' | 'stats' | 'a
 }
 
 /**
- * Creates the webhooks; if there are several workers, only the first has webhooks. `cleanup` stops
+ * Creates the webhooks. With several workers, only the first one has webhooks. `cleanup` stops
  * them.
  * @throws WebhookError or ProxyError
  */
@@ -86,7 +86,7 @@ export async function testWebhooks(
       const receiver = await createReceiver(config, loadProxy())
       const now = clock.now()
       const { name, timeoutMs } = config
-      const title = 'Test of this webhook; nothing was stopped or restored'
+      const title = 'Webhook test; nothing was stopped or restored'
       const about = {
         id,
         event: 'drill',

@@ -43,8 +43,8 @@ function say(message: FromWorker, done: () => void = () => undefined): void {
 }
 
 /**
- * Calls `end` when the primary has exited for any reason: the kernel then closes the channel.
- * Without this handler, Node would terminate the process immediately, in the middle of its
+ * Calls `end` when the primary exits, for whatever reason, because the kernel then closes the
+ * channel. Without this handler, Node would terminate the worker immediately, in the middle of its
  * responses.
  */
 function onPrimaryGone(end: () => void): void {
@@ -79,7 +79,7 @@ function stop(): Promise<void> {
   return stopped
 }
 
-/** Runs after a signal to this process alone, or to its whole group. */
+/** Called after a signal to this process alone, or to its entire process group. */
 function stopAndExit(): void {
   stop().then(
     () => process.exit(0),

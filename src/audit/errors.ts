@@ -6,13 +6,13 @@ import { type ErrorOptionsWithHint, LatchkeyError } from '../core/errors.ts'
 export type AuditErrorCode =
   | 'AUDIT_UNWRITABLE' // the log cannot be written (permissions, full disk)
   | 'AUDIT_INVALID' // a log, a proof or an export is not valid
-  | 'AUDIT_UNKNOWN' // a log is valid in itself, but the control log has no record of it
+  | 'AUDIT_UNKNOWN' // a log is valid in itself, but the control log does not record it
   | 'AUDIT_DIFFERS' // the logs disagree with CloudTrail or with GetKeyLastUsage
   | 'AUDIT_NOT_FOUND' // no log or entry has this name
 
 export class AuditError extends LatchkeyError<AuditErrorCode> {
   override readonly name = 'AuditError'
-  /** Message for callers on other hosts, who learn the log's name but not its path. */
+  /** Message for callers on other hosts. It contains the log's name but not its path. */
   readonly remoteMessage: string
 
   /** @param options `folder` is the log's folder, if the message contains it */
@@ -37,5 +37,5 @@ export function invalidLog(
 }
 
 export function unwritableLog(why: string): AuditError {
-  return new AuditError('AUDIT_UNWRITABLE', `the audit log cannot be written: ${why}`)
+  return new AuditError('AUDIT_UNWRITABLE', `cannot write the audit log: ${why}`)
 }

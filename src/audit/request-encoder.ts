@@ -1,7 +1,7 @@
 /**
- * Encodes a server's requests as audit log entries, and remembers the parts that requests of one
- * caller have in common. Encoding and copying an entry takes 0.6 µs instead of 3.0 µs, which is 4 %
- * of the processor time of an Encrypt.
+ * Encodes a server's requests as audit log entries, and caches the parts that requests of one
+ * caller have in common. Encoding and copying an entry takes 0.6 µs instead of 3.0 µs, which saves
+ * 4 % of the processor time of an Encrypt.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { RequestMetadata, RequestRecord } from '../core/request.ts'
@@ -19,20 +19,28 @@ import {
 /** Encodes an entry exactly as `encodeRequest` does. */
 export type RequestEncoder = (record: RequestRecord, place: EntryPlace) => string
 
-/** Maximum number of callers to remember. With more, all are forgotten. */
+/** Maximum number of callers to remember. When it is exceeded, all callers are forgotten. */
 const MAX_CALLERS = 1000
-/** Maximum number of frames for each caller, who may use several keys over several connections. */
+/**
+ * Maximum number of frames for each caller. A caller may use several keys over several connections.
+ */
 const MAX_FRAMES = 8
-/** Longer entries may have to be truncated. UTF-8 needs at most three bytes for a UTF-16 unit. */
+/**
+ * Longer texts might exceed the maximum entry size and have to be truncated. UTF-8 needs at most
+ * three bytes for a UTF-16 code unit.
+ */
 const MAX_UNITS = Math.floor(MAX_ENTRY_BYTES / 3)
 
-/** A frame, and the values that it was made from. They are copied, because a record can change. */
+/**
+ * A frame, with copies of the values that it was made from. They are copies, because a record can
+ * change.
+ */
 interface KnownFrame extends EntryFrame {
   readonly record: Readonly<SharedFields>
   readonly metadata: RequestMetadata
 }
 
-/** The fields of a record that decide on its frame, besides its metadata. */
+/** The fields of a record that, together with its metadata, determine its frame. */
 type SharedFields = Pick<
   RequestRecord,
   | 'accessClass'
@@ -77,7 +85,8 @@ export function createRequestEncoder(hashPrincipal?: HashPrincipal): RequestEnco
   return (record, place) => {
     const { metadata } = record
     const caller = metadata?.awsPrincipalArn
-    // Only KMS can choose what is remembered: metadata is known once the signature was verified.
+    // Only KMS can influence what is cached, because metadata is known only after the signature has
+    // been verified.
     if (metadata === undefined || caller === undefined || metadata.other !== undefined) {
       return encodeRequest(record, place, hashPrincipal)
     }
@@ -98,7 +107,7 @@ function toShared(record: RequestRecord): SharedFields {
   }
 }
 
-/** Fields that differ most often come first. */
+/** Compares the fields that differ most often first. */
 function isSame(a: SharedFields, b: SharedFields): boolean {
   return (
     a.operation === b.operation &&
@@ -136,7 +145,10 @@ function isSameList(a: readonly string[] | undefined, b: readonly string[] | und
   return a?.every((one, i) => one === b?.[i]) ?? false
 }
 
-/** Copies each part into one piece of memory. V8 would otherwise join its pieces for each entry. */
+/**
+ * Copies each part into one contiguous string. Otherwise, V8 would join the pieces of the part
+ * again for each entry.
+ */
 function flatten(frame: EntryFrame): EntryFrame {
   const copy = (text: string) => Buffer.from(text).toString()
   return {
@@ -148,7 +160,7 @@ function flatten(frame: EntryFrame): EntryFrame {
   }
 }
 
-/** Formats times like `Date.toISOString`, and remembers the last second. */
+/** Formats times as `Date.toISOString` does, and caches the text of the most recent second. */
 function createTimeFormat(): (at: number) => string {
   let second: number | undefined
   let text = ''

@@ -75,8 +75,8 @@ function withoutOther(metadata: RequestMetadata | undefined): RequestMetadata {
 }
 
 /**
- * The text of an entry, except for the members that differ from request to request. Each part ends
- * where such members begin.
+ * The text of an entry, without the members that differ from request to request. Each part ends
+ * where one or more of these members belong.
  */
 export interface EntryFrame {
   readonly beforeDuration: string
@@ -87,8 +87,8 @@ export interface EntryFrame {
 }
 
 /**
- * The members are in RFC 8785 order. Joining strings takes two thirds of the time of
- * JSON.stringify, and sorting the members would take even longer.
+ * Encodes a frame with its members in RFC 8785 order. Joining strings takes two thirds of the time
+ * of JSON.stringify, and sorting the members would take even longer.
  * @param most maximum length of a string in the metadata
  */
 export function encodeFrame(record: HashedRecord, most = MAX_TEXT): EntryFrame {
@@ -116,7 +116,7 @@ export function encodeFrame(record: HashedRecord, most = MAX_TEXT): EntryFrame {
     beforeLost: ofText('"kmsViaService":', clip(metadata.kmsViaService)),
     beforeSealed:
       ofText('"operation":', record.operation) +
-      // KMS chooses the names of the members in otherMetadata.
+      // KMS chooses the names of the members in otherMetadata, so they must be sorted here.
       (other === undefined ? '' : `"otherMetadata":${toCanonicalJson(clipAll(other))},`) +
       `"outcome":"${outcomeOf(record)}",` +
       (record.policies === undefined ? '' : `"policies":${JSON.stringify(record.policies)},`) +
@@ -140,7 +140,7 @@ export interface EntryDetails extends EntryPlace {
   readonly most?: number
 }
 
-/** Completes a frame with the members that it lacks. */
+/** Completes a frame by inserting the members that it lacks. */
 export function fillFrame(
   frame: EntryFrame,
   record: RequestRecord,
@@ -204,7 +204,7 @@ function toText(value: unknown): string {
     const text = typeof value === 'string' ? value : JSON.stringify(value)
     return toWellFormed(text.slice(0, 256))
   } catch {
-    // The serializer can overflow the stack on nesting that the parser accepts.
+    // The serializer can overflow the stack at nesting depths that the parser accepts.
     return '[too deep]'
   }
 }

@@ -30,7 +30,7 @@ export async function withAuditReader<T>(
   const isLocal = folder !== undefined || publicKey !== undefined
   if (isLocal && stringFlag(context, 'context') !== undefined) {
     throw new UsageError('USAGE', '--context cannot be combined with --folder or --public-key', {
-      hint: 'audit verify --context NAME --folder DIR copies the logs',
+      hint: 'to copy the logs, run latchkey audit verify --context NAME --folder DIR',
     })
   }
   const target = isLocal ? undefined : await findAdminTarget(context)
@@ -54,7 +54,7 @@ export async function withAuditReader<T>(
 function warnOfUnknownLogs({ output }: Context, { unknown, newer }: UnknownLogs): void {
   for (const { log, kind, message } of unknown) output.note(`${log}: ${kind}: ${message}`)
   for (const log of newer) {
-    output.note(`${log}: newer: the control log here does not record this log yet`)
+    output.note(`${log}: newer: the control log in this folder does not record this log yet`)
   }
 }
 

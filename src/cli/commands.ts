@@ -106,7 +106,8 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/deadman.ts')).deadmanRenew,
     },
     'deadman close': {
-      summary: "Immediately close a key store that has a dead man's switch, until you reopen it",
+      summary:
+        "Immediately close a key store that has a dead man's switch; it stays closed until you reopen it",
       load: async () => (await import('./commands/deadman.ts')).deadmanClose,
     },
     'deadman end': {
@@ -157,7 +158,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
     ...KEY_COMMANDS,
     'credentials create': {
       summary:
-        "Create a credential for KMS and print it as the KMS console's JSON file; the secret is shown only once",
+        'Create a credential for KMS and print it as JSON for the KMS console; the secret is shown only once',
       load: async () => (await import('./commands/credentials-create.ts')).credentialsCreate,
     },
     'credentials list': {
@@ -183,7 +184,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/bench.ts')).bench,
     },
     'policy put': {
-      summary: 'Put policies in force, or in shadow mode, from a file or a folder',
+      summary: 'Put the policies from a file or folder in force, or in shadow mode',
       load: async () => (await import('./commands/policy.ts')).policyPut,
     },
     'policy delete': {
@@ -191,7 +192,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/policy.ts')).policyDelete,
     },
     'policy promote': {
-      summary: 'Put the policies in shadow mode into force',
+      summary: 'Promote the policies in shadow mode: put them in force',
       load: async () => (await import('./commands/policy.ts')).policyPromote,
     },
     'policy discard': {
@@ -199,7 +200,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/policy.ts')).policyDiscard,
     },
     'policy rollback': {
-      summary: 'Put the policies of an earlier revision in force',
+      summary: 'Roll back to the policies of an earlier revision',
       load: async () => (await import('./commands/policy.ts')).policyRollback,
     },
     'policy list': {
@@ -255,7 +256,8 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/rotate-credentials.ts')).rotateCredentials,
     },
     unregister: {
-      summary: 'Disconnect a key store from KMS and delete it there; refused while it has KMS keys',
+      summary:
+        'Disconnect a key store from KMS and delete it there; refused while the key store still has KMS keys',
       load: async () => (await import('./commands/unregister.ts')).unregister,
     },
     report: {
@@ -264,7 +266,7 @@ export const COMMANDS: ReadonlyMap<string, Entry> = new Map(
       load: async () => (await import('./commands/report.ts')).report,
     },
     completion: {
-      summary: 'Print a script that completes commands and flags in bash, zsh or fish',
+      summary: 'Print a shell completion script for bash, zsh or fish',
       load: async () => (await import('./commands/completion.ts')).createCompletion(loadAll),
     },
     manual: {
@@ -285,6 +287,6 @@ function loadAll(): Promise<readonly NamedCommand[]> {
 /** @throws TypeError if there is no such command */
 export async function loadCommand(name: string): Promise<NamedCommand> {
   const entry = COMMANDS.get(name)
-  if (entry === undefined) throw new TypeError(`there is no command ${name}`)
+  if (entry === undefined) throw new TypeError(`unknown command ${name}`)
   return { name, summary: entry.summary, ...(await entry.load()) }
 }

@@ -7,7 +7,7 @@
 export const EFFECTS = {
   asks: {
     meaning:
-      'show what they would do. They grant access, remove it permanently, remove evidence, or change what is trusted',
+      'only show what they would do, because they grant access, remove access permanently, remove evidence or change what is trusted',
     commands: [
       ...['restore', 'restore approve', 'deadman end', 'control accept-epoch', 'store recover'],
       ...['keys disable', 'keys enable', 'keys trust', 'keys destroy-version', 'keys dates'],

@@ -41,14 +41,14 @@ export function shortOverview(commands: readonly Summary[], columns: number): st
     ...HEAD,
     ...toRows(shown, columns),
     '',
-    ...wrap('latchkey --help lists every command and the exit codes.', columns),
-    ...wrap('latchkey COMMAND --help has flags and examples.', columns),
+    ...wrap('Run latchkey --help for every command and the exit codes.', columns),
+    ...wrap('Run latchkey COMMAND --help for flags and examples.', columns),
   ].join('\n')
 }
 
 /** Lists the commands that share a first word. */
 export function groupOverview(commands: readonly Summary[], columns: number): string {
-  const more = wrap('latchkey COMMAND --help has flags and examples.', columns)
+  const more = wrap('Run latchkey COMMAND --help for flags and examples.', columns)
   return [...HEAD, ...toRows(commands, columns), '', ...more].join('\n')
 }
 
@@ -67,7 +67,7 @@ export function overview(commands: readonly Summary[], columns: number): string 
   return [
     ...HEAD,
     ...groups,
-    ...wrap('latchkey COMMAND --help has flags and examples.', columns),
+    ...wrap('Run latchkey COMMAND --help for flags and examples.', columns),
     '',
     'Exit codes:',
     ...toColumns(

@@ -20,7 +20,8 @@ export const KEY_COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/keys.ts')).keysRotate,
   },
   'keys disable': {
-    summary: 'Disable a key: Encrypt and Decrypt with it fail with InvalidStateException',
+    summary:
+      'Disable a key, so that Encrypt and Decrypt requests for it fail with InvalidStateException',
     load: async () => (await import('./commands/keys.ts')).keysDisable,
   },
   'keys enable': {
@@ -32,7 +33,7 @@ export const KEY_COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/keys-dates.ts')).keysDates,
   },
   'keys destroy-version': {
-    summary: 'Shred the material of an old version permanently',
+    summary: 'Permanently destroy the key material of an old version',
     load: async () => (await import('./commands/keys.ts')).keysDestroyVersion,
   },
   'keys trust': {
@@ -51,7 +52,7 @@ export const KEY_COMMANDS: Readonly<Record<string, Entry>> = {
   },
   'keys versions': {
     summary:
-      'Show when and by whom each version of a key was used, and up to when the record is complete',
+      'Show when and by whom each version of a key was used, and the time up to which the record is complete',
     load: async () => (await import('./commands/keys-retire.ts')).keysVersions,
   },
   'keys retirements': {
@@ -63,7 +64,7 @@ export const KEY_COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/keys-retire.ts')).keysRetire,
   },
   'keys approve-retirement': {
-    summary: 'Approve a retirement as a second person; Decrypt with the version is then refused',
+    summary: 'Approve a retirement as a second person; the version then refuses Decrypt',
     load: async () => (await import('./commands/keys-retire.ts')).keysApproveRetirement,
   },
   'keys cancel-retirement': {

@@ -41,7 +41,7 @@ export const OPERATOR_COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/admin-tokens.ts')).adminTokensRevoke,
   },
   'admin token': {
-    summary: 'Create a token for latchkey.yaml, and print its configuration lines',
+    summary: 'Create a token for latchkey.yaml, and print the lines to add to the file',
     load: async () => (await import('./commands/admin-token.ts')).adminToken,
   },
 }

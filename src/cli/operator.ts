@@ -65,9 +65,9 @@ export async function openListener(context: Context, target: AdminTarget): Promi
 }
 
 /**
- * Opens the kill switch for a kill. If the database has no connection left, the command uses the
- * admin listener that the user has named, because a listener keeps a connection open. The listener
- * must have the same store.
+ * Opens the kill switch for a kill. If the database has no free connection, the command uses the
+ * admin listener that the user has named, because a listener always keeps a connection open. The
+ * listener must use the same store.
  * @throws StorageError
  */
 export async function openForKill(
@@ -85,7 +85,7 @@ export async function openForKill(
     if (!(error instanceof StorageError) || !hasNoConnectionLeft(error)) throw error
   }
   const where = `the admin listener ${target.url} (${target.source})`
-  const full = 'the database has no connection left (SQLSTATE 53300)'
+  const full = 'the database has no free connections (SQLSTATE 53300)'
   const other = await openListener(context, target).catch(() => undefined)
   const problem = other === undefined ? 'cannot be reached' : await findDifference(other, place)
   if (other !== undefined && problem === undefined) {
@@ -98,8 +98,9 @@ export async function openForKill(
 }
 
 /**
- * The store cannot be asked for its id, but the high-water mark of this host records it. On a host
- * without a mark, only the names of the key stores are compared.
+ * While the database has no free connection, the store cannot be asked for its id, but this host's
+ * high-water mark records the id. On a host without a mark, only the names of the key stores are
+ * compared.
  */
 async function findDifference(other: ListenerPlace, place: Place): Promise<string | undefined> {
   if (namesOf(other) !== namesOf(place)) return 'has different key stores'
@@ -135,7 +136,7 @@ export async function openOperator(
 export function tellStore({ output }: Context, place: Place): void {
   if (!output.isTerminal || place.kind === 'listener') return
   const { path, postgres } = place.config.store
-  output.note(`on the control store ${path ?? postgres?.host.toString() ?? ''}`)
+  output.note(`using the control store ${path ?? postgres?.host.toString() ?? ''}`)
 }
 
 /** Opens the kill switch, runs `work`, and closes the kill switch even if `work` throws. */

@@ -1,7 +1,4 @@
-/**
- * Finds the command, parses its flags, runs it, and converts the result or error to output and an
- * exit code.
- */
+/** Finds the command, parses its flags, runs it, and converts the result or the error to output and an exit code. */
 // SPDX-License-Identifier: Apache-2.0
 import { parseArgs } from 'node:util'
 import { UNPRINTABLE } from '../core/remark.ts'
@@ -88,8 +85,8 @@ function findCommand(argv: readonly string[]): Found | undefined {
 }
 
 /**
- * Handles arguments that name no command: prints an overview if one was requested, otherwise an
- * error.
+ * Handles arguments that do not name a command: prints an overview if one was requested, and an
+ * error otherwise.
  */
 function showOverview(argv: readonly string[], streams: Streams): number {
   const columns = streams.columns ?? Infinity
@@ -111,9 +108,13 @@ function showOverview(argv: readonly string[], streams: Streams): number {
   const names = group.map(({ name }) => name)
   if (group.length > 0 && more.every((one) => one.startsWith('-'))) {
     if (wantsHelp) return show(groupOverview(group, columns))
-    throw new UsageError('USAGE', `${word} needs one of: ${names.map(lastWord).join(', ')}`, {
-      hint: `latchkey ${word} --help describes them`,
-    })
+    throw new UsageError(
+      'USAGE',
+      `latchkey ${word} requires a subcommand: ${names.map(lastWord).join(', ')}`,
+      {
+        hint: `run latchkey ${word} --help to see the subcommands`,
+      },
+    )
   }
   throw unknownCommand(words, names)
 }
@@ -125,14 +126,16 @@ function unknownCommand(argv: readonly string[], group: readonly string[]): Usag
   const asked = words.slice(0, 2).join(' ') || (argv[0] ?? '')
   const renamed = RENAMED.get(words[0] ?? '')
   if (renamed !== undefined) {
-    return new UsageError('USAGE', `there is no command ${asked}`, {
+    return new UsageError('USAGE', `unknown command ${asked}`, {
       hint: `the command is now latchkey ${[renamed, ...words.slice(1, 2)].join(' ')}`,
     })
   }
   const near = suggest(asked, names) ?? suggest(words[0] ?? '', names)
-  return new UsageError('USAGE', `there is no command ${asked}`, {
+  return new UsageError('USAGE', `unknown command ${asked}`, {
     hint:
-      near === undefined ? 'latchkey --help lists the commands' : `did you mean latchkey ${near}?`,
+      near === undefined
+        ? 'run latchkey --help to list the commands'
+        : `did you mean latchkey ${near}?`,
   })
 }
 

@@ -8,7 +8,7 @@ export const TRIPWIRE_COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/tripwire.ts')).tripwireSimulate,
   },
   'tripwire suggest': {
-    summary: 'Write tripwire rules from recorded usage',
+    summary: 'Generate tripwire rules from recorded usage',
     load: async () => (await import('./commands/tripwire.ts')).tripwireSuggest,
   },
 }

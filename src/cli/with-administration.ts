@@ -16,8 +16,8 @@ import { type Place, findPlace, tellStore } from './operator.ts'
 type KeyStore = Place['keyStores'][number]
 
 /**
- * Opens the administration of keys and credentials, runs `work`, and closes it even if `work`
- * throws.
+ * Opens the administration of keys and credentials, runs `work`, and closes the administration even
+ * if `work` throws.
  */
 export async function withDesk<T>(
   context: Context,
@@ -43,8 +43,8 @@ async function openDesk(context: Context, place: Place): Promise<KeyStoreAdminis
 }
 
 /**
- * Works like `withDesk` for one key store: the one that --key-store names or, without the flag, the
- * only one.
+ * Works like `withDesk`, but for one key store: the one that --key-store names or, without the
+ * flag, the only one.
  */
 export async function withAdministration<T>(
   context: Context,
@@ -57,7 +57,8 @@ export async function withAdministration<T>(
   const place = await findPlace(context, 'all')
   const found = findKeyStore<KeyStore>(context, place)
   const name = parseKeyStoreName(found.name)
-  if (name === undefined) throw new UsageError('INPUT_INVALID', `not a key store: ${found.name}`)
+  if (name === undefined)
+    throw new UsageError('INPUT_INVALID', `invalid key store name: ${found.name}`)
   const administration = await openDesk(context, place)
   try {
     return await work(administration, name, found)
@@ -66,7 +67,10 @@ export async function withAdministration<T>(
   }
 }
 
-/** Opens the administration of policies, runs `work`, and closes it even if `work` throws. */
+/**
+ * Opens the administration of policies, runs `work`, and closes the administration even if `work`
+ * throws.
+ */
 export async function withPolicies<T>(
   context: Context,
   work: (policies: PolicyAdministration) => Promise<T>,
@@ -91,8 +95,8 @@ async function openDeskOfPolicies(context: Context, place: Place): Promise<Polic
 }
 
 /**
- * Opens the administration of operators and tokens, runs `work`, and closes it even if `work`
- * throws.
+ * Opens the administration of operators and tokens, runs `work`, and closes the administration even
+ * if `work` throws.
  */
 export async function withOperators<T>(
   context: Context,

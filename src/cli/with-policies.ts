@@ -28,8 +28,8 @@ export async function loadPolicyPath(path: string): Promise<Documents> {
 }
 
 /**
- * Returns the policies that --policies names; otherwise the policies in force or, with --shadow,
- * the shadow policies. Opens the store only without --policies.
+ * Returns the policies that --policies names. Without the flag, opens the store and returns the
+ * policies in force or, with --shadow, the shadow policies.
  */
 export async function loadCandidate(context: Context): Promise<Documents> {
   const path = stringFlag(context, 'policies')

@@ -8,7 +8,8 @@ import { type Context, findKeyStore, UsageError } from '../terminal/command.ts'
 import { findPlace, type Place, tellStore } from './operator.ts'
 
 /**
- * Opens the retirement service of one key store, runs `work`, and closes it even if `work` throws.
+ * Opens the retirement service of one key store, runs `work`, and closes the service even if `work`
+ * throws.
  */
 export async function withRetirements<T>(
   context: Context,
@@ -17,7 +18,8 @@ export async function withRetirements<T>(
   const place = await findPlace(context, 'all')
   const found = findKeyStore<Place['keyStores'][number]>(context, place)
   const name = parseKeyStoreName(found.name)
-  if (name === undefined) throw new UsageError('INPUT_INVALID', `not a key store: ${found.name}`)
+  if (name === undefined)
+    throw new UsageError('INPUT_INVALID', `invalid key store name: ${found.name}`)
   if (place.kind === 'listener') {
     const { createRemoteRetirements } = await import('../admin/client/retirements.ts')
     try {

@@ -87,8 +87,8 @@ function mix<T extends Reloadable>(running: T, next: T): T {
 }
 
 /**
- * Applies new PINs if the tokens and their order are unchanged. Otherwise the running list keeps
- * its PINs until a restart.
+ * Applies new PINs if the tokens and their order are unchanged. Otherwise, the running
+ * configuration keeps its PINs until a restart.
  */
 function mixPins(running: unknown, next: unknown): unknown {
   if (!isSettings(running) || !isSettings(next)) return running
@@ -127,7 +127,7 @@ function mixAdmin(
   }
 }
 
-/** Returns the paths of the innermost values that differ. */
+/** Returns the paths of the innermost values that differ between the two configurations. */
 function compare(before: unknown, after: unknown, path: string): readonly string[] {
   if (before === after) return []
   if (isList(before) && isList(after)) {
@@ -150,7 +150,8 @@ function compareSecrets(before: LoadedConfig, after: LoadedConfig): readonly str
   return [...after.secrets].flatMap(([path, secret]) => {
     const old = before.secrets.get(path)
     const isChanged = old !== undefined && old.reveal() !== secret.reveal()
-    // The password of the database is read again for each connection.
+    // A rotation of the database password needs no restart, because the password is read again for
+    // each connection.
     const isRotated =
       path === 'store.postgres.password' && after.raw.store.postgres?.password?.env === undefined
     return isChanged && !isRotated ? [path] : []

@@ -41,8 +41,8 @@ export type { WebhookEvent } from './sections/webhooks.ts'
 export type { MasterKeyConfig } from './sections/store.ts'
 
 /**
- * @param raw a configuration that passed validation
- * @param stateFolder directory for this instance's files when the store is in PostgreSQL
+ * @param raw a configuration that has passed validation
+ * @param stateFolder directory for this instance's files if the store is in PostgreSQL
  */
 export function toConfig(raw: RawConfig, conversion: Conversion, stateFolder: string): Config {
   const written = CONFIG.convert(raw, '', conversion)

@@ -15,7 +15,7 @@ const SEPARATOR = '__'
 const REMOVED = 'null'
 
 export interface Overridden {
-  /** A copy of the file's contents with the overrides; the file's own value is not changed. */
+  /** A copy of the file's contents with the overrides. The original value is not changed. */
   readonly value: unknown
   readonly faults: readonly Fault[]
   /** Maps the path of each setting to the name of the environment variable that sets it. */
@@ -63,9 +63,9 @@ interface Variable {
 }
 
 /**
- * Returns the variables that name settings, whole sections before their settings. Other variables
- * with our prefix are ignored: Kubernetes sets LATCHKEY_PORT for a service of that name. An empty
- * variable counts as not set.
+ * Returns the variables that name settings, entire sections before the settings in them. Other
+ * variables with the prefix are ignored, because Kubernetes sets LATCHKEY_PORT for a service named
+ * latchkey. An empty variable counts as not set.
  */
 function findVariables(environment: NodeJS.ProcessEnv): readonly Variable[] {
   const sections = new Set(Object.keys(CONFIG_SCHEMA.properties ?? {}).map(toSegment))
@@ -165,7 +165,7 @@ function setAt(whole: unknown, steps: readonly Step[], value: unknown): unknown 
   if (step === undefined) return value
   if (step.kind === 'entry') {
     const entries: unknown[] = Array.isArray(whole) ? [...(whole as unknown[])] : []
-    // A gap becomes null, which the schema then reports with its path.
+    // Fill a gap with null, which the schema then reports with its path.
     while (entries.length < step.index) entries.push(null)
     const changed = setAt(entries[step.index], rest, value)
     if (changed === undefined) entries.splice(step.index, 1)
@@ -176,8 +176,8 @@ function setAt(whole: unknown, steps: readonly Step[], value: unknown): unknown 
   const settings = isSettings ? (whole as Readonly<Record<string, unknown>>) : {}
   const changed = setAt(settings[step.name], rest, value)
   const others = Object.entries(settings).filter(
-    // Only one property of a choice may be set, so the one from the variable replaces the one in
-    // the file.
+    // Only one property of a choice may be set, so the property that the variable sets replaces the
+    // one in the file.
     ([name]) => name !== step.name && !(step.isChoice && changed !== undefined),
   )
   return Object.fromEntries(changed === undefined ? others : [...others, [step.name, changed]])

@@ -35,7 +35,7 @@ function toPath(pointer: string): string {
     .replace(/^\./, '')
 }
 
-/** Names of JSON Schema's types for the readers of a YAML file. */
+/** Names of JSON Schema types in words that readers of a YAML file understand. */
 const TYPES: ReadonlyMap<string, string> = new Map([
   ['object', 'settings, one per line'],
   ['array', 'a list'],
@@ -48,7 +48,7 @@ function join(path: string, name: string): string {
   return path === '' ? name : `${path}.${name}`
 }
 
-/** Lists and settings are described, not quoted, because they may contain a secret. */
+/** Lists and settings are described rather than quoted, because they may contain a secret. */
 function show(value: unknown): string {
   if (value === undefined || typeof value === 'object') return showType(value)
   const text = JSON.stringify(value)
@@ -72,7 +72,7 @@ export function toFault(error: ErrorObject, knownNames: readonly string[]): Faul
       const name = String(parameters['additionalProperty'])
       const near = suggest(name, knownNames)
       const hint =
-        near === undefined ? `known are ${knownNames.join(', ')}` : `did you mean ${near}?`
+        near === undefined ? `expected one of ${knownNames.join(', ')}` : `did you mean ${near}?`
       return { path: join(path, name), message: `is not a known setting; ${hint}` }
     }
     case 'required':
@@ -86,7 +86,7 @@ export function toFault(error: ErrorObject, knownNames: readonly string[]): Faul
       const { patternErrorMessage: form } = error.parentSchema as { patternErrorMessage?: string }
       return {
         path,
-        message: `expected ${form ?? `the form ${String(parameters['pattern'])}`}, ${found}`,
+        message: `expected ${form ?? `a value that matches ${String(parameters['pattern'])}`}, ${found}`,
       }
     }
     case 'type': {
@@ -96,13 +96,13 @@ export function toFault(error: ErrorObject, knownNames: readonly string[]): Faul
       if (Array.isArray(parameters['type'])) {
         return { path, message: `expected ${form ?? type}, ${found}` }
       }
-      // YAML has already dropped leading zeros, so the number differs from what was written.
+      // YAML has already dropped leading zeros, so the number differs from the text in the file.
       if (type === 'string' && typeof error.data === 'number') {
         return {
           path,
           message:
             form === undefined
-              ? 'expected a string, found a number; put it in quotes'
+              ? 'expected a string, found a number; put the value in quotes'
               : `expected ${form}, ${found}`,
         }
       }

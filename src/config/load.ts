@@ -120,14 +120,15 @@ function throwFaults(
 async function readText(file: string, path: string): Promise<string> {
   try {
     const bytes = await readFile(path)
-    // Windows editors save "Unicode" as UTF-16, which would be reported as dozens of syntax errors.
+    // Windows editors save "Unicode" as UTF-16, which YAML would report as dozens of syntax errors.
     if (/^(\xff\xfe|\xfe\xff)/.test(bytes.toString('latin1', 0, 2)))
-      throw new ConfigError(file, [{ path: '', message: 'is UTF-16; save it as UTF-8' }])
+      throw new ConfigError(file, [{ path: '', message: 'is encoded in UTF-16; save it as UTF-8' }])
     return bytes.toString('utf8')
   } catch (cause) {
     if (cause instanceof ConfigError) throw cause
     const { code } = cause as NodeJS.ErrnoException
-    const message = code === 'ENOENT' ? 'there is no such file' : `cannot be read (${String(code)})`
+    const message =
+      code === 'ENOENT' ? 'the file does not exist' : `cannot be read (${String(code)})`
     throw new ConfigError(file, [{ path: '', message }], {
       cause,
       ...(code === 'ENOENT'
@@ -142,14 +143,14 @@ function parseYaml(file: string, text: string): unknown {
   // At this log level, the YAML package prints nothing. Its warning about a mapping used as a key
   // would quote the file.
   const document = parseDocument(text, { uniqueKeys: true, prettyErrors: true, logLevel: 'error' })
-  // A warning means an unknown tag; its value would silently become plain text.
+  // A warning means that a tag is unknown and that its value would silently become plain text.
   const problems = [...document.errors, ...document.warnings]
   if (problems.length > 0) {
     const faults = problems.map(({ code, message }) => ({
       path: '',
       message:
         code === 'MULTIPLE_DOCS'
-          ? 'has several documents, separated by "---"; expected one'
+          ? 'expected one document, found several, separated by "---"'
           : (message.split('\n')[0] ?? '').replace(/:$/, ''),
     }))
     throw new ConfigError(file, faults)
@@ -229,10 +230,10 @@ function deepFreeze<T>(value: T): T {
 type Settings = Readonly<Record<string, unknown>>
 
 /**
- * Returns a configuration with the given sections `store` and `control`, the names of the key
- * stores, and, if a token holds the master key, the backend of that token. Everything else is left
- * out or replaced by placeholders: no listener is opened with this configuration, and only PINs
- * that the store needs are read.
+ * Returns a configuration with the given sections `store`, `control` and `policy`, the names of the
+ * key stores, and, if a token holds the master key, the backend of that token. Everything else is
+ * omitted or replaced by placeholders, because no listener is opened with this configuration, and
+ * only the PINs that the store needs are read.
  */
 function pickControlSections(value: unknown): unknown {
   if (!isSettings(value)) return value
@@ -242,7 +243,8 @@ function pickControlSections(value: unknown): unknown {
     (one) => token !== undefined && at(one, 'name') === at(token, 'backend'),
   )
   return {
-    // The schema requires a listener; the commands that use this configuration do not open one.
+    // The schema requires a listener, although commands that use this configuration do not open
+    // one.
     listener: { tls: { certificate: 'none', privateKey: 'none' } },
     store,
     ...(control === undefined ? {} : { control }),

@@ -67,9 +67,9 @@ function fromEnvironment(name: string, environment: NodeJS.ProcessEnv): SecretRe
 
 async function fromFile(path: string): Promise<SecretResult> {
   const found = await stat(path).catch(() => undefined)
-  if (found === undefined) return { problem: `there is no file ${path}` }
+  if (found === undefined) return { problem: `${path} does not exist or is not accessible` }
   if ((found.mode & 0o077) !== 0) {
-    return { problem: `others can read ${path}; chmod 600 makes it private` }
+    return { problem: `others can read ${path}; run chmod 600 on it` }
   }
   return toSecret(await readFile(path, 'utf8'), path)
 }

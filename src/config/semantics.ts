@@ -56,10 +56,11 @@ export function checkSemantics(
 }
 
 /**
- * Two listeners cannot bind the same port if their addresses are equal or one includes the other.
+ * Checks that no two listeners bind the same port on addresses that are equal or of which one
+ * includes the other.
  */
 function checkPorts(raw: RawConfig, isSound: (section: Section) => boolean, fault: Report): void {
-  // An empty file parses to null, and a missing section does not count as unsound.
+  // An empty file parses to null, and a missing section counts as sound.
   const { listener, admin, metrics } = (raw as Partial<RawConfig> | null) ?? {}
   const bound = [
     ...(isSound('listener') ? [{ path: 'listener.port', at: listener }] : []),
@@ -91,7 +92,7 @@ function checkLease({ control, store }: RawConfig, fault: Report): void {
   }
 }
 
-/** Runs even if the section has other errors, so that all are reported together. */
+/** Runs even if the section has other errors, so that all errors are reported together. */
 function checkPlace(store: unknown, fault: Report): void {
   if (typeof store !== 'object' || store === null) return
   if ('path' in store === 'postgres' in store) {
@@ -152,7 +153,7 @@ function checkAdmin({ admin, keyStores }: RawConfig, fault: Report): void {
     })),
   ]
   holders.forEach(({ name, limits, path }, i) => {
-    // In the log and the events, a name stands for one person and one role.
+    // In the log and the events, a name must identify one person with one role.
     if (holders.findIndex((other) => other.name === name) < i)
       fault(path, `is already used: ${JSON.stringify(name)}`)
     for (const limit of limits.filter((one) => !keyStores.some((other) => other.name === one)))
@@ -194,7 +195,7 @@ function checkForwardedBy(forwardedBy: ForwardedBy, fault: Report): void {
   checkRanges(peers, `${path}.peers`, fault)
   const remote = peers.find((peer) => !LOOPBACK_V4.test(peer) && !LOOPBACK_V6.test(peer))
   if (certificate === undefined && remote !== undefined) {
-    // On a network, an address alone proves nothing.
+    // On a network, an address alone does not prove who the peer is.
     fault(`${path}.certificate`, `is required when a peer is not loopback (${remote})`)
   }
   if (format === 'subject-dn' && verifyHeader === undefined) {
@@ -263,7 +264,7 @@ function checkKeyStoreBackends(raw: RawConfig, fault: Report): void {
       return
     }
     if (keyStore.rotateEvery !== undefined && backend !== undefined) {
-      fault(`${path}.rotateEvery`, 'requires the backend software')
+      fault(`${path}.rotateEvery`, 'requires the software backend')
     }
     if (keyStore.accept.length > 0 && backend === undefined) {
       fault(`${path}.accept`, 'requires a backend of kind pkcs11')

@@ -56,7 +56,7 @@ export interface Conversion {
 }
 
 /**
- * `Raw` is the value in the file, after schema validation and with defaults; `Value` is the value
+ * `Raw` is the value in the file, after schema validation and with defaults. `Value` is the value
  * that the program uses. The program's property name has `Suffix` appended: `interval` in the file
  * is `intervalMs` in the program.
  */
@@ -129,9 +129,9 @@ export function converted<Raw, Value, Suffix extends string, O extends boolean, 
 const join = (path: string, name: string) => (path === '' ? name : `${path}.${name}`)
 
 /**
- * Returns a setting for an object whose properties are all known: an unknown one is an error, not a
- * silent typo. An object without required properties may be left out, and all its defaults then
- * apply.
+ * Returns a setting for an object whose properties are all known. An unknown property is reported
+ * as an error, because it may be a typo. An object without required properties may be omitted, and
+ * all its defaults then apply.
  */
 export function object<const P extends Properties>(
   description: string,

@@ -90,12 +90,15 @@ export function duration(
     visit(raw, path, visitor) {
       const value = toMilliseconds(raw)
       if (value >= least && value <= most) return
-      visitor.fault(path, `expected from ${String(least)}ms to ${String(most)}ms, found ${raw}`)
+      visitor.fault(
+        path,
+        `expected a duration from ${String(least)}ms to ${String(most)}ms, found ${raw}`,
+      )
     },
   }
 }
 
-/** Returns a setting for a path, which is converted to an absolute one. */
+/** Returns a setting for a path, which is converted to an absolute path. */
 export function path(description: string): Setting<string, string> {
   const sentence = `${description} Relative paths are resolved against the configuration file's folder.`
   return converted(text(sentence), (value, { absolute }) => absolute(value))

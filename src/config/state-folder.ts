@@ -12,11 +12,11 @@ const SYSTEM_FOLDER = '/var/lib/latchkey'
 export const STATE_NAME = 'latchkey'
 
 /**
- * Returns the first of $STATE_DIRECTORY (set by systemd), /var/lib/latchkey and the configuration's
- * folder that already holds a high-water mark; otherwise the first that is writable. A mark is
- * never abandoned for another folder that happens to be writable, because an instance without its
- * mark would trust an old store. If no folder is writable, returns the first one, and `serve` then
- * refuses to start and reports its path.
+ * Returns the first of these folders that already holds a high-water mark: $STATE_DIRECTORY (set by
+ * systemd), /var/lib/latchkey, and the configuration's folder. If none does, returns the first one
+ * that is writable. A mark is never abandoned for another folder that happens to be writable,
+ * because an instance without its mark would trust an old store. If no folder is writable, returns
+ * the first one, and `serve` then refuses to start and reports its path.
  */
 export function findStateFolder(
   configurationFolder: string,

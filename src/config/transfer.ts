@@ -1,5 +1,6 @@
 /**
- * Packs a configuration for a worker process. Only the two processes have access to the channel.
+ * Packs a configuration, including its secrets, for a worker process. Only the primary and the
+ * worker have access to the channel between them.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { Secret } from '../core/secret.ts'
@@ -11,8 +12,8 @@ interface PackedSecret {
 }
 
 /**
- * Returns a value that structured cloning preserves. It holds secrets in plain text: pass it on and
- * then discard it.
+ * Returns a value that structured cloning preserves. The value contains secrets in plain text, so
+ * pass it on and then discard it.
  */
 export function packConfig(config: Config): unknown {
   return map(config, (value) =>

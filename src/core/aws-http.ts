@@ -4,7 +4,7 @@ import type https from 'node:https'
 
 export interface AwsTimeouts {
   readonly connectMs: number
-  /** Limits the time to the response's headers, and each pause within its body. */
+  /** Limits the time until the response's headers arrive, and each pause within its body. */
   readonly requestMs: number
 }
 

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * Returns the principal. For a session of a role it drops the session name, which a caller of
- * AssumeRole chooses, so all sessions of a role count as one caller.
+ * Returns the principal. For a role session, drops the session name, which the caller of AssumeRole
+ * chooses, so that all sessions of a role count as one caller.
  */
 export function toCaller(principalArn: string): string {
   if (!principalArn.includes(':assumed-role/')) return principalArn

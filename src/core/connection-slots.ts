@@ -1,7 +1,7 @@
 /**
- * Limits the open connections of a server. Strangers that connect and stay idle must not keep out a
- * caller that can identify itself, so a full server closes one of their connections to make room
- * for a new one.
+ * Limits the open connections of a server. Clients that connect and stay idle without identifying
+ * themselves must not keep out a caller that can identify itself, so a full server closes one of
+ * their connections to make room for a new one.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Server, Socket } from 'node:net'
@@ -27,8 +27,8 @@ export interface ConnectionSlots {
 const NO_SLOT: Slot = { touch: () => undefined, prove: () => undefined }
 
 /**
- * When the server is full, closes the connection that has been idle the longest among those that
- * have not identified themselves. If all have, the server refuses the new connection.
+ * When the server is full, closes the connection that has been idle the longest among those whose
+ * peers have not identified themselves. If every peer has, the server refuses the new connection.
  * @param onEvicted called before a connection is closed
  */
 export function limitConnections(
@@ -42,7 +42,7 @@ export function limitConnections(
   const slots = new WeakMap<object, Slot>()
 
   // Above `maxConnections`, Node and the primary process of a cluster refuse connections before
-  // they become sockets. That is acceptable only when no open connection can be evicted.
+  // they become sockets. Such a refusal is acceptable only when no open connection can be evicted.
   Object.defineProperty(server, 'maxConnections', {
     get: () => (strangers.size > 0 ? Infinity : limit),
     enumerable: true,
@@ -71,7 +71,7 @@ export function limitConnections(
   return { of: (socket) => slots.get(tcpBelow(socket)) ?? NO_SLOT, open }
 }
 
-/** Node has no public property for the TCP socket below a TLS socket. */
+/** Node has no public property for the TCP socket beneath a TLS socket. */
 export function tcpBelow(socket: Socket): Socket {
   return (socket as unknown as { readonly _parent?: Socket })._parent ?? socket
 }

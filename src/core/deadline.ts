@@ -12,15 +12,15 @@ export class DeadlineExceeded extends Error {
 export interface DeadlineOptions {
   /** Monotonic time in milliseconds at which the budget starts. */
   readonly startedAt?: number
-  /** Reports whether the caller has gone away. */
+  /** Reports whether the caller has disconnected. */
   readonly isGone?: () => boolean
 }
 
 const isHere = () => false
 
 /**
- * Uses the monotonic clock. `signal` is created on first use: most calls end well within the budget
- * and need neither the AbortController nor its timer.
+ * Uses the monotonic clock. `signal` is created on first use, because most calls end well within
+ * the budget and need neither the AbortController nor its timer.
  */
 export class Deadline {
   readonly #clock: Clock
@@ -36,8 +36,8 @@ export class Deadline {
   }
 
   /**
-   * Milliseconds left; zero or less once the budget is spent or the caller has gone away. Check it
-   * before taking work from a queue.
+   * Milliseconds left; zero or less once the budget is spent or the caller has disconnected. Check
+   * it before taking work from a queue.
    */
   get remainingMs(): number {
     return this.#isGone() ? 0 : this.#endsAt - this.#clock.monotonic()
@@ -59,9 +59,9 @@ export class Deadline {
   }
 
   /**
-   * Returns the result of `work`, synchronously if it is available, or rejects with
-   * `DeadlineExceeded` once the budget is spent. The work itself continues; code that can cancel it
-   * watches `signal`.
+   * Returns the result of `work`, synchronously if it is already available, or rejects with
+   * `DeadlineExceeded` once the budget is spent. The work itself continues unless it is cancelled
+   * through `signal`.
    */
   race<T>(work: Promise<T>): Promise<T>
   race<T>(work: Awaitable<T>): Awaitable<T>
@@ -85,7 +85,10 @@ export class Deadline {
 }
 
 interface Race {
-  /** Monotonic time of the system clock, because timers do not follow a test's clock. */
+  /**
+   * End of the race, in monotonic time of the system clock, because timers do not follow a test's
+   * clock.
+   */
   readonly endsAt: number
   readonly reject: (error: Error) => void
   /** Position in `races`; -1 once the race is over. */
@@ -94,9 +97,9 @@ interface Race {
 
 /**
  * The races in progress. One timer serves all of them, because setting and clearing a timer for
- * each takes longer than all other work for a race. It is set to the earliest end, and races
- * usually end before it, so it is rarely set again: a race with the usual budget ends later than
- * the races before it.
+ * each race takes longer than all other work for it. The timer is set to the earliest end, and
+ * races usually finish before then. It is rarely set again, because a race with the usual budget
+ * ends later than the races before it.
  */
 const races: Race[] = []
 let timer: NodeJS.Timeout | undefined
@@ -154,7 +157,7 @@ function endRacesInTime(): void {
 export function raceSignal<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = () => {
-      reject(new DeadlineExceeded('the time for this call has run out'))
+      reject(new DeadlineExceeded('the call did not finish before its deadline'))
     }
     if (signal.aborted) abort()
     signal.addEventListener('abort', abort, { once: true })
@@ -164,7 +167,7 @@ export function raceSignal<T>(work: Promise<T>, signal: AbortSignal): Promise<T>
   })
 }
 
-/** Resolves after `ms`. */
+/** Resolves after `ms` milliseconds. */
 export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => {
     setTimeout(resolve, ms)

@@ -9,14 +9,15 @@ const UNITS: ReadonlyMap<string, number> = new Map([
   ['d', 86_400_000],
 ])
 
-/**
- * The pattern is a string because JSON Schema can express the form only as a regular expression.
- */
+/** The pattern is a string, because JSON Schema takes regular expressions as strings. */
 export const DURATION_PATTERN = '^[0-9]{1,9}(ms|s|m|h|d)$'
 const DURATION = new RegExp(DURATION_PATTERN)
 
-/** Follows "expected" in an error and precedes the value found. */
-export const DURATION_FORM = 'a time such as 200ms, 90s, 5m, 12h or 30d'
+/**
+ * Describes a valid duration. In an error message, it follows "expected" and precedes the value
+ * found.
+ */
+export const DURATION_FORM = 'a duration such as 200ms, 90s, 5m, 12h or 30d'
 
 /**
  * Parses `200ms`, `90s`, `5m`, `12h` or `30d` to milliseconds; returns undefined for any other
@@ -36,17 +37,22 @@ export function toMilliseconds(text: string): number {
 /** End of the year 9999, in milliseconds since the Unix epoch. */
 const LAST_DATE_MS = 253_402_300_799_999
 
-/** Follows "expected" in an error. */
+/** Describes the range of valid dates. In an error message, it follows "expected". */
 export const DATE_RANGE = 'a date in the years 1970 to 9999'
 
-/** Every date that `isInRange` accepts can be written as an ISO date with four digits for the year. */
+/**
+ * Reports whether a time is in the years 1970 to 9999, so that it can be written as an ISO date
+ * with a four-digit year.
+ */
 export function isInRange(atMs: number): boolean {
   return atMs >= 0 && atMs <= LAST_DATE_MS
 }
 
 const DATE = /^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2})(?::(\d{2})(\.\d{1,3})?)?(Z|[+-]\d{2}:\d{2})?)?$/
 
-/** Follows "expected" in an error and precedes the value found. */
+/**
+ * Describes a valid date. In an error message, it follows "expected" and precedes the value found.
+ */
 export const DATE_FORM =
   'a date such as 2027-03-01 or 2027-03-01T12:30:00Z, in UTC unless it names another offset'
 

@@ -3,10 +3,10 @@
 import type { IncomingMessage } from 'node:http'
 
 /**
- * Returns why a body's framing cannot be trusted. A transfer coding in an HTTP/1.0 message is
- * faulty framing (RFC 9112, 6.1), and chunked is the only coding that we support. The connection
- * must close after the response, because a proxy in front may disagree about where the request
- * ends.
+ * Returns why a body's framing cannot be trusted, or undefined if it can. A transfer coding in an
+ * HTTP/1.0 message is faulty framing (RFC 9112, 6.1), and chunked is the only coding that Latchkey
+ * supports. The connection must close after the response, because a proxy in front of Latchkey may
+ * disagree about where the request ends.
  */
 export function findFramingFault({
   headers,

@@ -18,7 +18,10 @@ export function parseExternalKeyId(text: string): ExternalKeyId | undefined {
   return text as ExternalKeyId
 }
 
-/** The operator's name for a key store in configuration, logs and metrics: 1 to 64 characters. */
+/**
+ * The operator's name for a key store, used in the configuration, the log and the metrics: 1 to 64
+ * characters.
+ */
 export function parseKeyStoreName(text: string): KeyStoreName | undefined {
   return /^[a-z0-9][a-z0-9-]{0,63}$/.test(text) ? (text as KeyStoreName) : undefined
 }

@@ -1,9 +1,9 @@
 /**
  * Draws initialization vectors for AES-GCM, and tags that must be unique, from the kernel at each
- * use. OpenSSL keeps the state of its generator in this process, so a virtual machine that is
- * resumed twice from one snapshot would draw the same bytes twice. The kernel detects a resume and
- * reseeds (docs/security.md has the conditions). A read takes 1.5 µs; drawing in advance would save
- * 1 % of a request's time.
+ * use. OpenSSL keeps its generator's state in this process, so a virtual machine that is resumed
+ * twice from one snapshot would draw the same bytes twice. The kernel detects that it has been
+ * resumed, and reseeds (docs/security.md lists the conditions). A read takes 1.5 µs; drawing in
+ * advance would save 1 % of a request's time.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { openSync, readSync } from 'node:fs'
@@ -11,7 +11,7 @@ import { openSync, readSync } from 'node:fs'
 /** Length of a random IV: 96 bits (NIST SP 800-38D, 8.2.2). */
 export const IV_BYTES = 12
 
-/** The device stays open, so that a limit on open files cannot make it unavailable. */
+/** The device file stays open, so that a limit on open files cannot make it unavailable. */
 let device: number | undefined
 
 /**

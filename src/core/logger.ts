@@ -17,5 +17,5 @@ export interface Logger {
 
 const ignore: LogEvent = () => undefined
 
-/** Discards all events, for commands, which report on the terminal instead. */
+/** Discards all events. Used by commands, which report on the terminal instead. */
 export const silentLogger: Logger = { info: ignore, warn: ignore, error: ignore }

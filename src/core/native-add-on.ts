@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * Returns the end of a sentence that begins with the add-on's name; undefined if the error is about
- * something else.
+ * Returns the rest of a sentence that begins with the add-on's name, or undefined if the error is
+ * about something else.
  */
 export function describeAddOnFault(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined
@@ -27,5 +27,5 @@ export function describeAddOnFault(error: unknown): string | undefined {
  * folder.
  */
 export function rebuildHint(name: string): string {
-  return `npm rebuild ${name} --ignore-scripts=false, in the folder of Latchkey; it needs python3, make and a C++ compiler where no binary can be downloaded`
+  return `run npm rebuild ${name} --ignore-scripts=false in the Latchkey folder; if no prebuilt binary can be downloaded, the build needs python3, make and a C++ compiler`
 }

@@ -16,7 +16,10 @@ export interface Partition {
   readonly hasExternalKeyStores: boolean
 }
 
-/** Most partitions also use it for service principals, even if they have their own domain. */
+/**
+ * The domain of the commercial partition. Most other partitions also use it for service principals,
+ * even if they have a domain of their own.
+ */
 const COMMON_DOMAIN = 'amazonaws.com'
 
 const COMMERCIAL: Partition = {
@@ -66,7 +69,8 @@ export function partitionOf(region: string): Partition {
 /**
  * Returns the common names that the client certificate of KMS may have, which are also the service
  * principals to allow on a VPC endpoint service (XKS 1.0.3, Authentication). If a partition has its
- * own domain, the specification does not say which of the two domains KMS uses. AWS owns both.
+ * own domain, there are two names, because the specification does not say which domain KMS uses.
+ * AWS owns both domains.
  */
 export function kmsNames(region: string): readonly string[] {
   const domains = new Set([partitionOf(region).domain, COMMON_DOMAIN])

@@ -9,8 +9,8 @@ import type { DetailedPeerCertificate, TLSSocket } from 'node:tls'
 export function chainEndsAt(socket: TLSSocket): number {
   let endsAt = Infinity
   const seen = new Set<string>()
-  // The chain ends with a root, which is its own issuer. Node's types allow the issuer to be
-  // missing.
+  // The chain ends with a root, which is its own issuer. According to Node's types, the issuer can
+  // be missing.
   let certificate: Partial<DetailedPeerCertificate> | undefined = socket.getPeerCertificate(true)
   while (certificate?.fingerprint256 !== undefined && !seen.has(certificate.fingerprint256)) {
     seen.add(certificate.fingerprint256)

@@ -5,7 +5,9 @@
 export type Schedule = (run: () => void, delayMs: number) => () => void
 
 export interface PeriodicOptions {
-  /** Milliseconds between the end of one run and the start of the next, so runs never overlap. */
+  /**
+   * Milliseconds between the end of one run and the start of the next, so that runs never overlap.
+   */
   readonly intervalMs: number
   readonly work: () => void | Promise<void>
   /** Called when a run fails; the next run still takes place. Must not throw. */

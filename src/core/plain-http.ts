@@ -4,7 +4,7 @@
 /** Loopback host names, in the format of `URL.hostname`; traffic to them never leaves the host. */
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/
 
-/** Reports whether messages to this address could be read or changed in transit. */
+/** Reports whether messages to this address could be read or modified in transit. */
 export function isExposed({ protocol, hostname }: URL): boolean {
   return protocol !== 'https:' && !(protocol === 'http:' && LOOPBACK.test(hostname))
 }

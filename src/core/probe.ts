@@ -1,10 +1,11 @@
 /**
  * Marks requests that Latchkey's own tools send: doctor, bench, report, simulate, quickstart. Usage
- * reports leave them out, because no application made them. A probe has a kmsRequestId that KMS
- * never sends: a version 8 UUID that begins with `latchk` in hex. A caller with KMS's credential
- * could send it too, so the id alone must not hide anything that matters: a successful Decrypt
- * counts as a probe only if its AAD also begins with PROBE_AAD. AES-GCM authenticates the AAD, so
- * ciphertexts that KMS made under any other AAD cannot be decrypted under this mark.
+ * reports omit these requests, because no application made them. A probe has a kmsRequestId that
+ * KMS never sends: a version 8 UUID that begins with `latchk` in hex. A caller with KMS's
+ * credential could send such an id too, so the id alone must not hide anything that matters: a
+ * successful Decrypt counts as a probe only if its AAD also begins with PROBE_AAD. AES-GCM
+ * authenticates the AAD, so ciphertexts that KMS made with any other AAD cannot be decrypted with
+ * this mark.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes, randomUUID } from 'node:crypto'
@@ -20,7 +21,7 @@ export function probeRequestId(): string {
 }
 
 /**
- * @param bytes length of the AAD, at least that of PROBE_AAD; the bytes after the mark are random
+ * @param bytes length of the AAD, at least that of PROBE_AAD. The bytes after PROBE_AAD are random
  */
 export function probeAad(bytes: number): Buffer {
   return Buffer.concat([PROBE_AAD, randomBytes(bytes - PROBE_AAD.length)])

@@ -45,11 +45,11 @@ type Failure = Error & { readonly code?: string | number | null; readonly killed
 
 function describe(program: string, { code, killed }: Failure, complaint: string): string {
   if (code === 'ENOENT') return `the program ${program} does not exist`
-  if (code === 'EACCES') return `${program} may not be run`
+  if (code === 'EACCES') return `no permission to run ${program}`
   if (code === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER')
     return `${program} printed more than ${String(MAX_OUTPUT_BYTES)} bytes`
   if (killed === true) return `${program} did not finish within ${String(TIMEOUT_MS / 1000)} s`
   const line = complaint.trim().split('\n').at(-1)?.slice(0, MAX_COMPLAINT) ?? ''
-  const end = `${program} ended with ${String(code ?? 'a signal')}`
+  const end = `${program} failed (${String(code ?? 'terminated by a signal')})`
   return line === '' ? end : `${end}: ${line}`
 }

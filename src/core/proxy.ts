@@ -1,6 +1,6 @@
 /**
  * Sends HTTPS through an operator's proxy. Reads HTTPS_PROXY and NO_PROXY as curl and the AWS CLI
- * do. TLS runs end to end, so the proxy sees only host names.
+ * do. TLS is end to end, so the proxy sees only host names.
  */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
@@ -10,7 +10,7 @@ import { Duplex } from 'node:stream'
 import tls from 'node:tls'
 import { LatchkeyError } from './errors.ts'
 
-/** Time limit for the proxy's complete response, even if its bytes keep arriving. */
+/** Timeout for the proxy's complete response, even if bytes keep arriving. */
 const CONNECT_TIMEOUT_MS = 5000
 
 export class ProxyError extends LatchkeyError<'PROXY_INVALID'> {
@@ -97,7 +97,7 @@ function decode(text: string): string {
 
 type Connected = (error: Error | null, socket: Duplex) => void
 
-/** Node.js ignores the socket passed with an error, but its types require one. */
+/** Node.js ignores the socket that is passed with an error, but its types require one. */
 const NO_SOCKET = new Duplex()
 
 /** Connects through a tunnel (RFC 9110, 9.3.6). */
@@ -133,7 +133,7 @@ class ProxyAgent extends https.Agent {
     })
     const deadline = AbortSignal.timeout(this.#connectTimeoutMs)
     const giveUp = () => {
-      request.destroy(new Error('the proxy in HTTPS_PROXY does not respond'))
+      request.destroy(new Error('the proxy in HTTPS_PROXY did not respond in time'))
     }
     deadline.addEventListener('abort', giveUp, { once: true })
     request.once('connect', (response, socket) => {

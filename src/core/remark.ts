@@ -1,6 +1,6 @@
 /**
  * Normalizes reasons and names that people type. They are adjusted rather than refused, because a
- * bad remark must not prevent a kill.
+ * malformed reason must not prevent a kill.
  */
 // SPDX-License-Identifier: Apache-2.0
 

@@ -26,7 +26,7 @@ export interface RequestSubject {
   readonly operation: Operation
   readonly keyId?: string | undefined
   readonly metadata?: Partial<RequestMetadata> | undefined
-  /** Set for requests of Latchkey's own tools; no rule depends on it. */
+  /** Set for requests of Latchkey's own tools. No rule depends on this property. */
   readonly isProbe?: boolean | undefined
 }
 
@@ -51,9 +51,9 @@ export type Stage = (typeof STAGES)[number]
 export type StageTimes = readonly number[]
 
 /**
- * The record of one request, from which its log line, metrics, trace and usage are made. The
- * pipeline fills it field by field from typed values. It works as an allow-list: plaintext,
- * ciphertext and secrets have no field here.
+ * The record of one request, from which its log line, metrics, trace and usage are derived. The
+ * pipeline fills it field by field from typed values. It works as an allow-list: there is no field
+ * for plaintext, ciphertext or secrets.
  */
 export interface RequestRecord {
   /** Wall time at which the first byte arrived, in milliseconds since the Unix epoch. */
@@ -84,18 +84,23 @@ export interface RequestRecord {
    */
   shadowDenial?: { readonly reason: string; readonly policies: readonly string[] } | undefined
   keyVersion?: number | undefined
-  /** Epoch of the switches that let the request pass; set if there is an audit log. */
+  /** Epoch of the switches with which the request was let through; set if there is an audit log. */
   gateEpoch?: number | undefined
   /** Hex SHA-256 that links an Encrypt to its Decrypts; set if there is an audit log. */
   sealedSha256?: string | undefined
   status?: number | undefined
   /** The error name sent to KMS; xks/errors.ts has the table. */
   errorName?: string | undefined
-  /** Our own error code, more precise than `errorName`. */
+  /** Latchkey's own error code, which is more specific than `errorName`. */
   reason?: string | undefined
-  /** Hex SHA-256 of the body, set after a failed signature to help find the request again. */
+  /**
+   * Hex SHA-256 of the body, set after a failed signature verification to help find the request
+   * again.
+   */
   bodySha256?: string | undefined
-  /** Request id in the body of a request whose signature failed; it is unverified. */
+  /**
+   * Request id in the body of a request whose signature verification failed. The id is unverified.
+   */
   unverifiedKmsRequestId?: string | undefined
   /** The thrown value, if Latchkey itself caused the failure. */
   fault?: unknown

@@ -10,7 +10,7 @@ export type Direction = 'both' | 'decrypt' | 'encrypt'
  * kmsKeyArn are always present).
  */
 export interface Criteria {
-  /** Twelve digits: the account of the principal, or the account that owns the KMS key. */
+  /** Account of the principal, or account that owns the KMS key: twelve digits. */
   readonly account?: string
   /** Matches awsPrincipalArn. */
   readonly principal?: string

@@ -3,8 +3,8 @@
 import { inspect } from 'node:util'
 
 /**
- * Third safeguard, after allow-listed records and pino's redaction: the value cannot leak without
- * an explicit `reveal()`.
+ * The value cannot leak without an explicit `reveal()`. This is the third safeguard, after
+ * allow-listed records and pino's redaction.
  */
 export class Secret<T extends string | Buffer = string> {
   readonly #value: T

@@ -93,8 +93,8 @@ export function importPublicKey(raw: Buffer): KeyObject {
 }
 
 /**
- * Values that JSON cannot represent (undefined, Dates) are signed in their form after a JSON round
- * trip.
+ * Converts a statement to the bytes to sign. Values that JSON cannot represent (undefined, Dates)
+ * are signed in the form that they have after a JSON round trip.
  */
 function toBytes(statement: unknown, kind: StatementKind): Buffer {
   const json = JSON.parse(JSON.stringify(statement)) as Json
@@ -106,8 +106,8 @@ export type Json =
 
 /**
  * Returns JSON in the canonical form of RFC 8785: without white space, with members sorted by the
- * UTF-16 units of their names, and with numbers and strings as JSON.stringify writes them. Members
- * that are undefined are left out.
+ * UTF-16 code units of their names, and with numbers and strings as JSON.stringify writes them.
+ * Members that are undefined are omitted.
  * @throws TypeError for a number that JSON cannot express
  */
 export function toCanonicalJson(value: Json): string {

@@ -50,17 +50,18 @@ const KEX_GROUP = 0xb3
  * report it.
  */
 export function groupOf(socket: Pick<TLSSocket, 'getSession'>): string {
-  // Node.js cannot report the group on a server, or a hybrid group on a client.
+  // Node.js cannot report the group on a server, or a hybrid group on a client, so parse the
+  // session.
   const session = socket.getSession()
   if (session === undefined) return 'unknown'
   const group = parseGroup(session)
-  // The buffer contains the session secret, so it is overwritten.
+  // Overwrite the buffer, because it contains the session secret.
   session.fill(0)
   return group === undefined ? 'unknown' : (NAMES.get(group) ?? `0x${group.toString(16)}`)
 }
 
 /**
- * Pure function.
+ * Returns the group's code in a serialized session. This is a pure function.
  * @param session a session in OpenSSL's DER form, with or without the server name that Node.js 24
  * puts before it
  */

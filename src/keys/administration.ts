@@ -35,8 +35,8 @@ export interface KeyVersionSummary {
 /** Reason that a key on a token is not served, as determined by the code that serves keys. */
 export interface KeyProblem {
   /**
-   * AMBIGUOUS: several keys have its name. UNUSABLE: it is not an AES-256 key that allows AES-GCM. REPLACED: it is not
-   * the key that the store knows by this name.
+   * AMBIGUOUS: several keys have this name. UNUSABLE: the key is not an AES-256 key that allows
+   * AES-GCM. REPLACED: the key is not the one that the store has recorded under this name.
    */
   readonly kind: 'AMBIGUOUS' | 'UNUSABLE' | 'REPLACED'
   readonly reason: string
@@ -65,9 +65,9 @@ export interface NewKey {
   readonly canDecrypt: boolean
   /** 32 bytes to import; if absent, random material is generated. */
   readonly material?: Secret<Buffer>
-  /** Activation and deactivation dates, which take effect before the key can be used. */
+  /** Activation and deactivation dates, which are in effect before the key can be used. */
   readonly dates?: KeyDates
-  /** Recorded with the import. */
+  /** Record of the key ceremony, stored with the import. */
   readonly ceremony?: Ceremony
 }
 
@@ -137,7 +137,8 @@ export interface KeyAdministration {
   /** @throws BackendError KEY_NOT_FOUND, KEY_DATES_INVALID */
   setKeyDates(keyId: ExternalKeyId, change: KeyDatesChange): Promise<KeySummary>
   /**
-   * Shreds the material of one version permanently. Refuses the current version: rotate first.
+   * Permanently shreds the material of one version. Refuses the current version, so rotate the key
+   * first.
    * @throws BackendError KEY_NOT_FOUND, VERSION_NOT_FOUND, KEY_USAGE (the version is current)
    */
   destroyVersion(

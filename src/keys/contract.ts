@@ -26,8 +26,8 @@ const TAG_BYTES = 16
 const DIGEST_BYTES = 32
 const MAX_VERSION = 0xffff_ffff
 /**
- * The fields are a 2-byte length, up to 65,535 bytes of AAD, a 1-byte length, and up to 20 bytes of
- * metadata.
+ * Maximum length of the AAD in bytes: a 2-byte length, up to 65,535 bytes of KMS's AAD, a 1-byte
+ * length, and up to 20 bytes of metadata.
  */
 const MAX_AAD_BYTES = 2 + 65_535 + 1 + 20
 const STATUSES: ReadonlySet<string> = new Set<ManagerStatus>(['ACTIVE', 'DEGRADED', 'UNAVAILABLE'])
@@ -218,7 +218,7 @@ function checkSealed<Sealed extends SealedBytes>(
   checkLength(ciphertext, plaintext.length, 'a ciphertext')
   checkIv(iv)
   checkLength(tag, TAG_BYTES, 'a tag')
-  // Catches an HSM that should have written the IV but left the zeros it was given.
+  // Detect an HSM that should have written the IV but left the zeros that it was given.
   check(!isZero(iv), 'the IV is all zeros')
   return sealed
 }
@@ -229,7 +229,8 @@ function isZero(bytes: Buffer): boolean {
 }
 
 function checkPlaintext(plaintext: Buffer, { ciphertext }: DecryptRequest): Buffer {
-  // A Uint8Array that is not a Buffer would be serialized as decimal numbers instead of Base64.
+  // Require a Buffer, because any other Uint8Array would be serialized as decimal numbers instead
+  // of Base64.
   check(Buffer.isBuffer(plaintext), 'expected the plaintext to be a Buffer')
   checkLength(plaintext, ciphertext.length, 'a plaintext')
   return plaintext
@@ -237,7 +238,9 @@ function checkPlaintext(plaintext: Buffer, { ciphertext }: DecryptRequest): Buff
 
 function checkHealth(managers: readonly ManagerHealth[]): void {
   if (managers.length < 1 || managers.length > 10) {
-    throw broken(`expected the health of 1 to 10 key managers, found ${String(managers.length)}`)
+    throw broken(
+      `expected health reports for 1 to 10 key managers, found ${String(managers.length)}`,
+    )
   }
   for (const { id, model, status } of managers) {
     check(
@@ -246,7 +249,7 @@ function checkHealth(managers: readonly ManagerHealth[]): void {
     )
     check(
       PRINTABLE.test(id) && PRINTABLE.test(model),
-      'expected the id and the model of a key manager in printable ASCII',
+      'expected the id and model of a key manager to be printable ASCII',
     )
   }
 }

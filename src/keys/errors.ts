@@ -11,18 +11,18 @@ export type BackendErrorCode =
   | 'KEY_DISABLED' // the key exists but was disabled
   | 'KEY_NOT_ACTIVE' // the activation date of the key has not been reached
   | 'KEY_DEACTIVATED' // the deactivation date has been reached; the key still decrypts
-  | 'KEY_USAGE' // the key may not be used in this direction, or is not an AES-256 key
-  | 'KEY_EXHAUSTED' // the version has reached its 2^32 encryptions; rotate the key (NIST SP 800-38D, 8.3)
+  | 'KEY_USAGE' // the key may not be used for this operation, or is not an AES-256 key
+  | 'KEY_EXHAUSTED' // the version has reached its limit of 2^32 encryptions; rotate the key (NIST SP 800-38D, 8.3)
   | 'KEY_EXISTS' // a key with this id already exists
   | 'KEY_DATES_INVALID' // the deactivation date would not be after the activation date, or a date is not in the years 1970 to 9999
-  | 'KEY_REPLACED' // the token's key with this name is not the recorded one
+  | 'KEY_REPLACED' // the key with this name on the token is not the recorded key
   | 'VERSION_NOT_FOUND' // the version does not exist or was destroyed
   | 'VERSION_RETIRED' // the version is being retired, and refuses Decrypt before it is destroyed
-  | 'INTEGRITY_FAILURE' // the tag does not match ciphertext, IV and AAD
+  | 'INTEGRITY_FAILURE' // the tag does not match the ciphertext, the IV and the AAD
   | 'LIMIT_EXCEEDED' // the input is larger than this key manager accepts
-  | 'BUSY' // the key manager has no capacity now; the caller may retry
+  | 'BUSY' // the key manager has no capacity at the moment; the caller may retry
   | 'TIMEOUT' // the deadline passed before the key manager responded
-  | 'UNAVAILABLE' // the key manager cannot be used now
+  | 'UNAVAILABLE' // the key manager cannot be used at the moment
   | 'MISCONFIGURED' // the configuration does not match the key manager
   | 'CONTRACT' // the backend violated its contract; its result must not be used
 

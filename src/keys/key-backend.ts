@@ -9,8 +9,8 @@ import type { Awaitable, Deadline } from '../core/deadline.ts'
 import type { ExternalKeyId } from '../core/ids.ts'
 
 /**
- * PRE_ACTIVE means that the activation date has not been reached, DEACTIVATED that the deactivation
- * date has been reached.
+ * PRE_ACTIVE means that the activation date has not been reached. DEACTIVATED means that the
+ * deactivation date has been reached.
  */
 export type DateState = 'PRE_ACTIVE' | 'DEACTIVATED'
 
@@ -41,7 +41,10 @@ export interface SealedBytes {
 }
 
 export interface EncryptRequest {
-  /** The caller names the version because it is part of the AAD, and so must be known first. */
+  /**
+   * The caller specifies the version, because the version is part of the AAD and must therefore be
+   * known before encryption.
+   */
   readonly version: number
   readonly plaintext: Buffer
   readonly aad: Buffer
@@ -71,10 +74,10 @@ export interface ManagerHealth {
 /**
  * One key, as found for one request. Every method fails only with `BackendError`: a promise rejects
  * with it, and a synchronous call throws it. The backend neither keeps nor changes input buffers
- * after it has returned its result; returned buffers belong to the caller. One place decides for
- * all backends whether a key may be used: `enforceContract` refuses what the description does not
- * allow before it calls a method. A backend throws KEY_DISABLED and KEY_USAGE only for conditions
- * that only it knows, such as the usage of a single version.
+ * after it has returned its result. Returned buffers belong to the caller. Whether a key may be
+ * used is decided in one place for all backends: `enforceContract` refuses what the description
+ * does not allow before it calls a method. A backend throws KEY_DISABLED and KEY_USAGE only for
+ * conditions that only it knows, such as the usage of a single version.
  */
 export interface BackendKey extends KeyDescription {
   /**
@@ -127,7 +130,7 @@ export interface VerifiedEncryption {
   /**
    * Encrypts like `encrypt`, computes the hash over the result, decrypts the same result, and
    * compares the output with the plaintext, in this order.
-   * @throws BackendError like encrypt and decrypt, and CONTRACT when the bytes differ
+   * @throws BackendError like encrypt and decrypt, and CONTRACT if the bytes differ
    */
   encryptVerified(request: VerifiedEncryptRequest): Awaitable<VerifiedSealedBytes>
 }

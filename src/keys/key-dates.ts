@@ -98,7 +98,8 @@ export async function findKeyDates(
 }
 
 /**
- * Changes the dates of a key, and records the old and new ones. Does nothing if they stay the same.
+ * Changes the dates of a key, and records the old and new dates. Does nothing if the dates stay the
+ * same.
  * @throws BackendError KEY_DATES_INVALID
  */
 export async function changeKeyDates(
@@ -109,7 +110,7 @@ export async function changeKeyDates(
 ): Promise<void> {
   for (const at of Object.values(change)) {
     if (at === null || isInRange(at)) continue
-    const found = `found ${String(at)} ms since 1970`
+    const found = `found ${String(at)} ms since the Unix epoch`
     throw new BackendError('KEY_DATES_INVALID', `expected ${DATE_RANGE}, ${found}`)
   }
   const before = await findKeyDates(transaction, sealing, { keyStore, keyId })
@@ -118,7 +119,10 @@ export async function changeKeyDates(
   const [activateAt, deactivateAt] = [merge('activateAt'), merge('deactivateAt')]
   if (activateAt === before.activateAt && deactivateAt === before.deactivateAt) return
   if (activateAt !== undefined && deactivateAt !== undefined && deactivateAt <= activateAt) {
-    throw new BackendError('KEY_DATES_INVALID', 'the key would be deactivated before it is active')
+    throw new BackendError(
+      'KEY_DATES_INVALID',
+      'expected a deactivation date later than the activation date',
+    )
   }
   const key = { key_store: keyStore, key_id: keyId }
   if (activateAt === undefined && deactivateAt === undefined) {
@@ -137,7 +141,7 @@ export async function changeKeyDates(
  */
 export interface ServedKeyDates {
   /**
-   * Applies changes from the store. If that fails, the dates that were read before stay in force.
+   * Applies changes from the store. If that fails, the previously read dates stay in force.
    * @throws StorageError
    */
   reload(): Promise<void>

@@ -9,11 +9,14 @@ export interface Switch {
   readonly direction: Direction
   readonly reason: string
   readonly operator: string
-  /** Wall time, milliseconds since the Unix epoch. */
+  /** Wall time in milliseconds since the Unix epoch. */
   readonly createdAt: number
   /** Epoch of the store at which the switch took effect. */
   readonly epoch: number
-  /** Wall time at which the switch is lifted automatically; absent if it never is. */
+  /**
+   * Wall time at which the switch is lifted automatically; absent if it is lifted only by an
+   * operator.
+   */
   readonly until?: number
 }
 
@@ -41,7 +44,7 @@ export function isSamePerson(a: Actor, b: Actor): boolean {
 /** A key store that stays open only while its owner renews it. */
 export interface DeadManSwitch {
   readonly keyStore: string
-  /** Duration of a renewal in milliseconds. */
+  /** Time in milliseconds for which each renewal keeps the key store open. */
   readonly ttlMs: number
   readonly renewedAt: number
   /** Wall time until which the key store stays open, by the database's clock. */
@@ -64,7 +67,9 @@ export type GateErrorCode =
   | 'SIGNAL' // the process received SIGUSR2
   | 'STOPPED' // this instance is shutting down
 
-/** A refusal that KMS does not retry; xks/error-map.ts has the name that KMS gets for each code. */
+/**
+ * A refusal that KMS does not retry; xks/error-map.ts maps each code to the name that KMS receives.
+ */
 export class GateError extends LatchkeyError<GateErrorCode> {
   override readonly name = 'GateError'
 }
@@ -77,7 +82,7 @@ export type ControlErrorCode =
   | 'REQUEST_EXPIRED' // the restore request was not approved in time
   | 'RESTORE_NEEDED' // reopening a key store, or ending its dead man's switch, needs the same permission as a restore
   | 'NO_SUCH_RECEIPT' // there is no receipt for this switch
-  | 'NOT_REVOKED' // the wait timed out before every instance had acknowledged or lost its lease
+  | 'NOT_REVOKED' // the wait timed out before every instance had acknowledged the kill or lost its lease
   | 'RESTORED_MEANWHILE' // the switch was lifted while `kill` waited for the instances
 
 export class ControlError extends LatchkeyError<ControlErrorCode> {

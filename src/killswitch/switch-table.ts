@@ -43,11 +43,11 @@ export interface RestoreRequest extends Actor {
   readonly expiresAt: number
   /** Epoch of the store when the request was made. */
   readonly epoch: number
-  /** The second person, and the epoch of the store that this person approved. */
+  /** The second person, and the epoch of the store at which this person approved the request. */
   readonly approval?: Actor & { readonly epoch: number }
 }
 
-/** Snapshot of the gate's rules at one point in time. */
+/** The contents of the control state tables at one epoch. */
 export interface ControlState {
   readonly epoch: number
   readonly mark: EpochMark
@@ -70,7 +70,7 @@ export async function loadControlState(reader: Reader, sealing: Sealing): Promis
   }
 }
 
-/** Access to the tables inside one transaction. */
+/** Reads and writes the tables inside one transaction. */
 export class SwitchTable {
   readonly #transaction: SealedTransaction
   readonly #sealing: Sealing

@@ -4,7 +4,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 
-/** Conventions for field names other than Latchkey's own. */
+/** Field naming conventions other than Latchkey's own. */
 export type Convention = 'ecs' | 'otel'
 
 /** The process that writes the log. */

@@ -7,11 +7,11 @@ import type { Logger } from '../core/logger.ts'
 import { periodic } from '../core/periodic.ts'
 import { type Line, type LogSource, toConvention } from './log-format.ts'
 
-/** Buffered lines are written after this time, or once they reach this many bytes. */
+/** Buffered lines are written after this many milliseconds, or once they reach this many bytes. */
 const FLUSH_MS = 250
 const BLOCK_BYTES = 65_536
 const WRITE_BYTES = 262_144
-/** On close, the log waits at most this long for a reader that has stalled. */
+/** Time in milliseconds that the log waits, on close, for a reader that has stalled. */
 const CLOSE_WITHIN_MS = 5000
 /** Buffer limit while the reader is stalled. Further lines are dropped and counted. */
 const MAX_BUFFER_BYTES = 16 * 1024 * 1024
@@ -34,12 +34,12 @@ export interface Log {
   readonly convert: ((line: Line) => Line) | undefined
   /** The number of this worker process; undefined outside workers. */
   readonly worker: number | undefined
-  /** Writes the buffered lines and closes the log, at the end of the process. */
+  /** Writes the buffered lines and closes the log. Call at the end of the process. */
   close(): Promise<void>
 }
 
 /**
- * A second safeguard, in addition to typed records. If one of these fields were ever logged, it
+ * A second safeguard, in addition to typed records: if one of these fields were ever logged, it
  * would be redacted.
  */
 export const REDACTED_PATHS = [

@@ -13,7 +13,8 @@ import type { Line } from './log-format.ts'
 import type { Log } from './log.ts'
 
 /**
- * ARNs have up to 2,048 characters (XKS 1.0.3). No outside value makes a field longer than this.
+ * Maximum length of a field whose value comes from outside. ARNs have up to 2,048 characters (XKS
+ * 1.0.3).
  */
 const MAX_TEXT = 2048
 const MAX_OTHER_FIELDS = 16
@@ -165,7 +166,7 @@ function clip(value: string | undefined): string | undefined {
   return value === undefined || value.length <= MAX_TEXT ? value : `${value.slice(0, MAX_TEXT)}...`
 }
 
-/** Bounds fields that KMS may add in the future (Appendix B). */
+/** Limits the number and length of fields that KMS may add in the future (Appendix B). */
 function clipAll(fields: Readonly<Record<string, unknown>>): Record<string, string> {
   const entries = Object.entries(fields).slice(0, MAX_OTHER_FIELDS)
   return Object.fromEntries(

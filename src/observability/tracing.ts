@@ -8,7 +8,7 @@ import { type RequestRecord, STAGES } from '../core/request.ts'
 
 export interface Tracing {
   request(record: RequestRecord): void
-  /** Sends the remaining spans. */
+  /** Sends the remaining spans and stops tracing. */
   stop(): Promise<void>
 }
 
@@ -77,8 +77,8 @@ export async function startTracing(options: TracingOptions): Promise<Tracing> {
 }
 
 /**
- * Builds the resource here because the package for it is not a direct dependency, and these fixed
- * attributes need no resource detection.
+ * Builds the resource here, because the package that builds resources is not a direct dependency,
+ * and these fixed attributes need no resource detection.
  */
 function describe({ version, instanceId }: TracingOptions): Resource {
   const attributes = {

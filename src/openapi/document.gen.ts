@@ -38,7 +38,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     }
   },
   "KeyRequestMetadata": {
-    "description": "Request metadata of Encrypt and Decrypt, where the KMS key is known.",
+    "description": "Request metadata of Encrypt and Decrypt, which also names the KMS key.",
     "allOf": [
       {
         "$ref": "#/components/schemas/RequestMetadata"
@@ -132,19 +132,19 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/KeyRequestMetadata"
       },
       "plaintext": {
-        "description": "Up to limits.maxPlaintextBytes of the configuration, at least 4,300 bytes.",
+        "description": "At most limits.maxPlaintextBytes from the configuration, which is 4,300 bytes or more.",
         "$ref": "#/components/schemas/Base64"
       },
       "encryptionAlgorithm": {
-        "description": "AES_GCM; any other value gets UnsupportedOperationException.",
+        "description": "Must be AES_GCM. Any other value results in UnsupportedOperationException.",
         "type": "string"
       },
       "additionalAuthenticatedData": {
-        "description": "Up to limits.maxAadBytes of the configuration, at least 8,192 bytes.",
+        "description": "At most limits.maxAadBytes from the configuration, which is 8,192 bytes or more.",
         "$ref": "#/components/schemas/Base64"
       },
       "ciphertextDataIntegrityValueAlgorithm": {
-        "description": "SHA_256; any other value gets UnsupportedOperationException.",
+        "description": "Must be SHA_256. Any other value results in UnsupportedOperationException.",
         "type": "string"
       }
     }
@@ -163,7 +163,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Base64"
       },
       "ciphertextMetadata": {
-        "description": "A format byte, then the key version in four bytes, big-endian.",
+        "description": "A format byte, followed by the key version as four bytes in big-endian order.",
         "$ref": "#/components/schemas/Base64"
       },
       "initializationVector": {
@@ -173,7 +173,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Base64"
       },
       "ciphertextDataIntegrityValue": {
-        "description": "Present if and only if the request names an algorithm for it.",
+        "description": "Present if and only if the request specifies `ciphertextDataIntegrityValueAlgorithm`.",
         "$ref": "#/components/schemas/Base64"
       }
     }
@@ -319,7 +319,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         ]
       },
       "errorMessage": {
-        "description": "Printable ASCII from a fixed list. KMS logs it, and does not show it to callers.",
+        "description": "A message from a fixed list, in printable ASCII. KMS logs the message, but does not show it to callers.",
         "type": "string",
         "maxLength": 511,
         "pattern": "^[\\x20-\\x7e]*$"
@@ -374,7 +374,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
             ]
           },
           "reason": {
-            "description": "The precise code, as on the command line, such as `NOTHING_KILLED`.",
+            "description": "The specific error code, the same as on the command line, such as `NOTHING_KILLED`.",
             "type": "string"
           },
           "message": {
@@ -384,7 +384,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
             "type": "string"
           },
           "faults": {
-            "description": "All errors in policies that are not valid.",
+            "description": "All errors in the policies, if they are invalid.",
             "type": "array",
             "items": {
               "type": "object",
@@ -417,7 +417,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     "maximum": 253402300799999
   },
   "Direction": {
-    "description": "Which of Encrypt and Decrypt to stop. `both` also stops the other two operations.",
+    "description": "Whether to stop Encrypt, Decrypt or both. `both` also stops the other two operations.",
     "type": "string",
     "enum": [
       "both",
@@ -519,7 +519,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "type": "integer"
       },
       "until": {
-        "description": "Time at which the switch is lifted automatically. Absent means never.",
+        "description": "Time at which the switch is lifted automatically; absent if it never is.",
         "$ref": "#/components/schemas/Milliseconds"
       }
     }
@@ -586,7 +586,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "type": "integer"
       },
       "how": {
-        "description": "`acknowledged`: the instance has confirmed that it refuses. `lease-ended`: it cannot hold a lease any\nmore, whatever its state. `left`: it has stopped. `waiting`: none of these yet.\n",
+        "description": "`acknowledged`: the instance has confirmed that it refuses. `lease-ended`: it can no longer hold\na lease, whatever its state. `left`: it has stopped. `waiting`: none of these yet.\n",
         "type": "string",
         "enum": [
           "acknowledged",
@@ -675,13 +675,13 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Milliseconds"
       },
       "probes": {
-        "description": "True: include requests of Latchkey's own tools (default: false).",
+        "description": "If true, includes requests from Latchkey's own tools (default: false).",
         "type": "boolean"
       }
     }
   },
   "ProbesLeftOut": {
-    "description": "Requests in the period that doctor, bench, report, simulate and quickstart sent, and that the report leaves out.",
+    "description": "Number of requests in the period that doctor, bench, report, simulate and quickstart sent. The report excludes them.",
     "type": "integer"
   },
   "Refused": {
@@ -729,7 +729,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Direction"
       },
       "period": {
-        "description": "The requested period, in whole minutes, or in whole hours if it starts longer ago.",
+        "description": "The requested period, widened to whole minutes, or to whole hours if counts per minute are no longer kept.",
         "type": "object",
         "required": [
           "since",
@@ -749,19 +749,19 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         }
       },
       "requests": {
-        "description": "All recorded requests.",
+        "description": "Number of recorded requests.",
         "type": "integer"
       },
       "wouldBeRefused": {
-        "description": "Requests that succeeded and would have been refused.",
+        "description": "Number of requests that succeeded and would have been refused.",
         "type": "integer"
       },
       "refusedAnyway": {
-        "description": "Requests that were refused for another reason.",
+        "description": "Number of requests that were refused for another reason.",
         "type": "integer"
       },
       "notToldApart": {
-        "description": "Requests of unnamed callers, which the switch may cover.",
+        "description": "Number of requests from unnamed callers, which the switch may cover.",
         "type": "integer"
       },
       "probesLeftOut": {
@@ -786,7 +786,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         }
       },
       "keys": {
-        "description": "Names are KEY_STORE/KEY_ID.",
+        "description": "Refusals by key. Each name has the form KEY_STORE/KEY_ID.",
         "type": "array",
         "items": {
           "$ref": "#/components/schemas/Refused"
@@ -841,14 +841,14 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
             }
           },
           "goesOn": {
-            "description": "What still works without the proxy.",
+            "description": "What the service can still do without the proxy.",
             "type": "string"
           },
           "howLong": {
             "type": "string"
           },
           "atMostMs": {
-            "description": "Upper limit in milliseconds after the last fetch.",
+            "description": "Maximum duration of the exposure in milliseconds after the last fetch.",
             "type": "integer"
           },
           "endedBy": {
@@ -950,7 +950,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/ProbesLeftOut"
       },
       "longKills": {
-        "description": "Switches that are approaching seven days, after which DynamoDB and Aurora act irreversibly.",
+        "description": "Switches that are approaching seven days, after which DynamoDB and Aurora take irreversible action.",
         "type": "array",
         "items": {
           "type": "object",
@@ -1093,7 +1093,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     "additionalProperties": false,
     "properties": {
       "keyStore": {
-        "description": "Default: the first key store of the configuration.",
+        "description": "Default: the first key store in the configuration.",
         "type": "string",
         "pattern": "^[a-z0-9][a-z0-9-]{0,63}$"
       }
@@ -1115,11 +1115,11 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "type": "string"
       },
       "name": {
-        "description": "The caller. It is recorded as the operator.",
+        "description": "Name of the caller, which is recorded as the operator.",
         "type": "string"
       },
       "role": {
-        "description": "Roles, with the key stores that they are limited to.",
+        "description": "Roles of the caller, each with the key stores that it is limited to.",
         "type": "string"
       },
       "permissions": {
@@ -1143,7 +1143,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         }
       },
       "stores": {
-        "description": "The same key stores, with what the caller may do there, their URI prefix, and the entry of `backends` that holds their keys.",
+        "description": "The key stores in `keyStores`, each with what the caller may do there, its URI prefix, and the entry of `backends` that holds its keys.",
         "type": "array",
         "items": {
           "type": "object",
@@ -1193,7 +1193,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     }
   },
   "AdminLoginRequest": {
-    "description": "`code`, `verifier` and `redirectUri`; or `refreshToken`.",
+    "description": "Requires either `code`, `verifier` and `redirectUri`, or `refreshToken`.",
     "type": "object",
     "additionalProperties": false,
     "properties": {
@@ -1260,7 +1260,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "type": "string"
       },
       "size": {
-        "description": "Entries that the checkpoint covers.",
+        "description": "Number of entries that the checkpoint covers.",
         "type": "integer"
       },
       "entries": {
@@ -1276,7 +1276,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
               "type": "integer"
             },
             "entry": {
-              "description": "docs/audit.md describes its fields.",
+              "description": "See docs/audit.md for the fields of an entry.",
               "type": "object",
               "required": [
                 "kind"
@@ -1305,7 +1305,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     ],
     "properties": {
       "proof": {
-        "description": "A proof as c2sp.org/tlog-proof describes it.",
+        "description": "A proof in the format that c2sp.org/tlog-proof defines.",
         "type": "string"
       }
     }
@@ -1357,7 +1357,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     }
   },
   "AdminDeadman": {
-    "description": "`requested`: reopening a key store needs the same permission as a restore, and `control.restore` demands a\nsecond person or a delay. The request is approved like a restore request.\n",
+    "description": "`requested`: reopening a key store requires the same permission as a restore, and `control.restore` requires a\nsecond person or a delay. The request is approved like a restore request.\n",
     "type": "object",
     "required": [
       "state"
@@ -1405,14 +1405,14 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         }
       },
       "storeWarnings": {
-        "description": "Problems of the server that holds the store.",
+        "description": "Problems with the server that holds the store.",
         "type": "array",
         "items": {
           "type": "string"
         }
       },
       "lastBackup": {
-        "description": "The last `latchkey store backup`; absent when there was none.",
+        "description": "The last backup made with `latchkey store backup`; absent if there is none.",
         "type": "object",
         "required": [
           "createdAt",
@@ -1466,7 +1466,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Base64"
       },
       "proof": {
-        "description": "Proves that the control log has the receipt (c2sp.org/tlog-proof), and needs no other file. Absent from\nlists.\n",
+        "description": "A proof that the control log contains the receipt (c2sp.org/tlog-proof). Verifying it requires no other file. Absent from lists.\n",
         "type": "string"
       }
     }
@@ -1516,7 +1516,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
               "type": "string"
             },
             "size": {
-              "description": "Entries that the checkpoint covers.",
+              "description": "Number of entries that the checkpoint covers.",
               "type": "integer"
             },
             "fault": {
@@ -1527,7 +1527,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         }
       },
       "entries": {
-        "description": "docs/audit.md describes their fields.",
+        "description": "See docs/audit.md for the fields of an entry.",
         "type": "array",
         "items": {
           "type": "object",
@@ -1615,7 +1615,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         ]
       },
       "problem": {
-        "description": "Why a key on a token is not served.",
+        "description": "Why a key on a token cannot be used.",
         "type": "object",
         "required": [
           "kind",
@@ -1673,7 +1673,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
               "$ref": "#/components/schemas/Milliseconds"
             },
             "encryptions": {
-              "description": "Encryptions reserved so far; absent if they are not counted.",
+              "description": "Number of encryptions reserved so far; absent if they are not counted.",
               "type": "integer"
             },
             "token": {
@@ -1714,7 +1714,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         }
       },
       "warnings": {
-        "description": "What could not be read, in a sentence each; absent if nothing is missing.",
+        "description": "One sentence for each item that could not be read; absent if everything was read.",
         "type": "array",
         "items": {
           "type": "string"
@@ -1768,7 +1768,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
             "pattern": "^[0-9a-f]{64}$"
           },
           "bytes": {
-            "description": "Size of the record.",
+            "description": "Size of the record in bytes.",
             "type": "integer",
             "minimum": 1
           },
@@ -1787,7 +1787,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     }
   },
   "AdminKeyChangeRequest": {
-    "description": "`destroy-version` needs `version`, and shreds its material permanently, unless the version is being retired. `trust` needs `reason`, and accepts the\nkey that is on a token now. `set-dates` sets `activateAt` and `deactivateAt`: `null` removes a date, and a date\nthat is not given stays as it is.\n",
+    "description": "`destroy-version` needs `version`, and shreds its material permanently, unless the version is being retired. `trust` needs `reason`, and accepts the\nkey that is currently on a token. `set-dates` sets `activateAt` and `deactivateAt`: `null` removes a date, and a date\nthat is not given stays as it is.\n",
     "type": "object",
     "additionalProperties": false,
     "required": [
@@ -1865,7 +1865,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     }
   },
   "AdminRetirementRequest": {
-    "description": "`request` needs `reason`, `quietForMs` and `waitForMs`, and a record without a Decrypt for that long. `approve` makes\nthe version refuse Decrypt. `cancel` needs `reason`; the version decrypts again.\n",
+    "description": "`request` needs `reason`, `quietForMs` and `waitForMs`, and a usage record that shows no Decrypt for that long. `approve` makes\nthe version refuse Decrypt. `cancel` needs `reason`; the version decrypts again.\n",
     "type": "object",
     "additionalProperties": false,
     "required": [
@@ -1889,7 +1889,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Reason"
       },
       "quietForMs": {
-        "description": "How long the version must have decrypted nothing, from a day to 365 days.",
+        "description": "How long the version must have decrypted nothing, from 1 to 365 days.",
         "type": "integer",
         "minimum": 86400000,
         "maximum": 31536000000
@@ -1913,7 +1913,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "type": "string"
       },
       "identity": {
-        "description": "Who counts as one person.",
+        "description": "Identity that decides who counts as one person.",
         "type": "string"
       }
     }
@@ -2029,7 +2029,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
               "type": "integer"
             },
             "quiet": {
-              "description": "The period in which the version has decrypted nothing, up to the time when the record is complete.",
+              "description": "The period in which the version has decrypted nothing. It ends at the time up to which the record is complete.",
               "type": "object",
               "required": [
                 "since",
@@ -2072,7 +2072,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
                     ]
                   },
                   "caller": {
-                    "description": "Empty if it is unknown.",
+                    "description": "The caller; empty if unknown.",
                     "type": "string"
                   },
                   "uses": {
@@ -2128,7 +2128,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Milliseconds"
       },
       "uses": {
-        "description": "Requests that it signed.",
+        "description": "Number of requests that the credential signed.",
         "type": "integer"
       },
       "lastUsedAt": {
@@ -2164,7 +2164,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Date"
       },
       "pair": {
-        "description": "An existing pair to import. If absent, a random one is generated.",
+        "description": "An existing pair of access key id and secret to import. If absent, a random pair is generated.",
         "type": "object",
         "additionalProperties": false,
         "required": [
@@ -2252,7 +2252,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     }
   },
   "AdminPolicyChangeRequest": {
-    "description": "`put` needs `documents`, `delete` needs `name`, `rollback` needs `revision`. `put` and `delete` change what is in\nforce, or with `mode` what is in shadow.\n",
+    "description": "`put` needs `documents`, `delete` needs `name`, `rollback` needs `revision`. `put` and `delete` change what is in\nforce, or, with `mode`, what is in shadow mode.\n",
     "type": "object",
     "additionalProperties": false,
     "required": [
@@ -2290,7 +2290,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "maximum": 999999999
       },
       "dryRun": {
-        "description": "True: return the change without writing it.",
+        "description": "If true, returns the change without writing it.",
         "type": "boolean"
       },
       "expectedRevision": {
@@ -2302,7 +2302,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Reason"
       },
       "wait": {
-        "description": "If true (the default), the response is sent once every instance applies the change; if false, once it is written.",
+        "description": "If true (the default), the response is sent once every instance applies the change; if false, once the change is written.",
         "type": "boolean"
       },
       "timeoutMs": {
@@ -2328,7 +2328,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/AdminPolicies"
       },
       "entries": {
-        "description": "Effect on each document; without `text` it is deleted.",
+        "description": "The effect on each document. A document without `text` is deleted.",
         "type": "array",
         "items": {
           "type": "object",
@@ -2517,7 +2517,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/OperatorRole"
       },
       "keyStores": {
-        "description": "Key stores that `role` is limited to. Absent means all.",
+        "description": "Key stores that `role` is limited to; absent if the role covers all key stores.",
         "type": "array",
         "minItems": 1,
         "items": {
@@ -2660,7 +2660,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
               "type": "string"
             },
             "isPersonal": {
-              "description": "False if another caller created the token through a listener. Such a token can neither request nor approve a\nretirement.\n",
+              "description": "False if another caller created the token through a listener. In that case, the token can neither request nor approve a retirement.\n",
               "type": "boolean"
             },
             "expiresAt": {

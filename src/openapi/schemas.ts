@@ -100,7 +100,8 @@ function toFault(error: ErrorObject | undefined): SchemaFault {
 let compiled: ApiSchemas | undefined
 
 /**
- * Compiles the schemas once per process, because this takes a while and the result has no state.
+ * Compiles the schemas once per process, because compilation takes a while and the result has no
+ * state.
  */
 export function createApiSchemas(): ApiSchemas {
   compiled ??= compileSchemas()
@@ -144,7 +145,7 @@ function compileSchemas(): ApiSchemas {
     },
     encode(name, value) {
       const serialise = serialisers.get(name)
-      if (serialise === undefined) throw new TypeError(`no schema is called ${name}`)
+      if (serialise === undefined) throw new TypeError(`there is no schema ${name}`)
       return serialise(value)
     },
   }

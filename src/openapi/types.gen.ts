@@ -82,7 +82,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Report whether the process runs */
+        /** Report whether the process is running */
         get: operations["adminLive"];
         put?: never;
         post?: never;
@@ -99,7 +99,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Report whether the server serves KMS */
+        /** Report whether the server is serving KMS */
         get: operations["adminReady"];
         put?: never;
         post?: never;
@@ -118,7 +118,7 @@ export interface paths {
         };
         /**
          * Metrics of all workers combined, in Prometheus's text format
-         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
+         * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminMetrics"];
         put?: never;
@@ -137,7 +137,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The page of the console
+         * The HTML page of the console
          * @description Requires no authentication. The file contains no data.
          */
         get: operations["adminConsole"];
@@ -157,7 +157,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The script of the console
+         * The JavaScript of the console
          * @description Requires no authentication. The file contains no data.
          */
         get: operations["adminConsoleScript"];
@@ -177,7 +177,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The style of the console
+         * The style sheet of the console
          * @description Requires no authentication. The file contains no data.
          */
         get: operations["adminConsoleStyle"];
@@ -198,7 +198,7 @@ export interface paths {
         };
         /**
          * The caller's name and role, the version, and the names of the key stores
-         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
+         * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminAbout"];
         put?: never;
@@ -218,7 +218,7 @@ export interface paths {
         };
         /**
          * Switches, dead man's switches, instances and what they have acknowledged, and the most recent events
-         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
+         * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminStatus"];
         put?: never;
@@ -239,8 +239,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Stop access (the kill switch), and wait until every instance refuses
-         * @description For the roles `operator` and `admin`.
+         * Stop access (the kill switch), and wait until the stop is in force on every instance
+         * @description Requires one of the roles `operator` and `admin`.
          */
         post: operations["adminStop"];
         delete?: never;
@@ -260,7 +260,7 @@ export interface paths {
         put?: never;
         /**
          * Restore access, or request it if `control.restore` demands a second person or a delay
-         * @description For the role `admin`.
+         * @description Requires the role `admin`.
          */
         post: operations["adminRestore"];
         delete?: never;
@@ -280,7 +280,7 @@ export interface paths {
         put?: never;
         /**
          * Approve a restore request as the second person, or carry it out once its delay is over
-         * @description For the role `admin`.
+         * @description Requires the role `admin`.
          */
         post: operations["adminApprove"];
         delete?: never;
@@ -300,7 +300,7 @@ export interface paths {
         put?: never;
         /**
          * Withdraw a restore request
-         * @description For the roles `operator` and `admin`.
+         * @description Requires one of the roles `operator` and `admin`.
          */
         post: operations["adminWithdraw"];
         delete?: never;
@@ -320,7 +320,7 @@ export interface paths {
         put?: never;
         /**
          * Start, renew or end a dead man's switch, or close its key store
-         * @description For the roles `operator` and `admin`.
+         * @description Requires one of the roles `operator` and `admin`.
          */
         post: operations["adminDeadman"];
         delete?: never;
@@ -340,7 +340,7 @@ export interface paths {
         put?: never;
         /**
          * Report from recorded usage what a kill would have refused, without refusing any request
-         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
+         * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         post: operations["adminRehearse"];
         delete?: never;
@@ -358,7 +358,7 @@ export interface paths {
         };
         /**
          * Report who fetched data keys recently, what those keys still decrypt after a kill, and until when
-         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
+         * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminExposure"];
         put?: never;
@@ -378,7 +378,7 @@ export interface paths {
         };
         /**
          * The public key that verifies receipts
-         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
+         * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminReceiptKey"];
         put?: never;
@@ -398,7 +398,7 @@ export interface paths {
         };
         /**
          * The most recent receipts, newest first
-         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
+         * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminReceipts"];
         put?: never;
@@ -418,7 +418,7 @@ export interface paths {
         };
         /**
          * A receipt, by its id
-         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
+         * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminReceipt"];
         put?: never;
@@ -438,7 +438,7 @@ export interface paths {
         };
         /**
          * The audit logs on the listener's host
-         * @description For the roles `auditor` and `admin`.
+         * @description Requires one of the roles `auditor` and `admin`.
          */
         get: operations["adminAuditLogs"];
         put?: never;
@@ -458,7 +458,7 @@ export interface paths {
         };
         /**
          * A file of an audit log
-         * @description For the roles `auditor` and `admin`. The URL up to the name of the log, with a slash, is a prefix of
+         * @description Requires one of the roles `auditor` and `admin`. The URL up to the name of the log, followed by a slash, is a prefix as defined by
          *     [c2sp.org/tlog-tiles](https://c2sp.org/tlog-tiles), so third-party programs can read the log.
          */
         get: operations["adminAuditFile"];
@@ -479,8 +479,8 @@ export interface paths {
         };
         /**
          * Search an audit log
-         * @description For the roles `auditor` and `admin`. A caller whose role is limited to some key stores gets only their entries. A
-         *     response ends after 500 entries, or after about 50,000 examined ones; continue with `next`. The listener checks that the
+         * @description Requires one of the roles `auditor` and `admin`. A caller whose role is limited to some key stores gets only their entries. A
+         *     response ends after 500 entries, or once about 50,000 entries have been examined; continue with `next`. The listener checks that the
          *     store vouches for the key of the log, and that this key signed its size. It does not check the entries against the tree.
          */
         get: operations["adminAuditEntries"];
@@ -501,7 +501,7 @@ export interface paths {
         };
         /**
          * A proof that an audit log contains an entry
-         * @description For the roles `auditor` and `admin`. The proof can be checked offline, with only the public key of the store.
+         * @description Requires one of the roles `auditor` and `admin`. The proof can be checked offline, with only the public key of the store.
          */
         get: operations["adminAuditProof"];
         put?: never;
@@ -521,7 +521,7 @@ export interface paths {
         };
         /**
          * The newest entries of the audit logs on the listener's host
-         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
+         * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminAudit"];
         put?: never;
@@ -543,7 +543,7 @@ export interface paths {
         put?: never;
         /**
          * Kill and restore a test key on the live fleet, and time both
-         * @description For the roles `operator` and `admin`.
+         * @description Requires one of the roles `operator` and `admin`.
          */
         post: operations["adminDrill"];
         delete?: never;
@@ -561,13 +561,13 @@ export interface paths {
         };
         /**
          * The keys of a key store
-         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
+         * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminKeys"];
         put?: never;
         /**
          * Create or import a key
-         * @description For the roles `custodian` and `admin`.
+         * @description Requires one of the roles `custodian` and `admin`.
          */
         post: operations["adminCreateKey"];
         delete?: never;
@@ -587,7 +587,7 @@ export interface paths {
         put?: never;
         /**
          * Rotate, disable, enable or trust a key, or destroy a version of it
-         * @description For the roles `custodian` and `admin`.
+         * @description Requires one of the roles `custodian` and `admin`.
          */
         post: operations["adminChangeKey"];
         delete?: never;
@@ -605,7 +605,7 @@ export interface paths {
         };
         /**
          * List the retirements of key versions
-         * @description For every role. The list includes retirements whose version was destroyed.
+         * @description Any role is sufficient. The list includes retirements whose version was destroyed.
          */
         get: operations["adminListRetirements"];
         put?: never;
@@ -625,15 +625,15 @@ export interface paths {
         };
         /**
          * Show the uses and the retirement of each version of a key
-         * @description For every role.
+         * @description Any role is sufficient.
          */
         get: operations["adminListVersions"];
         put?: never;
         /**
          * Request, approve or cancel the retirement of a key version
-         * @description For the roles `custodian` and `admin`. The person who approves must not be the one who made the request. A token that another caller
+         * @description Requires one of the roles `custodian` and `admin`. The person who approves must not be the one who made the request. A token that another caller
          *     created through a listener can neither request nor approve, because its creator may have kept a copy. The
-         *     destruction itself is a command on a host of the control store, `latchkey keys shred`.
+         *     destruction itself requires the command `latchkey keys shred` on a host of the control store.
          */
         post: operations["adminChangeRetirement"];
         delete?: never;
@@ -651,13 +651,13 @@ export interface paths {
         };
         /**
          * The credentials that KMS signs with, without their secrets
-         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
+         * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminCredentials"];
         put?: never;
         /**
          * Create or import a credential
-         * @description For the roles `custodian` and `admin`.
+         * @description Requires one of the roles `custodian` and `admin`.
          */
         post: operations["adminCreateCredential"];
         delete?: never;
@@ -677,7 +677,7 @@ export interface paths {
         put?: never;
         /**
          * Set the expiry of a credential, or revoke it
-         * @description For the roles `custodian` and `admin`.
+         * @description Requires one of the roles `custodian` and `admin`.
          */
         post: operations["adminChangeCredential"];
         delete?: never;
@@ -695,13 +695,13 @@ export interface paths {
         };
         /**
          * The policies in force and in shadow mode
-         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
+         * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminPolicies"];
         put?: never;
         /**
          * Change the policies, or plan a change
-         * @description For the roles `custodian` and `admin`.
+         * @description Requires one of the roles `custodian` and `admin`.
          */
         post: operations["adminChangePolicies"];
         delete?: never;
@@ -719,7 +719,7 @@ export interface paths {
         };
         /**
          * The revisions of the policies, newest first
-         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
+         * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminPolicyHistory"];
         put?: never;
@@ -739,7 +739,7 @@ export interface paths {
         };
         /**
          * The documents in force after a revision
-         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
+         * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminPolicyRevision"];
         put?: never;
@@ -759,7 +759,7 @@ export interface paths {
         };
         /**
          * Recorded requests by caller, key and outcome
-         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
+         * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminUsage"];
         put?: never;
@@ -779,13 +779,13 @@ export interface paths {
         };
         /**
          * Operators and groups
-         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
+         * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminOperators"];
         put?: never;
         /**
          * Add an operator or a group, or replace its roles
-         * @description For the role `admin`.
+         * @description Requires the role `admin`.
          */
         post: operations["adminPutOperator"];
         delete?: never;
@@ -805,7 +805,7 @@ export interface paths {
         put?: never;
         /**
          * Remove an operator and revoke its tokens, or remove a group
-         * @description For the role `admin`.
+         * @description Requires the role `admin`.
          */
         post: operations["adminRemoveOperator"];
         delete?: never;
@@ -823,13 +823,13 @@ export interface paths {
         };
         /**
          * Tokens of operators, without their secrets
-         * @description For the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
+         * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminTokens"];
         put?: never;
         /**
          * Create a token for an operator
-         * @description For the role `admin`. A token for another operator can neither request nor approve a retirement. With
+         * @description Requires the role `admin`. A token for another operator can neither request nor approve a retirement. With
          *     `control.restore.people: 2`, callers create tokens only for themselves.
          */
         post: operations["adminCreateToken"];
@@ -850,7 +850,7 @@ export interface paths {
         put?: never;
         /**
          * Revoke a token
-         * @description For the role `admin`.
+         * @description Requires the role `admin`.
          */
         post: operations["adminRevokeToken"];
         delete?: never;
@@ -867,7 +867,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Settings with which a command logs in
+         * Settings that a command needs to log in
          * @description Requires no authentication. The values are public.
          */
         get: operations["adminLogin"];
@@ -887,7 +887,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Settings with which a browser logs in
+         * Settings that a browser needs to log in
          * @description Requires no authentication, but pages of other sites may not call it. The values are public.
          */
         get: operations["adminLoginStart"];
@@ -938,7 +938,7 @@ export interface components {
             kmsRequestId: string;
             kmsViaService?: string;
         };
-        /** @description Request metadata of Encrypt and Decrypt, where the KMS key is known. */
+        /** @description Request metadata of Encrypt and Decrypt, which also names the KMS key. */
         KeyRequestMetadata: components["schemas"]["RequestMetadata"] & {
             kmsKeyArn: string;
         };
@@ -960,22 +960,22 @@ export interface components {
         };
         EncryptRequest: {
             requestMetadata: components["schemas"]["KeyRequestMetadata"];
-            /** @description Up to limits.maxPlaintextBytes of the configuration, at least 4,300 bytes. */
+            /** @description At most limits.maxPlaintextBytes from the configuration, which is 4,300 bytes or more. */
             plaintext: components["schemas"]["Base64"];
-            /** @description AES_GCM; any other value gets UnsupportedOperationException. */
+            /** @description Must be AES_GCM. Any other value results in UnsupportedOperationException. */
             encryptionAlgorithm: string;
-            /** @description Up to limits.maxAadBytes of the configuration, at least 8,192 bytes. */
+            /** @description At most limits.maxAadBytes from the configuration, which is 8,192 bytes or more. */
             additionalAuthenticatedData?: components["schemas"]["Base64"];
-            /** @description SHA_256; any other value gets UnsupportedOperationException. */
+            /** @description Must be SHA_256. Any other value results in UnsupportedOperationException. */
             ciphertextDataIntegrityValueAlgorithm?: string;
         };
         EncryptResponse: {
             ciphertext: components["schemas"]["Base64"];
-            /** @description A format byte, then the key version in four bytes, big-endian. */
+            /** @description A format byte, followed by the key version as four bytes in big-endian order. */
             ciphertextMetadata: components["schemas"]["Base64"];
             initializationVector: components["schemas"]["Base64"];
             authenticationTag: components["schemas"]["Base64"];
-            /** @description Present if and only if the request names an algorithm for it. */
+            /** @description Present if and only if the request specifies `ciphertextDataIntegrityValueAlgorithm`. */
             ciphertextDataIntegrityValue?: components["schemas"]["Base64"];
         };
         DecryptRequest: {
@@ -1011,7 +1011,7 @@ export interface components {
         ErrorResponse: {
             /** @enum {string} */
             errorName: "ValidationException" | "InvalidStateException" | "InvalidCiphertextException" | "InvalidKeyUsageException" | "AuthenticationFailedException" | "AccessDeniedException" | "KeyNotFoundException" | "InvalidUriPathException" | "ThrottlingException" | "UnsupportedOperationException" | "DependencyTimeoutException" | "InternalException";
-            /** @description Printable ASCII from a fixed list. KMS logs it, and does not show it to callers. */
+            /** @description A message from a fixed list, in printable ASCII. KMS logs the message, but does not show it to callers. */
             errorMessage: string;
         };
         PingResponse: {
@@ -1022,11 +1022,11 @@ export interface components {
             error: {
                 /** @enum {string} */
                 code: "UNAUTHENTICATED" | "FORBIDDEN" | "CROSS_SITE" | "WRONG_HOST" | "CONTENT_TYPE" | "INPUT_INVALID" | "NOT_FOUND" | "CONFLICT" | "UNAVAILABLE" | "INTERNAL";
-                /** @description The precise code, as on the command line, such as `NOTHING_KILLED`. */
+                /** @description The specific error code, the same as on the command line, such as `NOTHING_KILLED`. */
                 reason?: string;
                 message: string;
                 hint?: string;
-                /** @description All errors in policies that are not valid. */
+                /** @description All errors in the policies, if they are invalid. */
                 faults?: {
                     path: string;
                     message: string;
@@ -1038,7 +1038,7 @@ export interface components {
         /** @description Milliseconds since the Unix epoch, in the years 1970 to 9999. */
         Date: number;
         /**
-         * @description Which of Encrypt and Decrypt to stop. `both` also stops the other two operations.
+         * @description Whether to stop Encrypt, Decrypt or both. `both` also stops the other two operations.
          * @enum {string}
          */
         Direction: "both" | "decrypt" | "encrypt";
@@ -1069,7 +1069,7 @@ export interface components {
             operator: string;
             createdAt: components["schemas"]["Milliseconds"];
             epoch: number;
-            /** @description Time at which the switch is lifted automatically. Absent means never. */
+            /** @description Time at which the switch is lifted automatically; absent if it never is. */
             until?: components["schemas"]["Milliseconds"];
         };
         AdminStopRequest: {
@@ -1092,8 +1092,8 @@ export interface components {
             pid: number;
             worker: number;
             /**
-             * @description `acknowledged`: the instance has confirmed that it refuses. `lease-ended`: it cannot hold a lease any
-             *     more, whatever its state. `left`: it has stopped. `waiting`: none of these yet.
+             * @description `acknowledged`: the instance has confirmed that it refuses. `lease-ended`: it can no longer hold
+             *     a lease, whatever its state. `left`: it has stopped. `waiting`: none of these yet.
              * @enum {string}
              */
             how: "acknowledged" | "lease-ended" | "left" | "waiting";
@@ -1125,10 +1125,10 @@ export interface components {
             since?: components["schemas"]["Milliseconds"];
             /** @description Default: now. */
             until?: components["schemas"]["Milliseconds"];
-            /** @description True: include requests of Latchkey's own tools (default: false). */
+            /** @description If true, includes requests from Latchkey's own tools (default: false). */
             probes?: boolean;
         };
-        /** @description Requests in the period that doctor, bench, report, simulate and quickstart sent, and that the report leaves out. */
+        /** @description Number of requests in the period that doctor, bench, report, simulate and quickstart sent. The report excludes them. */
         ProbesLeftOut: number;
         Refused: {
             /** @description `-` if KMS sent no value. */
@@ -1139,25 +1139,25 @@ export interface components {
         AdminRehearsalResponse: {
             scope: components["schemas"]["SwitchScope"];
             direction: components["schemas"]["Direction"];
-            /** @description The requested period, in whole minutes, or in whole hours if it starts longer ago. */
+            /** @description The requested period, widened to whole minutes, or to whole hours if counts per minute are no longer kept. */
             period: {
                 since: components["schemas"]["Milliseconds"];
                 until: components["schemas"]["Milliseconds"];
                 spanMs: number;
             };
-            /** @description All recorded requests. */
+            /** @description Number of recorded requests. */
             requests: number;
-            /** @description Requests that succeeded and would have been refused. */
+            /** @description Number of requests that succeeded and would have been refused. */
             wouldBeRefused: number;
-            /** @description Requests that were refused for another reason. */
+            /** @description Number of requests that were refused for another reason. */
             refusedAnyway: number;
-            /** @description Requests of unnamed callers, which the switch may cover. */
+            /** @description Number of requests from unnamed callers, which the switch may cover. */
             notToldApart: number;
             probesLeftOut: components["schemas"]["ProbesLeftOut"];
             principals: components["schemas"]["Refused"][];
             services: components["schemas"]["Refused"][];
             accounts: components["schemas"]["Refused"][];
-            /** @description Names are KEY_STORE/KEY_ID. */
+            /** @description Refusals by key. Each name has the form KEY_STORE/KEY_ID. */
             keys: components["schemas"]["Refused"][];
             kmsOperations: components["schemas"]["Refused"][];
         };
@@ -1168,10 +1168,10 @@ export interface components {
             service: {
                 name: string;
                 viaServices: string[];
-                /** @description What still works without the proxy. */
+                /** @description What the service can still do without the proxy. */
                 goesOn: string;
                 howLong: string;
-                /** @description Upper limit in milliseconds after the last fetch. */
+                /** @description Maximum duration of the exposure in milliseconds after the last fetch. */
                 atMostMs?: number;
                 endedBy: string;
                 /** @enum {string} */
@@ -1199,7 +1199,7 @@ export interface components {
             until: components["schemas"]["Milliseconds"];
             exposures: components["schemas"]["Exposure"][];
             probesLeftOut: components["schemas"]["ProbesLeftOut"];
-            /** @description Switches that are approaching seven days, after which DynamoDB and Aurora act irreversibly. */
+            /** @description Switches that are approaching seven days, after which DynamoDB and Aurora take irreversible action. */
             longKills: {
                 id: string;
                 scope: string;
@@ -1240,21 +1240,21 @@ export interface components {
             mayRestore?: boolean;
         };
         AdminDrillRequest: {
-            /** @description Default: the first key store of the configuration. */
+            /** @description Default: the first key store in the configuration. */
             keyStore?: string;
         };
         AdminAbout: {
             version: string;
-            /** @description The caller. It is recorded as the operator. */
+            /** @description Name of the caller, which is recorded as the operator. */
             name: string;
-            /** @description Roles, with the key stores that they are limited to. */
+            /** @description Roles of the caller, each with the key stores that it is limited to. */
             role: string;
             /** @description What the caller may do for at least one key store. */
             permissions: string[];
             /** @description What the caller may do for all key stores. */
             everywhere: string[];
             keyStores: string[];
-            /** @description The same key stores, with what the caller may do there, their URI prefix, and the entry of `backends` that holds their keys. */
+            /** @description The key stores in `keyStores`, each with what the caller may do there, its URI prefix, and the entry of `backends` that holds its keys. */
             stores: {
                 name: string;
                 prefix: string;
@@ -1267,7 +1267,7 @@ export interface components {
             clientId: string;
             scope: string;
         };
-        /** @description `code`, `verifier` and `redirectUri`; or `refreshToken`. */
+        /** @description Requires either `code`, `verifier` and `redirectUri`, or `refreshToken`. */
         AdminLoginRequest: {
             code?: string;
             /** @description RFC 7636, section 4.1. */
@@ -1286,11 +1286,11 @@ export interface components {
         AdminAuditPage: {
             /** @description Full name of the log. */
             origin: string;
-            /** @description Entries that the checkpoint covers. */
+            /** @description Number of entries that the checkpoint covers. */
             size: number;
             entries: {
                 index: number;
-                /** @description docs/audit.md describes its fields. */
+                /** @description See docs/audit.md for the fields of an entry. */
                 entry: {
                     /** @constant */
                     kind: "request";
@@ -1302,7 +1302,7 @@ export interface components {
             next?: number;
         };
         AdminAuditProof: {
-            /** @description A proof as c2sp.org/tlog-proof describes it. */
+            /** @description A proof in the format that c2sp.org/tlog-proof defines. */
             proof: string;
         };
         AdminReceiptKey: {
@@ -1320,7 +1320,7 @@ export interface components {
             operator?: string;
         };
         /**
-         * @description `requested`: reopening a key store needs the same permission as a restore, and `control.restore` demands a
+         * @description `requested`: reopening a key store requires the same permission as a restore, and `control.restore` requires a
          *     second person or a delay. The request is approved like a restore request.
          */
         AdminDeadman: {
@@ -1336,9 +1336,9 @@ export interface components {
             storeId: string;
             epoch: number;
             switches: components["schemas"]["Switch"][];
-            /** @description Problems of the server that holds the store. */
+            /** @description Problems with the server that holds the store. */
             storeWarnings?: string[];
-            /** @description The last `latchkey store backup`; absent when there was none. */
+            /** @description The last backup made with `latchkey store backup`; absent if there is none. */
             lastBackup?: {
                 createdAt: components["schemas"]["Milliseconds"];
                 epoch: number;
@@ -1362,10 +1362,7 @@ export interface components {
             publicKey: components["schemas"]["Base64"];
             /** @description 64 bytes. */
             signature: components["schemas"]["Base64"];
-            /**
-             * @description Proves that the control log has the receipt (c2sp.org/tlog-proof), and needs no other file. Absent from
-             *     lists.
-             */
+            /** @description A proof that the control log contains the receipt (c2sp.org/tlog-proof). Verifying it requires no other file. Absent from lists. */
             proof?: string;
         };
         AdminReceipts: {
@@ -1377,12 +1374,12 @@ export interface components {
             logs: {
                 name: string;
                 host?: string;
-                /** @description Entries that the checkpoint covers. */
+                /** @description Number of entries that the checkpoint covers. */
                 size?: number;
                 /** @description Why the log cannot be opened. */
                 fault?: string;
             }[];
-            /** @description docs/audit.md describes their fields. */
+            /** @description See docs/audit.md for the fields of an entry. */
             entries: {
                 [key: string]: unknown;
             }[];
@@ -1411,7 +1408,7 @@ export interface components {
              * @enum {string}
              */
             dateState?: "PRE_ACTIVE" | "DEACTIVATED";
-            /** @description Why a key on a token is not served. */
+            /** @description Why a key on a token cannot be used. */
             problem?: {
                 /** @enum {string} */
                 kind: "AMBIGUOUS" | "UNUSABLE" | "REPLACED";
@@ -1428,7 +1425,7 @@ export interface components {
                 /** @enum {string} */
                 state: "CURRENT" | "PREVIOUS" | "DESTROYED";
                 createdAt?: components["schemas"]["Milliseconds"];
-                /** @description Encryptions reserved so far; absent if they are not counted. */
+                /** @description Number of encryptions reserved so far; absent if they are not counted. */
                 encryptions?: number;
                 /** @description The object on the token. */
                 token?: {
@@ -1440,7 +1437,7 @@ export interface components {
         };
         AdminKeys: {
             keys: components["schemas"]["AdminKey"][];
-            /** @description What could not be read, in a sentence each; absent if nothing is missing. */
+            /** @description One sentence for each item that could not be read; absent if everything was read. */
             warnings?: string[];
         };
         AdminKeyCreateRequest: {
@@ -1455,7 +1452,7 @@ export interface components {
             ceremony?: {
                 /** @description SHA-256 of the record in hex. */
                 sha256: string;
-                /** @description Size of the record. */
+                /** @description Size of the record in bytes. */
                 bytes: number;
                 /** @description Names of the people who were present. */
                 witnesses: string[];
@@ -1463,7 +1460,7 @@ export interface components {
         };
         /**
          * @description `destroy-version` needs `version`, and shreds its material permanently, unless the version is being retired. `trust` needs `reason`, and accepts the
-         *     key that is on a token now. `set-dates` sets `activateAt` and `deactivateAt`: `null` removes a date, and a date
+         *     key that is currently on a token. `set-dates` sets `activateAt` and `deactivateAt`: `null` removes a date, and a date
          *     that is not given stays as it is.
          */
         AdminKeyChangeRequest: {
@@ -1486,7 +1483,7 @@ export interface components {
             }[];
         };
         /**
-         * @description `request` needs `reason`, `quietForMs` and `waitForMs`, and a record without a Decrypt for that long. `approve` makes
+         * @description `request` needs `reason`, `quietForMs` and `waitForMs`, and a usage record that shows no Decrypt for that long. `approve` makes
          *     the version refuse Decrypt. `cancel` needs `reason`; the version decrypts again.
          */
         AdminRetirementRequest: {
@@ -1494,14 +1491,14 @@ export interface components {
             action: "request" | "approve" | "cancel";
             version: number;
             reason?: components["schemas"]["Reason"];
-            /** @description How long the version must have decrypted nothing, from a day to 365 days. */
+            /** @description How long the version must have decrypted nothing, from 1 to 365 days. */
             quietForMs?: number;
             /** @description How long the version refuses Decrypt before it may be destroyed, from 7 to 30 days. */
             waitForMs?: number;
         };
         AdminActor: {
             operator: string;
-            /** @description Who counts as one person. */
+            /** @description Identity that decides who counts as one person. */
             identity: string;
         };
         AdminRetirement: {
@@ -1531,7 +1528,7 @@ export interface components {
                 state: "CURRENT" | "PREVIOUS" | "DESTROYED";
                 createdAt?: components["schemas"]["Milliseconds"];
                 encryptions?: number;
-                /** @description The period in which the version has decrypted nothing, up to the time when the record is complete. */
+                /** @description The period in which the version has decrypted nothing. It ends at the time up to which the record is complete. */
                 quiet: {
                     since: components["schemas"]["Milliseconds"];
                     until?: components["schemas"]["Milliseconds"];
@@ -1542,7 +1539,7 @@ export interface components {
                 uses: {
                     /** @enum {string} */
                     kind: "encrypt" | "decrypt" | "refused";
-                    /** @description Empty if it is unknown. */
+                    /** @description The caller; empty if unknown. */
                     caller: string;
                     uses: number;
                     firstAt: components["schemas"]["Milliseconds"];
@@ -1559,7 +1556,7 @@ export interface components {
             createdAt: components["schemas"]["Milliseconds"];
             expiresAt?: components["schemas"]["Milliseconds"];
             revokedAt?: components["schemas"]["Milliseconds"];
-            /** @description Requests that it signed. */
+            /** @description Number of requests that the credential signed. */
             uses?: number;
             lastUsedAt?: components["schemas"]["Milliseconds"];
         };
@@ -1569,7 +1566,7 @@ export interface components {
         AdminCredentialCreateRequest: {
             keyStore: components["schemas"]["KeyStoreName"];
             expiresAt?: components["schemas"]["Date"];
-            /** @description An existing pair to import. If absent, a random one is generated. */
+            /** @description An existing pair of access key id and secret to import. If absent, a random pair is generated. */
             pair?: {
                 accessKeyId: string;
                 secretAccessKey: string;
@@ -1598,7 +1595,7 @@ export interface components {
         };
         /**
          * @description `put` needs `documents`, `delete` needs `name`, `rollback` needs `revision`. `put` and `delete` change what is in
-         *     force, or with `mode` what is in shadow.
+         *     force, or, with `mode`, what is in shadow mode.
          */
         AdminPolicyChangeRequest: {
             /** @enum {string} */
@@ -1608,13 +1605,13 @@ export interface components {
             /** @enum {string} */
             mode?: "enforce" | "shadow";
             revision?: number;
-            /** @description True: return the change without writing it. */
+            /** @description If true, returns the change without writing it. */
             dryRun?: boolean;
             /** @description The revision that the change is based on. If another revision is current, the change is refused with `CONFLICT`. */
             expectedRevision?: number;
             /** @description Required to write the change. */
             reason?: components["schemas"]["Reason"];
-            /** @description If true (the default), the response is sent once every instance applies the change; if false, once it is written. */
+            /** @description If true (the default), the response is sent once every instance applies the change; if false, once the change is written. */
             wait?: boolean;
             /** @description How long to wait for the instances. Default: 30 seconds plus the lease. */
             timeoutMs?: number;
@@ -1622,7 +1619,7 @@ export interface components {
         AdminPolicyChange: {
             before: components["schemas"]["AdminPolicies"];
             after: components["schemas"]["AdminPolicies"];
-            /** @description Effect on each document; without `text` it is deleted. */
+            /** @description The effect on each document. A document without `text` is deleted. */
             entries: {
                 name: string;
                 /** @enum {string} */
@@ -1672,7 +1669,7 @@ export interface components {
             /** @enum {string} */
             kind: "person" | "group";
             role?: components["schemas"]["OperatorRole"];
-            /** @description Key stores that `role` is limited to. Absent means all. */
+            /** @description Key stores that `role` is limited to; absent if the role covers all key stores. */
             keyStores?: components["schemas"]["KeyStoreName"][];
             groups?: components["schemas"]["OperatorName"][];
         };
@@ -1705,10 +1702,7 @@ export interface components {
                 status: "ACTIVE" | "EXPIRED" | "REVOKED";
                 createdAt: components["schemas"]["Milliseconds"];
                 createdBy: string;
-                /**
-                 * @description False if another caller created the token through a listener. Such a token can neither request nor approve a
-                 *     retirement.
-                 */
+                /** @description False if another caller created the token through a listener. In that case, the token can neither request nor approve a retirement. */
                 isPersonal: boolean;
                 expiresAt?: components["schemas"]["Milliseconds"];
                 revokedAt?: components["schemas"]["Milliseconds"];
@@ -2127,7 +2121,7 @@ export interface operations {
     adminStatus: {
         parameters: {
             query?: {
-                /** @description How many of the most recent events to return. Default: 100. Looks at the most recent 10,000 events, or at this many if that is more; for a caller whose roles are limited to some key stores, at the most recent 500. */
+                /** @description Number of the most recent events to return. Default: 100. The server examines the most recent 10,000 events, or this number if it is larger. For a caller whose roles are limited to some key stores, it examines the most recent 500. */
                 events?: number;
             };
             header?: never;
@@ -2417,7 +2411,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description At most a hundred receipts, among about the last 10,000 events. */
+            /** @description At most 100 receipts, found among about the last 10,000 events. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2529,7 +2523,7 @@ export interface operations {
                 before?: number;
                 /** @description `oldest` or `newest` first. Default: `oldest`. */
                 order?: "oldest" | "newest";
-                /** @description Largest number of entries to return. Default: 500. */
+                /** @description Maximum number of entries to return. Default: 500. */
                 limit?: number;
                 /** @description Start of the period. */
                 since?: components["schemas"]["Milliseconds"];
@@ -2578,7 +2572,7 @@ export interface operations {
             query: {
                 /** @description A name from `/admin/v1/audit/logs`. */
                 log: string;
-                /** @description Index of an entry. A caller whose role is limited to some key stores can name only entries of requests to those. */
+                /** @description Index of an entry. A caller whose role is limited to some key stores can name only entries of requests to those key stores. */
                 index: number;
             };
             header?: never;
@@ -2839,7 +2833,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The retirement after the change; after a cancellation, as it was before. */
+            /** @description The retirement after the change. After a cancellation, the retirement as it was before. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3153,7 +3147,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The operator or group is removed. */
+            /** @description The operator or group was removed. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3240,7 +3234,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Every listener of the fleet refuses it within a second. */
+            /** @description The token was revoked. Every listener of the fleet refuses it within a second. */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -1,6 +1,6 @@
 /**
- * Decides requests by policy on the request path, using the policies in force and the shadow
- * policies, and counts the decisions.
+ * Authorizes requests on the request path: decides each request by the policies in force and the
+ * shadow policies, and counts the decisions.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { type Decision, type DenialReason, type Engine, createEngine } from './engine.ts'
@@ -10,8 +10,8 @@ import type { PolicyRequest } from './facts.ts'
 /** The policies in force and the shadow policies. */
 export interface PolicyState {
   /**
-   * Number of changes to the store's policies; 0 before the first change, and for policies in
-   * files.
+   * Number of changes to the store's policies. It is 0 before the first change, and for policies
+   * that come from files.
    */
   readonly revision: number
   readonly enforced: Documents

@@ -49,7 +49,7 @@ export function parseCases(path: string, text: string, now: number): readonly Po
   const list: unknown = isSettings(file) ? file['cases'] : undefined
   const defaults: unknown = isSettings(file) ? (file['defaults'] ?? {}) : {}
   if (faults.length === 0 && (!Array.isArray(list) || list.length === 0)) {
-    faults.push({ path, message: 'expected cases: a list with at least one case' })
+    faults.push({ path, message: 'expected a list named cases, with at least one case' })
   }
   if (!isSettings(defaults))
     faults.push({ path: `${path}: defaults`, message: 'expected settings' })
@@ -58,7 +58,10 @@ export function parseCases(path: string, text: string, now: number): readonly Po
     const settings = isSettings(one) ? one : {}
     const { name = `case ${String(i + 1)}`, request, expect, by, ...rest } = settings
     for (const unknown of Object.keys(rest)) {
-      faults.push({ path: `${at}.${unknown}`, message: 'expected name, request, expect or by' })
+      faults.push({
+        path: `${at}.${unknown}`,
+        message: 'unknown field: expected name, request, expect or by',
+      })
     }
     if (expect !== 'allow' && expect !== 'deny') {
       faults.push({ path: `${at}.expect`, message: 'expected allow or deny' })
@@ -189,7 +192,7 @@ function toRequest(
   const age = text('credentialAge')
   const ageMs = age === undefined ? undefined : parseDuration(age)
   if (age !== undefined && ageMs === undefined)
-    fault('credentialAge', 'expected a time such as 90d')
+    fault('credentialAge', 'expected a duration such as 90d')
   for (const name of ['keyStore', 'key']) if (given[name] === undefined) fault(name, 'is missing')
   return {
     keyStore: text('keyStore') ?? '',

@@ -48,7 +48,7 @@ export type { AuthorizationCall, PolicyJson }
 /** An evaluation request without its policies. */
 export type EvaluationRequest = Omit<StatefulAuthorizationCall, 'preparsedPolicySetId'>
 
-/** A message from Cedar; `offset` counts bytes of UTF-8 from the start of the text. */
+/** A message from Cedar; `offset` is a position in the text, counted in bytes of UTF-8. */
 export interface Complaint {
   readonly message: string
   readonly offset: number
@@ -91,7 +91,7 @@ export interface Cedar {
 
 let loading: Promise<Cedar> | undefined
 
-/** The first call takes about 100 ms and 14 MB. */
+/** The first call takes about 100 ms and 14 MB of memory. */
 export function loadCedar(): Promise<Cedar> {
   loading ??= load()
   return loading
@@ -113,7 +113,7 @@ function wrap(cedar: typeof CedarPackage): Cedar {
     try {
       return call()
     } catch (cause) {
-      throw new PolicyError('POLICY_FAILED', 'Cedar refused a call', { cause })
+      throw new PolicyError('POLICY_FAILED', 'Cedar rejected a call', { cause })
     }
   }
   return {

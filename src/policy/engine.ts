@@ -39,14 +39,15 @@ export interface Engine {
 const MAX_DECISIONS = 20_000
 const MAX_TARGETS = 50_000
 /**
- * Maximum number of prepared sets per engine. Beyond it, every policy of a part is evaluated, even
- * if its scope excludes the principal.
+ * Maximum number of prepared sets per engine. Beyond this number, every policy of a part is
+ * evaluated, even if its scope excludes the principal.
  */
 const MAX_PREPARED = 1000
 const DEFAULT: Decision = { denial: 'POLICY_DEFAULT', policies: [] }
 
 /**
- * Names of prepared sets that no engine uses now. Cedar never forgets a name, so names are reused.
+ * Names of prepared sets that no engine currently uses. Cedar never forgets a name, so names are
+ * reused.
  */
 const freeNames: string[] = []
 let madeNames = 0
@@ -71,7 +72,7 @@ export function createEngine({ cedar, policies, labels }: PolicySet): Engine {
   /** Slices, keyed by key store, key id and action. */
   const byKeyStore = new Map<string, Map<string, Partial<Record<string, Slice>>>>()
   let targets = 0
-  /** Targets with the same policies share their parts. */
+  /** Parts by their policies. Targets with the same policies share their parts. */
   const parts = new Map<string, Part>()
 
   function sliceOf(request: PolicyRequest): Slice {
@@ -223,7 +224,7 @@ function toDecision(evaluate: () => Evaluation): Decision {
 
 /**
  * Denials from strongest to weakest, in Cedar's own order; undefined stands for an allowed request.
- * The strongest one wins, with every policy that led to it.
+ * The strongest denial wins, and is reported with every policy that led to it.
  */
 const STRENGTH = ['POLICY_ERROR', 'POLICY_FORBID', undefined, 'POLICY_DEFAULT'] as const
 

@@ -124,7 +124,7 @@ function conjuncts(body: Condition['body']): readonly Condition['body'][] {
   return [...conjuncts(left), ...conjuncts(right)]
 }
 
-/** Returns the text of a policy reduced to one part. */
+/** Returns the text of a policy that consists of only one of its parts. */
 function describePart(cedar: Cedar, part: PolicyJson): string {
   const { conditions } = part
   let text: string

@@ -1,4 +1,4 @@
-/** A request as policies see it, with the facts parsed from it. */
+/** A request as policies see it, with facts derived from it. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Operation, RequestMetadata } from '../core/request.ts'
 import {
@@ -21,7 +21,7 @@ export interface PolicyRequest {
   readonly metadata: Partial<RequestMetadata>
   /** Version that the key currently encrypts with. */
   readonly keyVersion: number
-  /** Wall times, milliseconds since the Unix epoch. */
+  /** Wall times in milliseconds since the Unix epoch. */
   readonly keyCreatedAt?: number | undefined
   readonly credential: { readonly id: string; readonly createdAt?: number | undefined }
   readonly now: number

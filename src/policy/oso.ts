@@ -69,7 +69,7 @@ export function importOso(text: string): OsoImport {
   }
   for (const [i, line] of rest.split('\n').entries()) {
     if (line.trim() !== '') {
-      findings.push({ line: i + 1, message: `cannot be translated: ${line.trim().slice(0, 80)}` })
+      findings.push({ line: i + 1, message: `cannot translate: ${line.trim().slice(0, 80)}` })
     }
   }
   if (policies.length === 0) findings.push({ line: 0, message: 'no rule could be translated' })
@@ -96,7 +96,7 @@ function translate(
   const conditions = splitAnd(body).map((part) => toCondition(part, names, note))
   if (conditions.includes(undefined)) {
     note(
-      'the rule is omitted: without the condition that cannot be translated it would permit too much',
+      'the rule is omitted: without the condition that cannot be translated, it would permit too much',
     )
     return undefined
   }
@@ -110,7 +110,7 @@ permit (principal, action == XKS::Action::"${action}", resource)${when};
 
 type Note = (message: string) => void
 
-/** Warns about everyday KMS operations that the rule omits. */
+/** Warns about common KMS operations that the rule omits. */
 function checkOperations(operation: string, body: string, metadata: string, note: Note): void {
   const field = `${metadata}\\.kmsOperation`
   const one = new RegExp(`${field}\\s*(?:=|==)\\s*("[^"]*")`).exec(body)?.[1]
@@ -191,7 +191,7 @@ function toCondition(
   // `in` with an optional string field means equality.
   const holds = new RegExp(`^("[^"]*") in ${field}$`).exec(part)
   if (holds !== null) return toComparison(holds[2] ?? '', '==', holds[1] ?? '')
-  note(`cannot be translated: ${part}`)
+  note(`cannot translate: ${part}`)
   return undefined
 }
 

@@ -61,8 +61,8 @@ export interface PolicyFolderDeps {
 }
 
 /**
- * Applies the files now and whenever they change. If a file is invalid, all are refused and the
- * previous policies stay in force.
+ * Applies the files now and whenever they change. If any file is invalid, all files are rejected
+ * and the previous policies stay in force.
  * @throws PolicyError POLICY_INVALID or a system error if the initial files cannot be used
  */
 export async function followPolicyFolder(deps: PolicyFolderDeps): Promise<Periodic> {

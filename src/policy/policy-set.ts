@@ -43,7 +43,7 @@ const ID = /^[\x21-\x7e]{1,128}$/
 /** Number of policies compiled in one turn of the event loop. */
 const SLICE = 10
 
-/** Cache of compiled documents, so that a change compiles only the documents that it touches. */
+/** Cache of compiled documents, so that a change recompiles only the documents that it affects. */
 const compiled = new Map<string, readonly Policy[]>()
 
 /**
@@ -118,7 +118,7 @@ export async function checkDocuments(
 function checkDocument(name: string, text: string): void {
   const fault = (message: string) => invalid([{ path: name, message }])
   if (!DOCUMENT_NAME.test(name)) {
-    throw fault('expected a name of 1 to 64 lower-case letters, digits, dots and dashes')
+    throw fault('expected a name of 1 to 64 lower-case letters, digits, periods and hyphens')
   }
   const bytes = Buffer.byteLength(text)
   if (bytes > MAX_DOCUMENT_BYTES) {

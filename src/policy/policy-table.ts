@@ -53,7 +53,7 @@ export interface PolicyRevision {
   readonly action: PolicyChange['kind']
   readonly reason: string
   readonly operator: string
-  /** Wall time, milliseconds since the Unix epoch. */
+  /** Wall time in milliseconds since the Unix epoch. */
   readonly createdAt: number
   readonly documents: readonly Pick<Entry, 'name' | 'mode' | 'text'>[]
 }
@@ -145,7 +145,7 @@ export async function writeChange<Noted>(
     const now = await loadEntries(transaction, store.sealing)
     if (toState(now).revision !== before.revision) {
       throw new PolicyError('POLICY_CHANGED', 'the policies were changed in the meantime', {
-        hint: 'latchkey policy history shows that change; if yours is still right, run the command again',
+        hint: 'review the change with latchkey policy history; if yours still applies, run the command again',
       })
     }
     const at = clock.now()
@@ -202,7 +202,7 @@ function toEntries(
 
 function notFound(message: string): PolicyError {
   return new PolicyError('POLICY_NOT_FOUND', message, {
-    hint: 'latchkey policy list shows the documents, and latchkey policy history the revisions',
+    hint: 'run latchkey policy list to see the documents, and latchkey policy history to see the revisions',
   })
 }
 

@@ -12,9 +12,9 @@ import { ACTIONS, type KeyOperation, type PolicyRequest } from './facts.ts'
 import { isRecorded } from './request.ts'
 import { parsePrincipal, parseViaService } from './principal.ts'
 
-/** Refused requests that agree in all recorded properties. */
+/** Refused requests that have all recorded properties in common. */
 export interface SimulatedRefusal {
-  /** The caller; for a session of a role, the role. */
+  /** The caller, or the role if the caller is a role session. */
   readonly principal: string
   readonly service: string
   /** KEY_STORE/KEY_ID */
@@ -22,7 +22,7 @@ export interface SimulatedRefusal {
   readonly operation: string
   readonly kmsOperation: string
   readonly requests: number
-  /** Wall time, milliseconds since the Unix epoch. */
+  /** Wall time in milliseconds since the Unix epoch. */
   readonly lastAt: number
   readonly denial: DenialReason
   readonly policies: readonly string[]
@@ -38,7 +38,7 @@ export interface Simulation {
   readonly requests: number
   /** Requests that were answered at the time and that the policies refuse. */
   readonly wouldBeRefused: number
-  /** Requests, refused or allowed, for which a policy reads something that was not recorded. */
+  /** Requests, refused or allowed, for which a policy reads data that was not recorded. */
   readonly uncertain: number
   /** Requests that policies refused at the time and that these policies would allow. */
   readonly wouldBeAllowed: number
@@ -137,11 +137,11 @@ function addRefusal(
 
 interface Caller {
   readonly name: string
-  /** The caller as a scope constraint. */
+  /** The caller, as a constraint for a policy's scope. */
   readonly constraint: string
 }
 
-/** Returns the role of a session, or else the principal itself. */
+/** Returns the role if the caller is a role session, otherwise the principal itself. */
 function callerOf({ principal: arn }: UsageKey): Caller | undefined {
   if (arn === undefined) return undefined
   const principal = parsePrincipal(arn)
@@ -245,8 +245,8 @@ function listed(field: string, values: readonly string[]): string {
 }
 
 /**
- * Returns the condition only if every request had a value, because the condition refuses a request
- * without a value.
+ * Returns a condition on the recorded values, or none if any request lacked a value, because the
+ * condition would refuse such a request.
  */
 function optional(
   record: string,

@@ -1,6 +1,6 @@
 /**
- * Represents a request as policies see it: entities and context, from KMS's metadata and the
- * proxy's own knowledge.
+ * Represents a request as policies see it: entities and context, built from KMS's metadata and the
+ * proxy's own data.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { isIP } from 'node:net'
@@ -25,7 +25,7 @@ const extension = (fn: string, arg: string) => ({ __extn: { fn, arg } })
 const unrecorded = { isUnrecorded: true } as const
 const volatile = { isVolatile: true, ...unrecorded } as const
 
-/** Maps the path of each context field to how the field is obtained. */
+/** Maps the path of each context field to the definition of the field. */
 const CONTEXT: Readonly<Record<string, Field>> = {
   'context.accessClass': {
     of: ({ request }) => accessClassOf(request.metadata),

@@ -5,8 +5,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * Increased when a policy of an earlier version might no longer validate. Adding optional
- * attributes, entity types or actions does not increase it.
+ * Version of the schema, which increases when a policy written for an earlier version might no
+ * longer validate. Adding optional attributes, entity types or actions does not increase it.
  */
 export const SCHEMA_VERSION = 1
 

@@ -18,12 +18,12 @@ import { type Retirement, type VersionName, isSameVersion } from './retirement-t
 export interface DestructionCertificate extends Retirement {
   readonly kind: 'destruction'
   readonly storeId: string
-  /** The last recorded Decrypt, the ledger's start, or the end of its last gap. */
+  /** Time of the last recorded Decrypt, of the ledger's start, or of the end of its last gap. */
   readonly quietSince: number
   /**
-   * `software`: the sealed material was erased from the store; `token`: the token destroyed the key for
-   * Latchkey; `absent`: the token no longer lists the key, and Latchkey did not destroy it, so it may
-   * exist under another name or elsewhere.
+   * `software`: the sealed material was erased from the store; `token`: the token destroyed the key
+   * at Latchkey's request; `absent`: the token no longer lists the key, and Latchkey did not
+   * destroy it, so it may exist under another name or elsewhere.
    */
   readonly keyManager: 'software' | 'token' | 'absent'
   readonly destroyedAt: number

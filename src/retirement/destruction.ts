@@ -31,9 +31,8 @@ import {
 import { type VersionName, putRetirement } from './retirement-table.ts'
 
 /**
- * Destroys a version after its waiting period, and returns the certificate. If an earlier attempt
- * failed, calling it again continues from there, even if the material is gone but no certificate
- * exists yet.
+ * Destroys a version after its waiting period, and returns the certificate. If an attempt fails,
+ * another call continues from there, even if the material is gone but no certificate exists yet.
  * @throws RetirementError NO_RETIREMENT, NOT_APPROVED, NOT_QUIET, ALREADY_RETIRED; ControlError
  * NOT_READY; BackendError
  */
@@ -106,7 +105,7 @@ function beginDestruction(
 }
 
 /**
- * Returns how the version was destroyed. If a token no longer lists the version, this proves its
+ * Returns how the version was destroyed. The absence of a version from a token proves its
  * destruction only if the log shows that Latchkey destroyed it.
  */
 function findKeyManager(

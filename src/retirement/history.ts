@@ -1,6 +1,6 @@
 /**
- * The recorded events that a retirement depends on. The log only grows, so it is read in short
- * turns before a change begins: an open transaction would delay every kill in the fleet.
+ * The recorded events that a retirement depends on. The log only grows, so it is read in slices
+ * before a change begins: an open transaction would delay every kill in the fleet.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { DATES_CHANGED } from '../keys/key-dates.ts'
@@ -31,14 +31,14 @@ export interface History {
   readonly seq: number
 }
 
-/** Basis of a decision about a retirement. */
+/** The data on which a decision about a retirement is based. */
 export interface Past extends Pick<History, 'events'> {
   /** Wall time, in milliseconds since the Unix epoch. */
   readonly now: number
 }
 
 /**
- * Reads the log in turns, between which other work can run.
+ * Reads the log in slices, so that other work can run in between.
  * @throws StorageError STORE_TAMPERED
  */
 export async function readHistory(reader: Reader, sealing: Sealing): Promise<History> {

@@ -71,7 +71,7 @@ export type Approved = Retirement & { readonly approval: { readonly at: number }
 
 /**
  * Checks that the waiting period is over. The period restarts at the end of any time in which every
- * Decrypt was refused for another reason, because callers do not then learn that the version is
+ * Decrypt was refused for another reason, because callers then do not learn that the version is
  * being retired.
  * @throws RetirementError NOT_QUIET; ControlError NOT_READY
  */
@@ -83,7 +83,7 @@ export async function checkWaited(
 ): Promise<void> {
   const refusal = await findRefusal(store, reader, one)
   if (refusal !== undefined) {
-    throw notQuiet(`${refusal}; the waiting period starts over once that ends`)
+    throw notQuiet(`${refusal}; the waiting period starts over once this no longer applies`)
   }
   const ends = findRefusalEnds(events, one)
   const readyAt = Math.max(one.approval.at, ...ends) + one.waitForMs
@@ -145,6 +145,6 @@ async function usesOf(reader: Reader, { keyStore, keyId, version }: VersionName)
 
 export function notQuiet(why: string): RetirementError {
   return new RetirementError('NOT_QUIET', `the version cannot be retired: ${why}`, {
-    hint: 'latchkey keys versions shows who used the version, and up to when the record is complete',
+    hint: 'run latchkey keys versions to see who used the version, and up to when the record is complete',
   })
 }

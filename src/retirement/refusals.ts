@@ -1,6 +1,6 @@
 /**
- * Finds periods in which every Decrypt with a key was refused. Callers may have given up then, so a
- * lack of requests proves nothing.
+ * Finds periods in which every Decrypt with a key was refused. Callers may give up during such a
+ * period, so a lack of requests proves nothing.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readDatabaseNow } from '../killswitch/operator/restore-requests.ts'
@@ -37,11 +37,11 @@ export async function findRefusal(
         (scope.kind === 'key-store' && scope.keyStore === keyStore) ||
         (scope.kind === 'key' && scope.keyStore === keyStore && scope.keyId === keyId)),
   )
-  if (isKilled) return 'a kill switch blocks its use'
+  if (isKilled) return 'a kill switch blocks the key'
   const now = await readDatabaseNow(store, reader)
   const own = deadManSwitches.find((one) => one.keyStore === keyStore)
   if (own !== undefined && own.openUntil <= now) {
-    return "the dead man's switch of its key store is closed"
+    return "the dead man's switch of the key store is closed"
   }
   const where = { key_store: keyStore, key_id: keyId }
   const [key] = await selectRows(reader, store.sealing, KEYS, where)

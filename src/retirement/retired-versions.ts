@@ -10,7 +10,7 @@ import { parseRetirement, type VersionName } from './retirement-table.ts'
 export interface RetiredVersions {
   /**
    * Applies changes from the store.
-   * @throws StorageError; versions already refused stay refused
+   * @throws StorageError, in which case versions that are already refused stay refused
    */
   reload(): Promise<void>
   has(keyStore: string, keyId: string, version: number): boolean

@@ -136,8 +136,10 @@ export async function approveRetirement(
     if (before.approval !== undefined) throw alreadyRetired(before)
     if (isSamePerson(by, before.requestedBy)) {
       const { operator, identity } = before.requestedBy
-      const message = `${operator} (${identity}) asked for this, and ${by.operator} (${by.identity}) counts as the same person`
-      throw new ControlError('SAME_PERSON', message, { hint: 'a second person must approve' })
+      const message = `${operator} (${identity}) made this request, and ${by.operator} (${by.identity}) counts as the same person`
+      throw new ControlError('SAME_PERSON', message, {
+        hint: 'have a second person approve the request',
+      })
     }
     const events = await continueHistory(transaction, store.sealing, history)
     await checkQuiet(store, transaction, before, { now: clock.now(), events })
@@ -219,16 +221,16 @@ export async function findRetirement(
   )
   if (found !== undefined) return found
   throw new RetirementError('NO_RETIREMENT', `${describeVersion(name)} is not being retired`, {
-    hint: 'latchkey keys versions shows the versions that are being retired',
+    hint: 'run latchkey keys versions to see the versions that are being retired',
   })
 }
 
 export function alreadyRetired(
   { destroyingSince, ...one }: Retirement,
-  state = destroyingSince === undefined ? 'is being retired' : 'is being destroyed',
+  state = destroyingSince === undefined ? 'is already being retired' : 'is already being destroyed',
 ): RetirementError {
-  return new RetirementError('ALREADY_RETIRED', `${describeVersion(one)} ${state} already`, {
-    hint: 'latchkey keys versions shows the state',
+  return new RetirementError('ALREADY_RETIRED', `${describeVersion(one)} ${state}`, {
+    hint: 'run latchkey keys versions to see the state of the version',
   })
 }
 

@@ -93,7 +93,7 @@ export function protectRetiring(
           const state = found.destroyingSince === undefined ? 'retired' : 'destroyed'
           const message = `${describeVersion(name)} is being ${state}`
           throw new RetirementError('ALREADY_RETIRED', message, {
-            hint: 'latchkey keys shred destroys it at the end; latchkey keys cancel-retirement ends the retirement',
+            hint: 'run latchkey keys shred to destroy the version after the waiting period, or latchkey keys cancel-retirement to cancel the retirement',
           })
         },
         async settle(transaction) {

@@ -17,8 +17,8 @@ import { type Conduct, HTTP2_SHARE, newConduct } from './overload/admission.ts'
 const SPREAD = 0.25
 const SWEEP_MS = 1000
 /**
- * Idle time after which a connection past its maximum age is closed; a busy one ends with its next
- * response.
+ * Idle time in milliseconds after which a connection past its maximum age is closed. A busy
+ * connection ends with its next response.
  */
 const IDLE_MS = 5000
 
@@ -234,7 +234,7 @@ export function createConnections(deps: ConnectionsDeps): Connections {
   }
 }
 
-/** Returns Infinity for 0. */
+/** Returns Infinity for 0, which stands for no limit. */
 function spread(limit: number): number {
   return limit === 0 ? Infinity : limit * (1 - SPREAD + 2 * SPREAD * Math.random())
 }

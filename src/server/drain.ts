@@ -9,9 +9,9 @@ import type { Ping } from './ping.ts'
 const SWEEP_MS = 100
 
 /**
- * First, /ping returns 503 while the listener still serves, so that load balancers stop sending
- * traffic. Then no new connection is accepted, requests in flight end, and the connections left
- * after the deadline are cut.
+ * Drains a listener. First, /ping returns 503 while the listener still serves, so that load
+ * balancers stop sending traffic. Then no new connection is accepted, requests in flight end, and
+ * the connections left after the deadline are cut.
  */
 export async function drain(
   listener: Listener,

@@ -1,5 +1,5 @@
 /**
- * Checks the request line and framing that HTTP demands, and converts the errors of Node and
+ * Checks that the request line and framing conform to HTTP, and converts the errors of Node and
  * Fastify to XKS responses.
  */
 // SPDX-License-Identifier: Apache-2.0
@@ -23,7 +23,7 @@ export function toFault(error: unknown): XksError {
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
       return new XksError(
         'ValidationException',
-        'The request body does not have its stated length.',
+        'The length of the request body does not match the Content-Length header.',
         {
           headers: { connection: 'close' },
         },
@@ -42,7 +42,9 @@ export function toFault(error: unknown): XksError {
   }
 }
 
-/** Status line and message for bytes that never became a request, by Node's error code. */
+/**
+ * Status line and message to send when bytes cannot be parsed as a request, by Node's error code.
+ */
 const UNPARSABLE: ReadonlyMap<string, readonly [string, string]> = new Map([
   [
     'HPE_HEADER_OVERFLOW',
@@ -136,8 +138,8 @@ export function findHttpFault(request: IncomingMessage): XksError | undefined {
 
 /**
  * HTTP/2 frames a body itself, so a request with a body needs neither a content length nor a
- * content type. Fastify reads a body only when a header announces it, so this adds the header that
- * HTTP/1.1 would have.
+ * content type. Fastify reads a body only when a header announces it, so this function adds the
+ * header that HTTP/1.1 would have.
  */
 export function announceBody(request: IncomingMessage): void {
   const { headers, stream } = request as Http2Request

@@ -67,8 +67,8 @@ export function createInFlightResponses(
 }
 
 /**
- * Fills the gap with the last entry, because the order does not matter. Returns false when the
- * entry is not in the list.
+ * Removes an entry and fills the gap with the last entry, because the order does not matter.
+ * Returns false if the entry is not in the list.
  */
 function remove(list: Waiting[], entry: Waiting): boolean {
   const index = list.indexOf(entry)

@@ -63,8 +63,8 @@ export function createPing(deps: PingDeps): Ping {
 }
 
 /**
- * Accepts `/ping`, and `/ping` with any query that mentions deep; returns undefined for other
- * targets.
+ * Parses the target `/ping`, with or without a query; a query with the parameter `deep` asks for a
+ * deep check. Returns undefined for any other target.
  */
 export function parsePing(target: string): { readonly deep: boolean } | undefined {
   const [path, query] = target.split('?', 2)

@@ -62,8 +62,8 @@ export interface Listener {
 }
 
 /**
- * Longer than any target that fits in the headers, so that the pipeline rather than Fastify judges
- * the length.
+ * Exceeds the length of any target that fits in the headers, so that the pipeline rather than
+ * Fastify checks the length.
  */
 const MAX_PARAM_LENGTH = 20_000
 

@@ -57,7 +57,7 @@ export interface CredentialTable {
   loadActive(): Promise<readonly Credential[]>
 }
 
-/** 26 characters of Base32 are 130 bits, so ids do not collide. */
+/** An id has 26 characters of Base32, which hold 130 bits, so ids do not collide. */
 const ID_LENGTH = 26
 const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
 /** XKS 1.0.3, Appendix A requires at least 256 bits; 32 bytes are 44 characters of Base64. */
@@ -171,8 +171,8 @@ export function createCredentialTable(
 const SLICE = 100
 
 /**
- * Reports changes to the credentials that are not revoked. Unwraps only the secrets of credentials
- * that changed since the last call.
+ * Returns a function that reports changes to the credentials that are not revoked. It unwraps only
+ * the secrets of credentials that changed since the last call.
  */
 export function followCredentials(store: Store): FollowCredentials {
   const feed = store.feed(CREDENTIALS)
@@ -223,7 +223,7 @@ function makeCredential(keyStore: KeyStoreName, options: NewCredential): Credent
   }
 }
 
-/** Each byte gives five bits, so every character is equally likely. */
+/** Each byte yields five bits, so every character is equally likely. */
 function randomId(): string {
   return Array.from(randomBytes(ID_LENGTH), (byte) => BASE32.charAt(byte & 31)).join('')
 }

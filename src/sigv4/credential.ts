@@ -59,7 +59,10 @@ export function createCredentialSnapshot(follow: FollowCredentials): CredentialS
   let known = new Map<string, Credential>()
   let isForgotten = false
 
-  /** Unchanged credentials keep their object, and with it their cached signing keys. */
+  /**
+   * Applies the changes. Unchanged credentials keep their object, and with it their cached signing
+   * keys.
+   */
   async function apply({ isReset, put, removed }: CredentialChanges): Promise<void> {
     const next = isReset ? new Map<string, Credential>() : known
     for (const id of removed) next.delete(id)

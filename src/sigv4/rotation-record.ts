@@ -14,7 +14,7 @@ export interface RotationRecord {
   readonly keyStore: string
   /** The credential that KMS had when the rotation began. */
   readonly oldAccessKeyId: string
-  /** Wall time, milliseconds since the Unix epoch, like `givenAt`. */
+  /** Wall time in milliseconds since the Unix epoch, like `givenAt`. */
   readonly startedAt: number
   /** Set once the new credential is created. */
   readonly newAccessKeyId?: string
@@ -25,7 +25,7 @@ export interface RotationRecord {
 export interface RotationRecords {
   find(region: string, customKeyStoreId: string): Promise<RotationRecord | undefined>
   save(record: RotationRecord): Promise<void>
-  /** Ends the rotation. */
+  /** Deletes the record, which ends the rotation. */
   remove(record: RotationRecord): Promise<void>
 }
 

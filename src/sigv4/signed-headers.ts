@@ -1,4 +1,4 @@
-/** The headers of a request as received, with repetitions preserved. */
+/** The headers of a request as received, including repeated headers. */
 // SPDX-License-Identifier: Apache-2.0
 import type { CredentialScope } from './authorization-header.ts'
 import { sha256Hex } from './signing-key.ts'

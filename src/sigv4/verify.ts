@@ -26,7 +26,7 @@ export interface SignedRequest {
 
 export interface VerifyScope {
   readonly lookup: CredentialLookup
-  /** AWS regions from which KMS may call; undefined for any. */
+  /** AWS regions from which KMS may call; undefined to allow every region. */
   readonly regions: readonly string[] | undefined
 }
 
@@ -63,7 +63,7 @@ const SINGLE = [
   'content-type',
 ]
 
-/** KMS sends about ten headers, and each proxy on the way adds a few. */
+/** Maximum number of headers. KMS sends about ten, and each proxy on the way adds a few. */
 const MAX_HEADERS = 100
 
 /**
@@ -128,7 +128,7 @@ function checkTarget(target: string): void {
   if (!TARGET.test(target) || DOT_SEGMENT.test(target)) {
     fail(
       'TARGET_REFUSED',
-      'the request target has a query, or characters or segments that no XKS path has',
+      'the request target has a query, or contains characters or segments that no XKS path has',
     )
   }
 }
@@ -158,7 +158,8 @@ function readAuthorization(headers: WireHeaders): Authorization {
 function checkDate(headers: WireHeaders, authorization: Authorization, deps: VerifierDeps): string {
   const amzDate = headers.single('x-amz-date') ?? ''
   const time = parseAmzDate(amzDate)
-  if (time === undefined) fail('DATE_MALFORMED', 'x-amz-date is not yyyymmddThhmmssZ')
+  if (time === undefined)
+    fail('DATE_MALFORMED', 'x-amz-date does not have the format yyyymmddThhmmssZ')
   if (Math.abs(time - deps.clock.now()) > deps.clockSkewMs) {
     fail('DATE_SKEWED', 'x-amz-date is too far from the local time')
   }
@@ -172,7 +173,7 @@ function checkScope({ scope }: Authorization, regions: readonly string[] | undef
   if (scope.service !== SERVICE)
     fail('SCOPE_MISMATCH', 'the credential scope names a service other than kms-xks-proxy')
   if (regions !== undefined && !regions.includes(scope.region)) {
-    fail('SCOPE_MISMATCH', 'the credential scope names a region that may not call')
+    fail('SCOPE_MISMATCH', 'the credential scope names a region that is not allowed')
   }
 }
 

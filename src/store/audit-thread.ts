@@ -1,4 +1,4 @@
-/** Runs audits on a separate thread, audit-worker.ts. */
+/** Runs audits on a separate thread (audit-worker.ts). */
 // SPDX-License-Identifier: Apache-2.0
 import { Worker } from 'node:worker_threads'
 import { StorageError } from './database.ts'

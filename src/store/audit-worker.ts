@@ -54,11 +54,11 @@ interface Source {
 }
 
 const { path, deadlineMs } = workerData as AuditWorkerData
-/** Rows per statement. Unlike the event loop, this thread may block. */
+/** Number of rows per statement. Unlike the event loop, this thread may be blocked. */
 const PAGE_ROWS = 1000
 let file: Promise<Source> | undefined
 
-/** Opens the file on this thread, which every read blocks. */
+/** Opens the file on this thread. Every read blocks the thread. */
 async function openFile(of: string): Promise<Source> {
   const { default: Engine } = await import('better-sqlite3')
   const database = new Engine(of, { readonly: true, fileMustExist: true, timeout: deadlineMs })
@@ -98,7 +98,7 @@ async function audit({ keys, target, password }: AuditOrder): Promise<void> {
   try {
     await auditSource(source, createVerifyingSealing(keys))
   } finally {
-    // Server connections are scarce, so this one is closed after each audit.
+    // Server connections are scarce, so this connection is closed after each audit.
     if (target !== undefined) await source.close()
   }
 }

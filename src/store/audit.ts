@@ -17,13 +17,13 @@ export interface Auditing {
   /** See Store.fault. */
   readonly fault: StorageError | undefined
   /**
-   * Resolves if `fault` is undefined. Otherwise audits again, because a process that runs no
-   * regular audits would keep `fault` after the store was repaired.
+   * Resolves if `fault` is undefined. Otherwise, audits again, because a process that runs no
+   * regular audits would keep `fault` even after the store was repaired.
    * @throws StorageError `fault`
    */
   clear(): Promise<void>
   /**
-   * Resolves to the result of `work`. An error that shows tampering becomes `fault` until an
+   * Resolves to the result of `work`. An error that shows tampering is stored as `fault` until an
    * audit passes.
    */
   judged<T>(work: Promise<T>): Promise<T>
@@ -105,10 +105,10 @@ export function createAuditing(place: StorePlace, database: Database, keyring: K
 }
 
 /**
- * Reports whether the error indicates tampering. A missing record that every store has also counts:
- * otherwise an attacker could delete one to keep servers running. A key that cannot be loaded does
- * not count, because that is temporary; until then, servers do not renew their lease
- * (Store.missingKey).
+ * Reports whether the error indicates tampering. It does if a record that every store has is
+ * missing: otherwise, an attacker could delete such a record to keep servers running. It does not
+ * if a key cannot be loaded, because that is temporary; until then, servers do not renew their
+ * lease (Store.missingKey).
  */
 function isFault(error: unknown): error is StorageError {
   if (!(error instanceof StorageError)) return false

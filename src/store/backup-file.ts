@@ -94,7 +94,7 @@ export function linesOf(path: string) {
 export function checkHeader(path: string, line: string): void {
   const header = parse(line) as Partial<Header> | undefined
   if (header?.format === FORMAT && header.version === VERSION) return
-  throw invalid(path, 'it is not a Latchkey backup')
+  throw invalid(path, 'the file is not a Latchkey backup')
 }
 
 /**
@@ -111,7 +111,7 @@ export function parseLines(path: string, line: string): Lines {
     Array.isArray(row) && row.length === columns.length && row.every(isValue)
   const isGood =
     Array.isArray(columns) && columns.every(isName) && Array.isArray(rows) && rows.every(isRow)
-  if (!isKnown || !isGood || rows.length === 0) throw invalid(path, 'one of its lines is damaged')
+  if (!isKnown || !isGood || rows.length === 0) throw invalid(path, 'a line of the file is damaged')
   return { table, columns, rows }
 }
 
@@ -124,13 +124,13 @@ export function parseManifest(path: string, line: string): Signed<Manifest> {
   const signed = parse(line) as Partial<Signed<Manifest>> | undefined
   const { statement, publicKey, signature } = signed ?? {}
   if (statement?.kind !== 'backup' || publicKey === undefined || signature === undefined) {
-    throw invalid(path, 'it ends without a manifest')
+    throw invalid(path, 'the file ends without a manifest')
   }
   if (!(statement.schema <= MIGRATIONS.length)) {
     throw new StorageError(
       'STORE_NEWER',
       `${path} has schema version ${String(statement.schema)}; expected at most ${String(MIGRATIONS.length)}`,
-      { hint: `load it with release ${statement.release}` },
+      { hint: `load the backup with release ${statement.release}` },
     )
   }
   return { statement, publicKey, signature }
@@ -145,5 +145,5 @@ function parse(line: string): unknown {
 }
 
 export function invalid(path: string, why: string): StorageError {
-  return new StorageError('BACKUP_INVALID', `${path} cannot be used as a backup: ${why}`)
+  return new StorageError('BACKUP_INVALID', `cannot use ${path} as a backup: ${why}`)
 }

@@ -7,8 +7,8 @@ import { FACTS } from './sealed-tables.ts'
 
 /**
  * Unwraps the keys of a backup before its transaction begins, because a token can take longer than
- * a database lets a transaction idle. A key that cannot be unwrapped is reported only after the
- * backup has been found complete.
+ * a database allows a transaction to stay idle. A key that cannot be unwrapped is reported only
+ * after the backup has been found complete.
  */
 export async function unwrapKeysOf(
   path: string,

@@ -38,7 +38,7 @@ import type { Sealing } from './sealing.ts'
 import { putRow } from './sealed-transaction.ts'
 import type { Store, StoreOptions } from './store.ts'
 
-/** Rows per SELECT and per INSERT. */
+/** Number of rows per SELECT and per INSERT. */
 const PAGE = 100
 const SIGNING = 'backup key'
 
@@ -68,8 +68,8 @@ export async function writeBackup(
   }
   try {
     const signed = await store.database.snapshot(async (reader) => {
-      // The snapshot is repeated if the store key is replaced meanwhile, so this removes the file
-      // of an earlier attempt.
+      // The snapshot is repeated if the store key is replaced in the meantime, so this removes the
+      // file of an earlier attempt.
       await discard()
       file = await open(path, 'wx', 0o600)
       await store.refreshKeys(reader)
@@ -166,7 +166,7 @@ export async function loadBackup(
       const { signed, sha256, rows } = await insertRows(transaction, path, onProgress)
       const { statement } = signed
       if (statement.sha256 !== sha256 || !countsRows(statement, rows)) {
-        throw invalid(path, 'its rows do not match its manifest')
+        throw invalid(path, 'the rows do not match the manifest')
       }
       const record = await readFact(transaction, 'master_key')
       const id = await readFact(transaction, 'store_id')
@@ -183,7 +183,7 @@ export async function loadBackup(
         await keyring.refresh(transaction)
       })
       if (!verifySigned(signed, createBackupSigner(sealing).publicKey, 'backup')) {
-        throw invalid(path, 'its manifest was not signed by the store that its rows came from')
+        throw invalid(path, 'the manifest was not signed by the store that the rows came from')
       }
       await verifyAll(transaction, sealing)
       await readEvents(transaction, sealing)
@@ -195,7 +195,7 @@ export async function loadBackup(
         mark.tag !== tag ||
         id !== statement.storeId
       ) {
-        throw invalid(path, 'its rows and its manifest have different epochs')
+        throw invalid(path, 'the rows and the manifest have different epochs')
       }
       await database.checkSchema(transaction)
       return statement

@@ -50,7 +50,10 @@ export interface ChangeOptions {
 export function createChanges(database: Database, keyring: Keyring): Changes {
   const { sealing } = keyring
 
-  /** A tag that names none would fit any history, also where the last row was changed. */
+  /**
+   * Creates the tag of the next epoch. If the current epoch has no tag or cannot be verified, the
+   * new tag continues no epoch: a tag that names no predecessor would fit any history.
+   */
   async function createNextTag(reader: Reader, epoch: number): Promise<string> {
     try {
       const { tag } = await readMark(reader, sealing, epoch)
@@ -75,8 +78,8 @@ export function createChanges(database: Database, keyring: Keyring): Changes {
         const { tables, events } = ledger
         await writeState(transaction, own, { epoch, tag, tables, events })
         await ledger.readBack(transaction, sealing)
-        // The schema is checked last, when the written tables are locked, so that a planted object
-        // is visible.
+        // The schema is checked last, when the written tables are locked, so that an object planted
+        // earlier is visible.
         await database.checkSchema(transaction)
         return done
       })
@@ -98,7 +101,7 @@ export function createChanges(database: Database, keyring: Keyring): Changes {
         return next
       })
       // The epoch is checked after the commit, because a planted object may have reverted the
-      // change during it.
+      // change during the commit.
       if ((await database.epoch()) < mark.epoch) throw notWritten('facts epoch')
       return mark
     },

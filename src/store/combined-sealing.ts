@@ -13,7 +13,7 @@ type FindSealing = () => KeySealing | undefined
 
 /**
  * Each function is called at every use, so that the combined sealing always uses the keys that the
- * process currently holds.
+ * process holds at that moment.
  */
 export interface SealingParts {
   readonly writing: () => KeySealing
@@ -56,7 +56,7 @@ export function combineSealings({ writing, other, newer, purposeKey }: SealingPa
  * @param keys one or two
  */
 export function createVerifyingSealing([first, second]: readonly SealingKeys[]): Sealing {
-  if (first === undefined) throw new TypeError('expected at least one key of the store')
+  if (first === undefined) throw new TypeError('expected at least one store key')
   const one = createSealingOf(first)
   const other = second === undefined ? undefined : createSealingOf(second)
   return combineSealings({

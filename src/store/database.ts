@@ -52,8 +52,8 @@ export interface Reader {
   /** Returns the rows of a SELECT. Parameters are positional, written as `?`. */
   query(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>
   /**
-   * Rows that one query of a large table should fetch (default: as many as can be verified in one
-   * event-loop turn).
+   * Number of rows that one query of a large table should fetch (default: as many as can be
+   * verified in one event-loop turn).
    */
   readonly pageRows?: number
 }

@@ -78,7 +78,7 @@ function createSqliteEngine(options: SqliteOptions): Engine {
       const found = await stat(path).catch(() => undefined)
       if (found === undefined) {
         throw new StorageError('STORE_MISSING', `${path}: there is no store`, {
-          hint: 'run latchkey init to create one; if a store already existed, check that its volume is mounted',
+          hint: 'run latchkey init to create a store; if a store already existed, check that its volume is mounted',
         })
       }
       if (found.size === 0) throw new StorageError('STORE_CORRUPT', `${path} is empty`)
@@ -141,7 +141,7 @@ function createPostgresEngine(address: PostgresAddress, place: StorePlace): Engi
       if (await isFilled(database)) return database
       await database.close()
       throw new StorageError('STORE_MISSING', `${name}: there is no store`, {
-        hint: 'run latchkey init to create one; if a store already existed, check that this is the right server',
+        hint: 'run latchkey init to create a store; if a store already existed, check that this is the right server',
       })
     },
   }

@@ -114,7 +114,10 @@ function verifyEpoch(sealing: Sealing, epoch: number, row: Row): string {
   const tag = String(column(row, 'tag'))
   const fields = epochFields(epoch, tag, Number(column(row, 'accepts_any')))
   if (sealing.isAuthentic(fields, column(row, 'mac'))) return tag
-  throw new StorageError('STORE_TAMPERED', `changed outside of Latchkey: epochs ${String(epoch)}`)
+  throw new StorageError(
+    'STORE_TAMPERED',
+    `a row was changed outside of Latchkey: epochs ${String(epoch)}`,
+  )
 }
 
 /** An epoch whose place in the history is proven. */
@@ -126,8 +129,8 @@ export interface ProvenMark extends EpochMark {
 /**
  * Yields the epochs from `current` back to `downTo`, newest first. Each must have the tag that the
  * next one names, so an authentic row of another history does not fit. The history ends early where
- * a row is missing or does not fit. Epochs written by earlier releases name no tag: there, the row
- * before only needs a MAC.
+ * a row is missing or does not fit. Epochs written by earlier releases name no tag; for the row
+ * before such an epoch, a valid MAC is enough.
  * @param current as sealed in the state; a mark from `readMark` proves only that it is authentic
  * @throws StorageError STORE_TAMPERED
  */
@@ -173,7 +176,7 @@ export async function continues(
   current: EpochMark,
   seen: EpochMark,
 ): Promise<boolean> {
-  // A mark without a tag is of a release that kept no history.
+  // A mark without a tag comes from a release that kept no history.
   if (seen.tag === '' && current.epoch >= seen.epoch) return true
   for await (const { epoch, tag, acceptsAny } of readHistory(
     reader,

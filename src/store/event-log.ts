@@ -228,8 +228,8 @@ async function findSeam(reader: Reader, sealing: Sealing): Promise<Rekey['events
 }
 
 /**
- * Re-authenticates the next batch of events after the seam, with the key that `sealing` seals with.
- * Call inside `Store.change`.
+ * Re-authenticates the next batch of events after the seam, which is the last event that already
+ * has its new MAC. Uses the key that `sealing` seals with. Call inside `Store.change`.
  * @returns the new seam; undefined once all events have a new MAC
  */
 export async function recodeEvents(

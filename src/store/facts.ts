@@ -11,7 +11,7 @@ export async function readFact(reader: Reader, name: string): Promise<string> {
   if (value === undefined) {
     throw new StorageError(
       'STORE_CORRUPT',
-      `the store has no fact "${name}", which every store has: the database was damaged or changed`,
+      `the store lacks the required fact "${name}": the database was damaged or changed`,
     )
   }
   return value

@@ -46,7 +46,7 @@ interface Step {
   readonly sum: TableSum
 }
 
-/** Rows recorded in one event-loop turn. */
+/** Number of rows recorded in one event-loop turn. */
 const SLICE = 1000
 
 export interface Feed {
@@ -83,7 +83,7 @@ export function createFeed(
   /** Incremented by `forget`, so that data read before that call is discarded. */
   let generation = 0
 
-  /** Returns undefined if the changes do not add up to the sums in the state. */
+  /** Returns undefined if the changes to the tables do not add up to the sums in the state. */
   async function readChanges(reader: Reader, state: SealedState): Promise<Step[] | undefined> {
     const steps: Step[] = []
     for (const table of tables) {

@@ -1,6 +1,6 @@
 /**
  * Unwraps store keys with the master key, outside of any transaction: a token can take longer than
- * a database lets a transaction idle.
+ * a database allows a transaction to stay idle.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../core/clock.ts'

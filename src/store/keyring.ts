@@ -52,7 +52,9 @@ export function parseRekey(text: string): Partial<Rekey> | undefined {
  * error is no evidence of tampering: load the key, then read again (follow-keys.ts).
  */
 export class KeyChange extends StorageError {
-  /** The wrapped key that this process lacks; undefined if it has loaded the keys meanwhile. */
+  /**
+   * The wrapped key that this process lacks; undefined if it has loaded the keys in the meantime.
+   */
   readonly record: string | undefined
 
   constructor(record?: string) {
@@ -80,7 +82,7 @@ export interface Keyring {
    */
   readonly generation: number
   /**
-   * Reason why the store's current key could not be loaded; undefined once it has been loaded. The
+   * The reason the store's current key could not be loaded; undefined once it has been loaded. The
    * next read tries again.
    */
   readonly missing: unknown
@@ -136,7 +138,7 @@ export function createKeyring(options: KeyringOptions): Keyring {
   let seen = ''
   let generation = 0
   let missing: unknown
-  /** The generation in which each snapshot began. */
+  /** The keyring's generation at the start of each snapshot. */
   const begun = new WeakMap<Reader, number>()
 
   const findHeld = (record: string) =>
@@ -151,9 +153,13 @@ export function createKeyring(options: KeyringOptions): Keyring {
       if (await opensState(reader, held.sealing)) return { ...held, record }
     }
     if (isEscrow) {
-      throw new StorageError('MASTER_KEY_WRONG', 'the escrow has an earlier key of this store', {
-        hint: 'use an escrow that was made after the last latchkey store rekey --new-store-key',
-      })
+      throw new StorageError(
+        'MASTER_KEY_WRONG',
+        'the escrow contains an earlier key of this store',
+        {
+          hint: 'use an escrow that was made after the last latchkey store rekey --new-store-key',
+        },
+      )
     }
     const found = findHeld(record)
     if (found === undefined) throw new KeyChange(record)

@@ -73,7 +73,7 @@ export function createMasterKey(source: MasterKeySource): MasterKey {
       const storeKey = unseal(await derive(head.scrypt), toAad(head), wrapped)
       if (storeKey === undefined) {
         throw new StorageError('MASTER_KEY_WRONG', 'the master key does not open this store', {
-          hint: 'store and master key belong together: restore both from the same backup',
+          hint: 'restore the store and its master key from the same backup',
         })
       }
       return storeKey
@@ -97,7 +97,7 @@ function parseRecord(text: string): KeyRecord {
     record = undefined
   }
   if (isKeyRecord(record)) return record
-  throw new StorageError('STORE_TAMPERED', 'the record of the master key cannot be parsed')
+  throw new StorageError('STORE_TAMPERED', 'cannot parse the master key record')
 }
 
 /** Checks the record's shape and cost; scrypt and the authentication tag check its values. */
@@ -124,7 +124,7 @@ async function deriveFromPassphrase(
   parameters: KeyRecord['scrypt'],
 ): Promise<KeyObject> {
   if (parameters === undefined)
-    throw new StorageError('STORE_TAMPERED', 'scrypt parameters are missing')
+    throw new StorageError('STORE_TAMPERED', 'the scrypt parameters are missing')
   const { N, r, p, salt } = parameters
   const derive = promisify<string, Buffer, number, object, Buffer>(scrypt)
   const words = passphrase.reveal().normalize('NFC')
@@ -150,7 +150,8 @@ async function loadKeyFile(path: string): Promise<KeyObject> {
   }
   const bytes = await readFile(path).catch(() => undefined)
   if (bytes?.length !== KEY_BYTES) {
-    const found = bytes === undefined ? 'cannot be read' : `found ${String(bytes.length)}`
+    const found =
+      bytes === undefined ? 'found a file that cannot be read' : `found ${String(bytes.length)}`
     throw unreadable(`expected a master key file of ${String(KEY_BYTES)} bytes, ${found}`)
   }
   const key = createSecretKey(bytes)

@@ -1,4 +1,4 @@
-/** Reads the newest events of the log, or all of them, in short turns. */
+/** Reads the newest events of the log, or all of them, in portions, so that other work can run in between. */
 // SPDX-License-Identifier: Apache-2.0
 import { hashLeaf } from '../core/tlog/merkle.ts'
 import type { Reader } from './database.ts'

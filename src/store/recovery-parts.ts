@@ -48,8 +48,7 @@ export async function createRecoveryParts(counts: {
     ...{ format: FORMAT, version: 1, recoveryKey, part: i + 1, ...counts },
     share: Buffer.from(share).toString('base64'),
   }))
-  // The key exists only here, so this checks that the last parts restore it before anything is
-  // written.
+  // The key exists only here. Check that the last parts restore it before anything is written.
   await joinRecoveryParts(parts.slice(-counts.needed))
   return { publicKey: pair.publicKey.export({ format: 'pem', type: 'spki' }).toString(), parts }
 }

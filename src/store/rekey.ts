@@ -51,8 +51,9 @@ export interface RekeyDeps {
 }
 
 /**
- * Grace period, which outlasts any statement that was authenticated before its process switched
- * keys. Statements are authenticated when they are sent, and end after five seconds.
+ * Grace period in milliseconds, which outlasts any statement that was authenticated before its
+ * process switched keys. Statements are authenticated when they are sent, and end after five
+ * seconds.
  */
 const GRACE_MS = 6000
 
@@ -75,7 +76,7 @@ export async function rekeyStore(options: StoreOptions, deps: RekeyDeps): Promis
 export async function refuseDuringRekey(reader: Reader): Promise<void> {
   if ((await findFact(reader, REKEY)) === undefined) return
   throw new StorageError('STORE_BUSY', 'the store key is being replaced', {
-    hint: 'run latchkey store rekey --new-store-key --yes again, which completes it',
+    hint: 'run latchkey store rekey --new-store-key --yes again to complete the replacement',
   })
 }
 
@@ -111,8 +112,8 @@ class Rekeying {
     await resealAll(resealing)
     onStage?.('rewrapped')
     await this.#waitForEpoch(rekey)
-    // This runs once more, because a process may have authenticated a row with the old key just
-    // before it switched keys.
+    // The rows are resealed once more, because a process may have authenticated a row with the old
+    // key just before it switched keys.
     await recodeTables(resealing)
     await this.#finish(rekey)
     onStage?.('finished')
@@ -204,7 +205,9 @@ class Rekeying {
       throw new StorageError(
         'STORE_BUSY',
         `everything is sealed with the new store key, but these instances still seal with the old one: ${missing.join(', ')}`,
-        { hint: 'run the same command again once they poll the store, or are stopped' },
+        {
+          hint: 'run the same command again once these instances have polled the store or stopped',
+        },
       )
     }
     if (await this.#deps.isServed(this.#store)) await pause(GRACE_MS)

@@ -46,11 +46,13 @@ export interface ResealingDeps {
   readonly onRows: (rows: number) => void
 }
 
-/** Rows resealed per change. Each change holds the write lock for tens of milliseconds. */
+/**
+ * Number of rows resealed per change. Each change holds the write lock for tens of milliseconds.
+ */
 const SLICE = 200
 /**
- * Minimum pause after a change. A longer change is followed by an equally long pause, because
- * servers apply each change before they renew their lease.
+ * Minimum pause in milliseconds after a change. A longer change is followed by an equally long
+ * pause, because servers apply each change before they renew their lease.
  */
 const LEAST_PAUSE_MS = 100
 
@@ -160,7 +162,7 @@ async function recodeTable(deps: ResealingDeps, table: CodedTable): Promise<void
     )
     if (old.length === 0) continue
     if (!old.every(isGenuine)) {
-      throw new StorageError('STORE_TAMPERED', `changed outside of Latchkey: a row of ${name}`)
+      throw new StorageError('STORE_TAMPERED', `a row was changed outside of Latchkey: ${name}`)
     }
     await inTurn(deps, old.length, async () => {
       await database.transaction(async (transaction) => {

@@ -31,8 +31,8 @@ export function column(row: Row, name: string): SqlValue {
   const value = row[name]
   if (value !== undefined) return value
   const found = Object.keys(row).join(', ')
-  throw new StorageError('STORE_CORRUPT', `expected the column ${name} in a row of ${found}`, {
-    hint: 'run the release of Latchkey that last upgraded the store',
+  throw new StorageError('STORE_CORRUPT', `expected the column ${name} in a row, found ${found}`, {
+    hint: 'use the Latchkey release that last upgraded the store',
   })
 }
 
@@ -59,7 +59,7 @@ export function verifyRow(sealing: Sealing, table: SealedTable, row: Row): RowCo
   if (code === undefined) {
     throw new StorageError(
       'STORE_TAMPERED',
-      `changed outside of Latchkey: ${describeRow(table, row)}`,
+      `a row was changed outside of Latchkey: ${describeRow(table, row)}`,
     )
   }
   return code
@@ -240,7 +240,10 @@ export async function loadTables(
   return loaded
 }
 
-/** Takes the rows of a table page by page. They may be used once all pages have been taken. */
+/**
+ * Takes the rows of a table page by page. The caller may use them only once all pages have been
+ * taken.
+ */
 export interface TableScan {
   readonly table: SealedTable
   readonly take: (page: readonly Row[]) => void

@@ -105,16 +105,19 @@ async function readPair(reader: Reader): Promise<{ epoch: string; state: string 
   }
   throw new StorageError(
     'STORE_CORRUPT',
-    'the store has no fact "epoch" or no fact "state": the database was damaged or changed',
+    'the store lacks the required fact "epoch" or "state": the database was damaged or changed',
   )
 }
 
 /**
- * Returns the error for a stored value that differs from the one written: something in the database
- * is modifying Latchkey's writes.
+ * Returns the error for a stored value that differs from the value that was written: something in
+ * the database is modifying Latchkey's writes.
  */
 export function notWritten(what: string): StorageError {
-  return new StorageError('STORE_TAMPERED', `the database did not keep what was written: ${what}`)
+  return new StorageError(
+    'STORE_TAMPERED',
+    `the database does not contain what was written: ${what}`,
+  )
 }
 
 function contextOf(epoch: number) {

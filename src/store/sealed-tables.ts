@@ -123,7 +123,8 @@ export const RESTORE_REQUESTS: SealedTable = {
 }
 
 /**
- * Records each deletion by its table and the JSON of the primary key, so that servers notice it.
+ * Records each deletion by its table and the JSON of the primary key, so that servers notice the
+ * deletion.
  */
 export const REMOVED_ROWS: SealedTable = {
   name: 'removed_rows',

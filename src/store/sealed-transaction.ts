@@ -1,4 +1,4 @@
-/** One change to sealed rows. It tracks the tables' sums and reads back what it has written. */
+/** One change to sealed rows. It tracks the tables' sums and reads back the rows that it has written. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Row, SqlValue, Transaction } from './database.ts'
 import { column, codeOf, describeRow, sealedColumns, selectRows, verifyRow } from './sealed-rows.ts'
@@ -20,7 +20,7 @@ export interface SealedTransaction extends Transaction {
 export class Ledger {
   /** The store's epoch after the change. */
   readonly epoch: number
-  /** That epoch's random tag. */
+  /** The random tag of that epoch. */
   readonly tag: string
   readonly #tables: Map<string, { rows: number; sum: bigint }>
   /** The expected final MACs, by table and primary key; undefined for a deleted row. */

@@ -83,7 +83,7 @@ export function createSealing(storeKey: Buffer): KeySealing {
   })
 }
 
-/** @param keys the `keys` of another sealing */
+/** @param keys the `keys` property of another sealing */
 export function createSealingOf(keys: SealingKeys): KeySealing {
   function authenticate(fields: readonly SqlValue[]): string {
     return createHmac('sha256', keys.record).update(encodeFields(fields)).digest('base64')
@@ -143,7 +143,7 @@ export function seal(key: KeyObject, aad: Buffer, plaintext: Buffer): string {
   return Buffer.concat([iv, ciphertext, cipher.getAuthTag()]).toString('base64')
 }
 
-/** Returns undefined if the text was tampered with, or was sealed under another key or AAD. */
+/** Returns undefined if the text was tampered with, or was sealed under a different key or AAD. */
 export function unseal(key: KeyObject, aad: Buffer, sealed: string): Buffer | undefined {
   const bytes = Buffer.from(sealed, 'base64')
   if (bytes.length < IV_BYTES + TAG_BYTES) return undefined

@@ -29,7 +29,7 @@ import { upgradeSeals } from './upgrade.ts'
 export interface Store extends Changes {
   readonly database: Database
   readonly sealing: Sealing
-  /** The store's id, which never changes. New stores derive it from their key. */
+  /** The store's id, which never changes. A new store derives it from its key. */
   readonly id: string
   /**
    * Returns a feed for these tables: all rows first, then every change. Each reader needs its own
@@ -42,18 +42,19 @@ export interface Store extends Changes {
    */
   refreshKeys(reader: Reader): Promise<boolean>
   /**
-   * Reason why the store's current key could not be loaded, so that this process cannot read the
-   * store; undefined once a call to refreshKeys has succeeded. Unlike `fault`, it is no evidence of
-   * tampering, and clears once the master key is usable.
+   * The reason why the store's current key could not be loaded, so that this process cannot read
+   * the store; undefined once a call to refreshKeys has succeeded. Unlike `fault`, it is not
+   * evidence of tampering, and it clears once the master key is usable.
    */
   readonly missingKey: unknown
   /**
    * Whether there is an announced key that this process has not loaded. The store is usable without
-   * it, but heartbeats of instances that have the key do not verify.
+   * it, but this process cannot verify heartbeats from instances that have the key.
    */
   readonly lacksNextKey: boolean
   /**
-   * Loads the announced key, if there is one. This can take as long as the master key's token does.
+   * Loads the announced key, if there is one. This can take as long as the master key's token takes
+   * to unwrap a key.
    * @throws the same errors as Keyring.loadNext
    */
   loadNextKey(): Promise<void>
@@ -68,7 +69,7 @@ export interface Store extends Changes {
    */
   tables(...tables: readonly SealedTable[]): Promise<readonly (readonly Row[])[]>
   /**
-   * Reads complete tables as of a single moment, page by page, and keeps no rows.
+   * Reads complete tables from one snapshot, page by page, without keeping any rows in memory.
    * @throws StorageError STORE_TAMPERED
    */
   scan(...scans: readonly TableScan[]): Promise<void>
@@ -116,7 +117,10 @@ export async function createStore(options: StoreOptions): Promise<Store> {
       // not be overwritten.
       const [row] = await transaction.query('SELECT count(*) AS facts FROM facts')
       if (Number(row?.['facts']) > 0) {
-        throw new StorageError('STORE_EXISTS', 'another init created the store in the meantime')
+        throw new StorageError(
+          'STORE_EXISTS',
+          'another latchkey init created the store in the meantime',
+        )
       }
       const ledger = new Ledger(
         { epoch: 0, tag: '', tables: new Map(), events: { seq: 0, head: EVENTS_START } },
@@ -153,7 +157,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   return store
 }
 
-/** An open store, with the additional members needed to change its keys. */
+/** An open store, along with everything that is needed to change its keys. */
 export interface StoreWithKeys {
   readonly store: Store
   /** 32 bytes, which the caller must zero after use. */
@@ -183,8 +187,8 @@ export async function openWithKey(options: StoreOptions): Promise<StoreWithKeys>
     } catch (error) {
       if (!isTampered(error) || options.allowsTampered !== true) throw error
     }
-    // Other instances may already authenticate their heartbeats with the announced key. If it
-    // cannot be loaded, those instances only seem silent.
+    // Other instances may already authenticate their heartbeats with the announced key. If loading
+    // it fails, those instances merely appear silent.
     if (keyring.lacksNext) await loadNextKey(database, keyring).catch(() => undefined)
     return { store: assemble(options, database, keyring, id), storeKey, record, keyring }
   } catch (error) {
@@ -223,7 +227,7 @@ async function hasState(reader: Reader): Promise<boolean> {
   return (await findFact(reader, 'state')) !== undefined
 }
 
-/** RFC 9562, version 8: all bits are custom, except for the version and variant. */
+/** A version 8 UUID (RFC 9562): all bits are custom except the version and the variant. */
 function toUuid(bytes: Buffer): string {
   const id = Buffer.from(bytes.subarray(0, 16))
   id.writeUInt8((id.readUInt8(6) & 0x0f) | 0x80, 6)

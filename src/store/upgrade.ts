@@ -50,7 +50,10 @@ export async function upgradeSeals(transaction: Transaction, sealing: Sealing): 
   await writeState(transaction, sealing, { epoch, tag, tables: sums, events })
 }
 
-/** Earlier MACs cover the name that the table had when they were computed. */
+/**
+ * A MAC covers the name that the table had when the MAC was computed, so older MACs need the old
+ * name.
+ */
 function oldNameOf({ name }: SealedTable): string {
   return name === DEAD_MAN_SWITCHES.name ? 'leased_access' : name
 }
@@ -74,7 +77,7 @@ async function verifyOldForm(
       if (column(row, 'mac') !== mac) {
         throw new StorageError(
           'STORE_TAMPERED',
-          `changed outside of Latchkey: ${describeRow(table, row)}`,
+          `a row was changed outside of Latchkey: ${describeRow(table, row)}`,
         )
       }
     }

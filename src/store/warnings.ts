@@ -1,6 +1,6 @@
 /**
- * Finds problems with a store that an operator should know about: its server, its backups, or an
- * unfinished rekey.
+ * Finds problems that the operator of a store should know about: problems with its server or its
+ * backups, or an unfinished rekey.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Reader } from './database.ts'
@@ -10,11 +10,14 @@ import { LAST_BACKUP } from './sealed-tables.ts'
 import type { Store } from './store.ts'
 
 export interface WarningOptions {
-  /** Number of serving processes. */
+  /** Number of processes that serve requests. */
   readonly processes: number
   /** Wall time, in milliseconds since the Unix epoch. */
   readonly now: number
-  /** Backup age that triggers a warning; 0 disables it, for backups made with other tools. */
+  /**
+   * Backup age that triggers a warning; 0 disables the warning, for stores that are backed up with
+   * other tools.
+   */
   readonly maxBackupAgeMs: number
 }
 

@@ -17,9 +17,12 @@ export interface Flag {
   readonly description: string
 }
 
-/** A subcommand. Each has its own module in commands/, and its name is defined in commands.ts. */
+/**
+ * A subcommand. Each subcommand has its own module in commands/, and its name is defined in
+ * commands.ts.
+ */
 export interface Command {
-  /** Operands after the name, such as `KEY_ID`. */
+  /** Operands that follow the command name, such as `KEY_ID`. */
   readonly operands?: readonly string[]
   readonly flags: Readonly<Record<string, Flag>>
   readonly examples: readonly string[]
@@ -60,8 +63,8 @@ export const COMMON_FLAGS = {
 } as const satisfies Record<string, Flag>
 
 /**
- * Returns a command's own flags and the common ones. If a command defines -o itself, its definition
- * wins.
+ * Returns a command's own flags and the common flags. If the command itself defines -o, its
+ * definition takes precedence.
  */
 export function allFlagsOf({ flags }: Pick<Command, 'flags'>): Readonly<Record<string, Flag>> {
   const isTaken = Object.values(flags).some(({ short }) => short === COMMON_FLAGS.as.short)
@@ -109,14 +112,17 @@ export const YES_FLAG = {
   'dry-run': { type: 'boolean', description: 'Only show what would be done (the default).' },
 } as const satisfies Record<string, Flag>
 
-/** Flags for commands that act at once unless --dry-run is given. */
+/** Flags for commands that take effect immediately unless --dry-run is given. */
 export const DRY_RUN_FLAG = {
   'dry-run': { type: 'boolean', description: 'Only show what would be done.' },
   yes: { type: 'boolean', short: 'y', description: 'Apply the change (the default).' },
 } as const satisfies Record<string, Flag>
 
 const LOCAL_CONFIG = 'latchkey.yaml'
-/** Configuration path in packages, in images and after `latchkey init --system`. */
+/**
+ * Path of the configuration file in packages, in container images and after `latchkey init
+ * --system`.
+ */
 export const SYSTEM_CONFIG = '/etc/latchkey/latchkey.yaml'
 
 export function configPath(context: Context): string {
@@ -143,8 +149,8 @@ export async function loadServedConfig(context: Context): Promise<LoadedConfig> 
 }
 
 /**
- * Loads only the sections that control store commands need, so that errors in other sections do not
- * block them.
+ * Loads only the sections that commands on the control store need, so that errors in other sections
+ * do not block them.
  */
 export async function loadControlConfig(context: Context): Promise<Config> {
   const { loadControlConfig } = await import('../config/load.ts')
@@ -162,7 +168,10 @@ export function stringsFlag(context: Context, name: string): readonly string[] {
   return typeof value === 'object' ? value : []
 }
 
-/** Part of a configuration that lists key stores. A remote listener reports only their names. */
+/**
+ * The part of a configuration that lists the key stores. A remote listener reports only their
+ * names.
+ */
 export interface KeyStoreList<Store extends { readonly name: string; readonly backend?: string }> {
   readonly keyStores: readonly Store[]
 }
@@ -184,7 +193,7 @@ export function findKeyStore<Store extends { readonly name: string; readonly bac
   const names = keyStores.map((keyStore) => keyStore.name).join(', ')
   const [first, second] = keyStores
   if (first === undefined) {
-    throw new UsageError('USAGE', `no key store has the backend ${String(backend)}`)
+    throw new UsageError('USAGE', `no key store uses the backend ${String(backend)}`)
   }
   if (name === undefined && second === undefined) return first
   if (name === undefined) {
@@ -195,7 +204,10 @@ export function findKeyStore<Store extends { readonly name: string; readonly bac
   }
   const found = keyStores.find((keyStore) => keyStore.name === name)
   if (found === undefined) {
-    throw new UsageError('USAGE', `no key store ${name} in the configuration; configured: ${names}`)
+    throw new UsageError(
+      'USAGE',
+      `the configuration has no key store ${name}; configured: ${names}`,
+    )
   }
   return found
 }
@@ -215,7 +227,7 @@ export function findBackend(context: Context, config: Config): Config['backends'
   }
   const found = config.backends.find((backend) => backend.name === name)
   if (found === undefined) {
-    throw new UsageError('USAGE', `no backend ${name} in the configuration; configured: ${names}`)
+    throw new UsageError('USAGE', `the configuration has no backend ${name}; configured: ${names}`)
   }
   return found
 }

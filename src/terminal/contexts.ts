@@ -1,6 +1,6 @@
 /**
- * Manages named admin listeners in a per-user file, and the listener set by the environment. A
- * context contains paths to a token and certificates, never a token itself.
+ * Manages the admin listeners that a per-user file names, and the listener that the environment
+ * sets. A context contains paths to a token and certificates, never a token itself.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdir, open, readFile, rename } from 'node:fs/promises'
@@ -25,10 +25,10 @@ export interface ContextFile {
   readonly contexts: Readonly<Record<string, AdminContext>>
 }
 
-/** Address of an admin listener, with everything that a call needs. */
+/** Address of an admin listener, with the token and certificates that a call needs. */
 export interface AdminTarget {
   readonly url: string
-  /** Source of the address, for messages, such as `context prod`. */
+  /** Where the address came from, for use in messages, such as `context prod`. */
   readonly source: string
   readonly token?: Secret
   readonly ca?: string
@@ -47,12 +47,13 @@ export const CONTEXT_FLAG = {
 /** Flags for commands that either work on the control store or call an admin listener. */
 export const PLACE_FLAGS = { ...CONTEXT_FLAG, ...CONFIG_FLAG } as const
 
-/** The name that stands for the control store of this host. */
+/** Reserved context name for the control store of this host. */
 export const LOCAL = 'local'
 const EMPTY: ContextFile = { contexts: {} }
 
 /**
- * Returns undefined for a process without a home folder, such as a service, which has no contexts.
+ * Returns undefined for a process without a home directory, such as a service, which has no
+ * contexts.
  */
 function contextsPath({ environment }: Context): string | undefined {
   const { XDG_CONFIG_HOME: folder, HOME: home } = environment
@@ -108,7 +109,7 @@ async function loadLogins(path: string | undefined): Promise<Readonly<Record<str
 
 async function replaceFile(path: string | undefined, file: object): Promise<void> {
   if (path === undefined)
-    throw new UsageError('USAGE', 'HOME is not set, so there is no place for the context file')
+    throw new UsageError('USAGE', 'cannot store the context file: HOME is not set')
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   const draft = `${path}.${randomBytes(6).toString('hex')}.new`
   const handle = await open(draft, 'wx', 0o600)
@@ -141,7 +142,7 @@ export async function findAdminTarget(context: Context): Promise<AdminTarget | u
   const found = Object.hasOwn(file.contexts, name) ? file.contexts[name] : undefined
   if (found === undefined) {
     throw new UsageError('INPUT_INVALID', `there is no context ${name}`, {
-      hint: 'latchkey context list shows them',
+      hint: 'run latchkey context list to see the contexts',
     })
   }
   return toTarget(context, `context ${name}`, found)
@@ -236,7 +237,10 @@ export function parseAddress(text: string): string {
     })
   }
   if (isExposed(url)) {
-    throw new UsageError('INPUT_INVALID', `${text}: plain HTTP is for loopback only`)
+    throw new UsageError(
+      'INPUT_INVALID',
+      `${text}: plain HTTP is allowed only for loopback addresses`,
+    )
   }
   return url.origin
 }

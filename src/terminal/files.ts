@@ -18,7 +18,7 @@ export function writePrivateFile(path: string, text: string): Promise<void> {
 }
 
 /**
- * Like `writePrivateFile`, but with the given mode. Never writes through a link.
+ * Like `writePrivateFile`, but with the given mode. Never follows a symbolic link.
  * @throws UsageError if the path exists
  */
 export async function writeNewFile(path: string, text: string, mode: number): Promise<void> {
@@ -30,7 +30,8 @@ export async function writeNewFile(path: string, text: string, mode: number): Pr
 }
 
 /**
- * Writes a file that may already exist, such as a regenerated report. Never writes through a link.
+ * Writes a file that may already exist, such as a regenerated report. Never follows a symbolic
+ * link.
  */
 export async function writeOutputFile(path: string, text: string): Promise<void> {
   const { O_WRONLY, O_TRUNC, O_NOFOLLOW } = constants
@@ -50,7 +51,7 @@ async function writeAll(file: FileHandle, text: string): Promise<void> {
   }
 }
 
-/** @param path `-` is standard input */
+/** @param path path of the file, or `-` for standard input */
 export async function readPrivateFile(path: string): Promise<Buffer> {
   if (path === '-') return readStandardInput()
   const { mode } = await stat(path)
@@ -88,8 +89,8 @@ interface ConsoleFile {
 }
 
 /**
- * Returns the file for the AWS KMS console, which contains the secret (XKS 1.0.3, XKS proxy
- * configuration in AWS KMS console).
+ * Returns the contents of the file for the AWS KMS console, including the secret (XKS 1.0.3, XKS
+ * proxy configuration in AWS KMS console).
  */
 export function toConsoleFile(
   keyStore: Pick<KeyStoreConfig, 'prefix'>,

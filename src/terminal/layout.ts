@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { UNPRINTABLE } from '../core/remark.ts'
 
-/** Largest width of a cell, since an ARN can have 2,048 characters. */
+/** Maximum width of a column. A cell can be much wider: an ARN can have 2,048 characters. */
 const MAX_COLUMN = 120
 const GAP = '  '
 /** Minimum column width; narrower cells would be indistinguishable. */
@@ -13,7 +13,7 @@ type Row = readonly string[]
 export interface TableOptions {
   /** Width to fit into (default: each column is as wide as its widest cell). */
   readonly columns?: number | undefined
-  /** Indexes of the columns that are aligned to the right, for numbers. */
+  /** Indexes of the right-aligned columns, which contain numbers. */
   readonly right?: readonly number[]
 }
 
@@ -78,7 +78,10 @@ function leastOf(headings: Row, rows: readonly Row[]): readonly number[] {
   })
 }
 
-/** Repeatedly shortens the widest column that still exceeds its minimum width. */
+/**
+ * Repeatedly narrows the widest column that still exceeds its minimum width, until the table fits
+ * or no such column is left.
+ */
 function fitWidths(
   longest: readonly number[],
   least: readonly number[],
@@ -128,7 +131,7 @@ function shorten(text: string, width: number): string {
 /**
  * Wraps each line of `text` to fit, and indents the continuation lines. Always replaces unprintable
  * characters.
- * @param columns Infinity disables wrapping
+ * @param columns width to wrap to; Infinity disables wrapping
  */
 export function foldText(text: string, columns: number): string {
   return text
@@ -153,8 +156,9 @@ function foldLine(line: string, columns: number): readonly string[] {
 }
 
 /**
- * Continuation lines align with the text after a label and two spaces; otherwise, they are indented
- * by two.
+ * Returns the indent of continuation lines. It aligns them with the text that follows a label and
+ * two spaces; without a label, it is two more than the line's own indent. An indent of more than
+ * half the width is reduced to two.
  */
 function indentOf(line: string, columns: number): number {
   const label = /^\s*\S.{0,24}?\s{2,}(?=\S)/.exec(line)?.[0].length

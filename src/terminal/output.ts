@@ -12,7 +12,7 @@ export interface Output {
   readonly json: boolean
   /**
    * Prints `text`, or `value` as JSON with --json. Escapes unprintable characters.
-   * @param text a function if it takes long to make
+   * @param text the text, or a function that builds it if that takes long
    */
   result(text: string | (() => string), value: unknown): void
   /** Like `result`, but prints `text` byte for byte if standard output is not a terminal. */
@@ -63,15 +63,15 @@ export interface Streams {
 const toJson = (value: unknown) => `${JSON.stringify(value)}\n`
 
 /**
- * Matches our own color sequences, and all characters that must not reach a terminal; tabs and line
- * feeds are allowed.
+ * Matches Latchkey's own color sequences, and all characters that must not reach a terminal. Tabs
+ * and line feeds are allowed.
  */
 const COLOR = String.raw`\u001b\[(?:0|1|2|31|32|1;31|1;32)m`
 const COLOR_OR_UNPRINTABLE = new RegExp(`${COLOR}|(?![\\t\\n])${UNPRINTABLE.source}`, 'gu')
 
 /**
- * Escapes unprintable characters as JSON does. In JSON they occur only in strings, so no value
- * changes.
+ * Escapes unprintable characters as JSON does. In a JSON document, they occur only in strings, so
+ * escaping them changes no value.
  */
 function toPrintable(text: string, hasColors = false): string {
   return text.replace(COLOR_OR_UNPRINTABLE, (found) => {
@@ -85,7 +85,7 @@ const toEscape = (unit: number) => `\\u${unit.toString(16).padStart(4, '0')}`
 /**
  * @param json whether to print documents instead of text
  * @param wide whether to print tables at full width, even if the terminal is narrower
- * @param toDocument writes a document in a format other than JSON
+ * @param toDocument converts a value to a document (default: to JSON)
  */
 export function createOutput(
   streams: Streams,
@@ -186,7 +186,7 @@ const FILES: ReadonlyMap<string, string> = new Map([
   ['EACCES', 'cannot be opened by this user'],
   ['EPERM', 'cannot be changed by this user'],
   ['EISDIR', 'is a folder'],
-  ['ENOTDIR', 'is below a file instead of a folder'],
+  ['ENOTDIR', 'a parent of this path is a file instead of a folder'],
   ['EROFS', 'is on a read-only file system'],
   ['ENOSPC', 'the disk is full'],
 ])
@@ -196,11 +196,17 @@ const ADDRESSES: ReadonlyMap<string, Sentence> = new Map([
     'EADDRINUSE',
     {
       message: 'another process is listening there',
-      hint: 'stop it, or choose another port',
+      hint: 'stop the other process, or choose another port',
     },
   ],
   ['EADDRNOTAVAIL', { message: 'is not an address of this host' }],
-  ['EACCES', { message: 'cannot be bound by this user', hint: 'ports below 1024 require root' }],
+  [
+    'EACCES',
+    {
+      message: 'cannot be bound by this user',
+      hint: 'choose port 1024 or above: lower ports require root',
+    },
+  ],
 ])
 
 /**

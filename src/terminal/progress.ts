@@ -6,7 +6,7 @@
 import { systemClock } from '../core/clock.ts'
 import { UNPRINTABLE } from '../core/remark.ts'
 
-/** Minimum interval between updates, because a terminal is slow. */
+/** Minimum interval between updates, in milliseconds. Writing to a terminal is slow. */
 const EVERY_MS = 100
 
 interface ProgressLine {
@@ -14,13 +14,13 @@ interface ProgressLine {
   readonly end: () => void
 }
 
-/** Shows nothing unless standard error is a terminal. */
+/** Creates a progress line, which shows nothing unless standard error is a terminal. */
 export function createProgressLine({
   stderr,
   stderrColumns: columns,
 }: {
   readonly stderr: (text: string) => void
-  /** Absent if standard error is not a terminal. */
+  /** Width of the terminal; absent if standard error is not a terminal. */
   readonly stderrColumns?: number
 }): ProgressLine {
   let shown = 0
@@ -34,7 +34,7 @@ export function createProgressLine({
       const now = systemClock.monotonic()
       if (columns === undefined || now - shownAt < EVERY_MS) return
       shownAt = now
-      // A line as wide as the terminal would wrap, and could not be erased.
+      // A line as wide as the terminal would wrap, and a wrapped line cannot be erased.
       const line = `latchkey: ${text.replace(UNPRINTABLE, '\uFFFD')}`.slice(0, columns - 1)
       stderr(`\r${line.padEnd(shown)}`)
       shown = line.length

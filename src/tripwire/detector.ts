@@ -21,20 +21,20 @@ export interface Observation {
 export interface DetectorOptions {
   readonly rules: readonly TripwireRule[]
   /**
-   * Maximum number of subjects that each rule remembers. Beyond it, the rule evicts the least
-   * recently active subject.
+   * Maximum number of subjects that each rule remembers. Above this number, the rule evicts the
+   * least recently active subject.
    */
   readonly maxSubjects: number
   /** Number of processes that share the load: each applies an equal share of a count limit. */
   readonly shares?: () => number
   /**
-   * Returns the time until which the callers and classes of a key store are learned without causing
-   * a trip.
+   * Returns the end of a key store's learning period, during which its callers and classes are
+   * learned without causing a trip.
    */
   readonly learnUntil?: (keyStore: string) => number
   /**
-   * How long, in milliseconds, a rule relearns a subject's callers or classes when the rule may have
-   * forgotten them. At least the rule's window.
+   * How long, in milliseconds, a rule relearns a subject's callers or classes when it may have
+   * forgotten them. The period is never shorter than the rule's window.
    */
   readonly learningMs: number
 }
@@ -55,7 +55,7 @@ export interface Detector {
   readonly forgotten: number
 }
 
-/** Maximum number of names remembered per subject. Names beyond it do not count as new. */
+/** Maximum number of names remembered per subject. Further names do not count as new. */
 const MAX_KNOWN = 10_000
 
 interface Entry {

@@ -45,13 +45,13 @@ export function toObservation(subject: UsageKey): Observation | undefined {
 }
 
 export interface RecalledUsage {
-  /** Requests within the longest window, oldest first. */
+  /** Requests within the longest window of any rule, oldest first. */
   readonly spans: readonly ActivitySpan[]
   /** Every subject with a usage record. */
   readonly subjects: readonly Activity[]
 }
 
-/** @param now wall time, milliseconds since the Unix epoch */
+/** @param now wall time, in milliseconds since the Unix epoch */
 export async function loadRecalledUsage(
   reader: Reader,
   rules: readonly TripwireRule[],
@@ -95,7 +95,7 @@ export function recall(
 /**
  * Prevents a process from reporting a trip again after a restart, within the rule's window.
  * @param trips trips of all processes
- * @param now wall time, milliseconds since the Unix epoch
+ * @param now wall time, in milliseconds since the Unix epoch
  */
 export function recallTrips(
   detector: Pick<Detector, 'quiet'>,

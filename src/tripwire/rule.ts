@@ -30,8 +30,8 @@ export interface TripwireRule {
 }
 
 /**
- * Unit that a rule counts separately. Exactly one field is set, except that a key also has its key
- * store.
+ * Unit for which a rule keeps separate counts. Exactly one field is set, except that a key also has
+ * its key store.
  */
 export interface Subject {
   readonly keyStore?: string
@@ -64,7 +64,7 @@ export interface TripwireEvent {
   readonly measured: number
   readonly limit: number
   readonly windowMs: number
-  /** Wall time, milliseconds since the Unix epoch. */
+  /** Wall time, in milliseconds since the Unix epoch. */
   readonly at: number
 }
 
@@ -87,7 +87,7 @@ export function toScope({ keyStore, key }: TripwireRule, subject: Subject): Scop
     : { kind: 'key', keyStore: inStore, keyId }
 }
 
-/** Describes a subject in one line for people. */
+/** Describes a subject in one line of text. */
 export function describeSubject({ keyStore, keyId, principal }: Subject): string {
   if (principal !== undefined) return `principal ${principal}`
   return keyId === undefined ? `key store ${keyStore ?? ''}` : `key ${keyStore ?? ''}/${keyId}`

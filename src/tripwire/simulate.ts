@@ -16,15 +16,15 @@ export interface SimulatedTrip {
   readonly rule: string
   readonly action: TripwireRule['action']
   readonly subject: Subject
-  /** Trips that certainly took place. */
+  /** Number of trips that would certainly have occurred. */
   readonly certain: number
-  /** Further trips that depend on when within an hour the requests arrived. */
+  /** Number of further trips, which depend on when within an hour the requests arrived. */
   readonly possible: number
   /** Largest value measured; for a possible trip, the largest value possible. */
   readonly highest: number
   /**
-   * Wall time of the first trip, milliseconds since the Unix epoch. For hourly counts, the start of
-   * the hour.
+   * Wall time of the first trip, in milliseconds since the Unix epoch. For hourly counts, it is the
+   * start of the hour.
    */
   readonly firstAt: number
 }
@@ -39,7 +39,7 @@ export interface TripwireSimulation {
 /** A past request. */
 export interface PastRequest {
   readonly observation: Observation
-  /** Wall time, milliseconds since the Unix epoch. */
+  /** Wall time, in milliseconds since the Unix epoch. */
   readonly at: number
 }
 
@@ -112,7 +112,8 @@ export function simulateUsage(
     if (rule.measure === 'decrypts') countBounds(rule, past, trips)
     else if (rule.measure === 'denialPercent') shareBounds(rule, past, trips)
   }
-  // The record has the time of each caller's first request, so new callers are known exactly.
+  // The recorded usage has the time of each caller's first request, so new callers are known
+  // exactly.
   const novelties = rules.filter(({ measure }) => measure.startsWith('new'))
   const firsts = past
     .map(({ observation, firstAt: at }) => ({ observation, at }))

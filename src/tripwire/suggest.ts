@@ -17,7 +17,7 @@ interface Peaks {
   /** Number of Decrypts served per hour, by caller and in total. */
   readonly byCaller: Map<string, number>
   readonly byHour: Map<number, number>
-  /** Requests and denials by caller and hour. */
+  /** Number of requests by caller and hour; `denied` has the same for denials. */
   readonly all: Map<string, number>
   readonly denied: Map<string, number>
   /** Hour in which each caller was first seen; `firstClass` has the same for each access class. */

@@ -6,7 +6,7 @@ import type { Trip, TripwireRule } from './rule.ts'
 
 interface Throttle {
   readonly rule: TripwireRule
-  /** Monotonic time in milliseconds. */
+  /** Monotonic time at which the throttle ends, in milliseconds. */
   readonly until: number
 }
 
@@ -20,8 +20,8 @@ export interface Throttles {
 }
 
 /**
- * Maximum number of throttled subjects. Beyond it, the subject whose throttle expires first is
- * released.
+ * Maximum number of throttled subjects. Above this number, the subject whose throttle expires first
+ * is released.
  */
 const MAX_SUBJECTS = 1000
 

@@ -53,7 +53,7 @@ interface Counted {
 export interface TripwireStats {
   readonly mode: 'rehearse' | 'enforce'
   readonly rules: number
-  /** Trips by rule and by action taken. */
+  /** Number of trips by rule and action taken. */
   readonly trips: readonly Counted[]
   /** Number of subjects throttled now. */
   readonly throttled: number

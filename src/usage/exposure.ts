@@ -1,6 +1,6 @@
 /**
  * Finds the exposure that a kill cannot undo: the callers that hold data keys from earlier calls,
- * and how long they may use them.
+ * and how long they can use those keys.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Activity } from './usage-table.ts'
@@ -66,7 +66,7 @@ function isFetch({ outcome, operation, kmsOperation, isOverflow }: UsageKey): bo
 
 function toExposure(group: readonly Activity[]): Exposure {
   const [first] = group
-  if (first === undefined) throw new TypeError('a group has a member')
+  if (first === undefined) throw new TypeError('expected at least one member in the group')
   const { keyStore, keyId = '(unnamed)', viaService, principal } = first.subject
   const service = findCachingFact(viaService, principal)
   const lastAt = Math.max(...group.map((one) => one.lastAt))

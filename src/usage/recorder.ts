@@ -13,10 +13,10 @@ export const HOUR_MS = 3_600_000
 
 export interface Count {
   readonly subject: UsageKey
-  /** Start of the minute, milliseconds since the Unix epoch. */
+  /** Start of the minute, in milliseconds since the Unix epoch. */
   readonly minute: number
   requests: number
-  /** Wall time of the first and last request, milliseconds since the Unix epoch. */
+  /** Wall time of the first and last request, in milliseconds since the Unix epoch. */
   firstAt: number
   lastAt: number
 }
@@ -24,7 +24,7 @@ export interface Count {
 export interface CredentialUse {
   readonly accessKeyId: string
   readonly keyStore: string
-  /** Requests with a valid signature, regardless of their outcome. */
+  /** Number of requests with a valid signature, regardless of their outcome. */
   uses: number
   firstAt: number
   lastAt: number
@@ -181,7 +181,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
     if (saidOverflow) return
     saidOverflow = true
     deps.logger.warn(
-      'more callers than activity.maxSubjects; new ones are counted without names for the rest of the hour',
+      'more callers than activity.maxSubjects; counting new callers without names for the rest of the hour',
       {
         maxSubjects,
       },
@@ -245,7 +245,7 @@ export function createRecorder(deps: RecorderDeps): Recorder {
       credentials = addUses(uses, credentials)
       failedFlushes += 1
       if (!failing)
-        deps.logger.warn('activity could not be written; keeping it in memory', { err: error })
+        deps.logger.warn('could not write activity; keeping it in memory', { err: error })
       failing = true
       return false
     }

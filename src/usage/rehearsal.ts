@@ -15,7 +15,7 @@ export interface Refused {
   /** `-` when KMS sent no value. */
   readonly name: string
   readonly requests: number
-  /** Wall time of the last request, milliseconds since the Unix epoch. */
+  /** Wall time of the last request, in milliseconds since the Unix epoch. */
   readonly lastAt: number
 }
 

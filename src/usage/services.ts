@@ -47,7 +47,7 @@ export const CACHING_FACTS: readonly CachingFact[] = [
     name: 'Amazon S3',
     viaServices: ['s3'],
     goesOn:
-      'requests to buckets with S3 Bucket Keys; without Bucket Keys every object request calls KMS',
+      'requests to buckets with S3 Bucket Keys; without Bucket Keys, every object request calls KMS',
     howLong: 'a limited time that AWS does not publish',
     endedBy:
       'the expiry of the bucket-level key; AWS documents no way for the owner to end it sooner',
@@ -82,7 +82,8 @@ export const CACHING_FACTS: readonly CachingFact[] = [
     viaServices: ['rds'],
     goesOn: 'a running database, until the service next needs the key',
     howLong: 'not published; the service then stops the cluster',
-    endedBy: 'the service, once it notices: inaccessible-encryption-credentials-recoverable',
+    endedBy:
+      'the service, once it puts the cluster in the state inaccessible-encryption-credentials-recoverable',
     certainty: 'inferred',
     source:
       'https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Overview.Encryption.html, which describes a disabled KMS key',
@@ -92,8 +93,8 @@ export const CACHING_FACTS: readonly CachingFact[] = [
 ]
 
 /**
- * A call made without an AWS service: by an application, or a client such as the AWS Encryption
- * SDK.
+ * A call that does not come from an AWS service, but from an application or from a client such as
+ * the AWS Encryption SDK.
  */
 const DIRECT: CachingFact = {
   name: 'direct calls to KMS',

@@ -10,7 +10,7 @@ import { type UsageKey, toUsageKeyId } from './usage-key.ts'
 export interface Activity {
   readonly subject: UsageKey
   readonly requests: number
-  /** Wall time, milliseconds since the Unix epoch. */
+  /** Wall time of the first and last request, in milliseconds since the Unix epoch. */
   readonly firstAt: number
   readonly lastAt: number
 }
@@ -22,16 +22,18 @@ export interface Period {
   readonly spanMs: number
 }
 
-/** Retention of counts by minute; older activity is available only by hour. */
+/**
+ * How long counts by minute are kept, in milliseconds. Older activity is available only by hour.
+ */
 export const MINUTES_KEPT_MS = 2 * HOUR_MS
-/** Rows deleted per transaction, few enough not to delay a kill. */
+/** Maximum number of rows deleted per transaction, small enough not to delay a kill. */
 const PURGE_ROWS = 500
 
 /**
  * Writes all counts or none. If it fails, the subjects may already have been written; writing them
  * again does no harm. Each statement is its own transaction, so a process that is suspended here
  * does not make a kill wait for a lock.
- * @param counts must be few, because they are written in one statement
+ * @param counts a small number of counts, because one statement writes them all
  */
 export async function writeCounts(database: Database, counts: readonly Count[]): Promise<void> {
   const subjects = new Map<string, Row>()
@@ -157,7 +159,7 @@ function parseActivity(row: Row): Activity {
 
 /** The requests of one subject within one minute or hour. */
 export interface ActivitySpan extends Activity {
-  /** Start of the minute or hour, milliseconds since the Unix epoch. */
+  /** Start of the minute or hour, in milliseconds since the Unix epoch. */
   readonly startsAt: number
 }
 
@@ -198,7 +200,7 @@ export async function loadLatestKeys(
   }))
 }
 
-/** Returns uses by access key id over the whole fleet; unused credentials are absent. */
+/** Returns uses by access key id across the whole fleet; unused credentials are absent. */
 export async function loadCredentialUses(
   reader: Reader,
 ): Promise<ReadonlyMap<string, CredentialUse>> {

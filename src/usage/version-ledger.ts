@@ -10,7 +10,7 @@ import type { RequestRecord } from '../core/request.ts'
 
 /**
  * `refused`: a Decrypt that was refused because the version is being retired. A Decrypt that was
- * refused for another reason is a `decrypt`, because its caller needs the version.
+ * refused for another reason counts as `decrypt`, because its caller needs the version.
  */
 export type VersionUseKind = 'encrypt' | 'decrypt' | 'refused'
 
@@ -65,8 +65,8 @@ export interface VersionLedgerDeps {
   readonly id: string
   readonly clock: Pick<Clock, 'now'>
   /**
-   * Maximum number of pending entries, one for each combination of version, kind of use and caller,
-   * that are counted individually between two writes.
+   * Maximum number of pending entries between two writes that are counted individually. There is
+   * one entry for each combination of version, kind of use and caller.
    */
   readonly maxPending: number
   /** Writes all uses, and then the state of this writer. */
@@ -97,8 +97,8 @@ export function createVersionLedger(deps: VersionLedgerDeps): VersionLedger {
   const startedAt = clock.now()
   let pending = new Map<string, VersionUse>()
   /**
-   * No use is recorded with an earlier time than this, because all earlier uses were reported as
-   * written.
+   * No use is recorded with a time earlier than this, because all earlier uses have been reported
+   * as written.
    */
   let mark = startedAt
   let running: Promise<void> = Promise.resolve()

@@ -75,7 +75,7 @@ export type LoadRegistered = (reader: Reader) => Promise<readonly string[]>
 /**
  * Starts the ledger if necessary, closes the writers of dead processes, and reopens those that were
  * wrongly presumed dead. Writes only if something changes.
- * @param now wall time, milliseconds since the Unix epoch
+ * @param now wall time, in milliseconds since the Unix epoch
  */
 export async function tendLedger(
   database: Database,
@@ -84,8 +84,8 @@ export async function tendLedger(
 ): Promise<void> {
   if ((await database.snapshot((reader) => findWork(reader, loadRegistered))).isDone) return
   await database.transaction(async (transaction) => {
-    // Read again in this transaction, so that no process can register between the read and the
-    // update.
+    // Find the work again in this transaction, so that no process can register between the read and
+    // the update.
     const { hasBegun, gone, back } = await findWork(transaction, loadRegistered)
     if (!hasBegun) {
       await transaction.execute(
@@ -94,7 +94,7 @@ export async function tendLedger(
       )
     }
     const end = 'UPDATE ledger_writers SET ended_at = ? WHERE id = ?'
-    // By the writer's own clock, its last use may be later than `now`, so add the margin.
+    // By the writer's own clock, its last use may be later than `now`, so the margin is added.
     for (const id of gone) await transaction.execute(end, [now + CLOCK_MARGIN_MS, id])
     for (const id of back) await transaction.execute(end, [null, id])
     // A writer that ended cleanly leaves no gap, and no command asks about gaps older than
@@ -152,7 +152,7 @@ export async function loadLedgerState(
     endedAt: row['ended_at'] === null ? undefined : Number(row['ended_at']),
   }))
   if (!writers.some(({ id }) => id === START)) {
-    const doubt = 'the ledger has not begun: no server of this release has started'
+    const doubt = 'the ledger has not started: no server has run with this release yet'
     return { knownUntil: undefined, since: now, doubt }
   }
   const since = Math.max(

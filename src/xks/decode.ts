@@ -24,7 +24,8 @@ export interface EncryptInput {
   readonly kind: 'encrypt'
   readonly plaintext: Buffer
   /**
-   * Empty if the request has none: AES-GCM and the framing treat an empty and an absent AAD alike.
+   * Empty if the request has no AAD: AES-GCM and the framing treat an empty and an absent AAD
+   * alike.
    */
   readonly aad: Buffer
   readonly wantsCdiv: boolean
@@ -33,7 +34,7 @@ export interface EncryptInput {
 export interface DecryptInput {
   readonly kind: 'decrypt'
   readonly ciphertext: Buffer
-  /** Empty when the request has none. */
+  /** Empty if the request has no AAD. */
   readonly metadata: Buffer
   readonly iv: Buffer
   readonly tag: Buffer
@@ -71,8 +72,8 @@ export function decodeBody(
   const value = parseJson(body)
   const fault = schemas.check(SCHEMA_OF[operation], value)
   if (fault !== undefined) {
-    // Pointer and message come from our own schema. A pointer cannot contain the caller's field
-    // names, because no schema constrains unknown fields.
+    // The pointer and the message come from Latchkey's own schema. A pointer cannot contain the
+    // caller's field names, because no schema constrains unknown fields.
     throw new XksError(
       'ValidationException',
       `Invalid request body: ${fault.pointer} ${fault.message}.`,
@@ -142,8 +143,8 @@ function checkContentType(contentType: string | undefined): void {
 }
 
 /**
- * Limit for each of `{`, `[` and `,` in a body. A KMS request has two `{`, no `[` and about ten
- * commas.
+ * Maximum number of each of the characters `{`, `[` and `,` in a body. A KMS request has two `{`,
+ * no `[` and about ten commas.
  */
 const MAX_PARTS = 1000
 
@@ -168,8 +169,8 @@ function checkParts(text: string): void {
 }
 
 function parseJson(body: Buffer): unknown {
-  // Buffer's own decoder would silently replace invalid bytes, so two different bodies could decode
-  // to the same text.
+  // Buffer's own decoder would silently replace invalid bytes, so two different bodies could be
+  // decoded to the same text.
   if (!isUtf8(body)) throw new XksError('ValidationException', 'The request body is not UTF-8.')
   const text = body.toString(isAscii(body) ? 'latin1' : 'utf8')
   checkParts(text)

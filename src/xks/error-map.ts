@@ -21,10 +21,11 @@ export const BACKEND_ERRORS = {
   KEY_REPLACED: 'InvalidStateException',
   KEY_EXISTS: 'InternalException',
   KEY_DATES_INVALID: 'InternalException',
-  // Same error as for a wrong tag, so that the caller does not learn which versions exist.
+  // This is the same error as for a wrong tag, so that the caller does not learn which versions
+  // exist.
   VERSION_NOT_FOUND: 'InvalidCiphertextException',
-  // Differs from the error for a wrong tag, because a caller who still needs the version must
-  // notice before the version is destroyed.
+  // This error differs from the one for a wrong tag, because a caller who still needs the version
+  // must notice before the version is destroyed.
   VERSION_RETIRED: 'InvalidStateException',
   INTEGRITY_FAILURE: 'InvalidCiphertextException',
   LIMIT_EXCEEDED: 'UnsupportedOperationException',

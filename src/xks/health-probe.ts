@@ -79,8 +79,8 @@ export function createHealthProbe(options: HealthProbeOptions): HealthProbe {
     }
     if (statusesDiffer(managers, found)) options.onChange?.(managers, found)
     managers = found
-    // Age counts from the start of the check, because the findings may have changed while the check
-    // ran.
+    // The age is counted from the start of the check, because a manager's state may have changed
+    // while the check ran.
     checkedAt = startedAt
   }
 

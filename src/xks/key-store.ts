@@ -16,7 +16,7 @@ export interface KeyStore {
   readonly quota: Quota
   readonly backend: KeyBackend
   readonly health: HealthProbe
-  /** Whether every Encrypt result is decrypted and compared, even without a requested CDIV. */
+  /** Whether every Encrypt result is decrypted and compared, even if no CDIV was requested. */
   readonly verifyEveryEncrypt: boolean
   /**
    * Ciphertext formats that Decrypt accepts, besides Latchkey's own and the format of other proxies

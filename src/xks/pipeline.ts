@@ -38,7 +38,7 @@ export interface RequestAudit {
   /** Returns a hash that identifies what an Encrypt produced or a Decrypt received. */
   hashSealed(parts: SealedBytes): string
   /**
-   * Present if a plaintext may be sent only after its record is durable.
+   * Records a request durably. Present if a plaintext may be sent only after its record is durable.
    * @throws XksError InternalException
    */
   readonly recordDurably?: ((record: RequestRecord) => Promise<void>) | undefined
@@ -160,7 +160,10 @@ interface Authorization {
   readonly input: Input
 }
 
-/** Asks the policies and records which of them decided. @throws XksError AccessDeniedException */
+/**
+ * Evaluates the policies, and records which of them decided.
+ * @throws XksError AccessDeniedException
+ */
 function authorize(
   { authorizer, clock }: PipelineDeps,
   request: RequestContext,

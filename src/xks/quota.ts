@@ -1,4 +1,4 @@
-/** The request quota of one key store, as a token bucket on the monotonic clock. */
+/** The request quota of one key store, implemented as a token bucket on the monotonic clock. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../core/clock.ts'
 
@@ -43,5 +43,5 @@ export function createQuota(
   }
 }
 
-/** The quota of a key store that has none configured. */
+/** Quota of a key store for which none is configured. It admits every request. */
 export const unlimited: Quota = { take: () => true }

@@ -104,7 +104,7 @@ class Timer implements StageTimer {
   }
 
   #markIndex(index: number): void {
-    // Work abandoned at a deadline still runs, but its time no longer counts.
+    // Work that was abandoned at a deadline continues to run, but its time no longer counts.
     if (this.#isEnded) return
     const now = this.#clock.monotonic()
     this.#add(index, now - this.#last)

@@ -18,7 +18,7 @@ void t.test('no entry follows the stop entry, and later ones count as lost', asy
   log.record(decryptRecord('late'))
   await t.rejects(log.recordDurably(decryptRecord('late, too')), {
     code: 'AUDIT_UNWRITABLE',
-    message: 'the audit log cannot be written: the log is closed',
+    message: 'cannot write the audit log: the log is closed',
   })
   await stopped
   t.match(await verify(), { problems: [], requests: 1, isOpen: false })

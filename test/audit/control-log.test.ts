@@ -24,7 +24,7 @@ const folderOf = ({ config }: TestServer) => join(config.audit.folder, 'control'
 const eventsOf = (server: TestServer) => readPlainly(folderOf(server)).map(({ event }) => event)
 
 /**
- * Returns whether the log contains an event of this kind. The server may be writing the files, so a failed read returns
+ * Reports whether the log contains an event of this kind. The server may be writing the files, so a failed read returns
  * false.
  */
 function hasEvent(server: TestServer, kind: string): boolean {
@@ -125,7 +125,7 @@ void t.test(
       t.match(await latchkeyHere(words), { code: 0, stdout: place })
       const other = receipt.proof.replace(/^index \d+$/m, 'index 0')
       writeFileSync(file, JSON.stringify({ ...receipt, proof: other }))
-      t.match(await latchkeyHere(words), { code: 65, stderr: /does not lead from the entry/ })
+      t.match(await latchkeyHere(words), { code: 65, stderr: /does not connect the entry/ })
       const proofFile = join(server.folder, 'receipt.tlog-proof')
       writeFileSync(proofFile, receipt.proof)
       const check = ['audit', 'check-proof', proofFile, '--public-key', publicKey]

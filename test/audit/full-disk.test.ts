@@ -14,9 +14,9 @@ import { eventually } from '../support/server.ts'
 
 const run = promisify(execFile)
 const MIB = 1024 * 1024
-/** Maximum number of entries, more than the disk can hold. */
+/** Maximum number of entries to write, which is more than the disk can hold. */
 const MOST = 100_000
-/** Number of entries, about 20 MiB of them. */
+/** Number of entries that take up about 20 MiB. */
 const FITTING = 44_000
 
 /** Mounts a disk of 40 MiB. */
@@ -73,7 +73,7 @@ void t.test('a full disk gets back the space of segments that only wait for a sy
       () => true,
       () => false,
     )
-  // Their tiles and two segments fit; with all of their segments, they need more than the disk has.
+  // The disk has room for the tiles of these entries and for two segments, but not for all of their segments.
   for (let at = 0; at < FITTING; at += 200) {
     const ids = Array.from({ length: 200 }, (_, i) => `id-${String(at + i)}`)
     await Promise.all(ids.map((id) => eventually(() => write(id))))

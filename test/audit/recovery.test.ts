@@ -77,7 +77,7 @@ async function openLog(t: Test) {
       wal.retire(files.size)
       return rememberSynced(folder)
     },
-    /** Ends a group of files. Returns what a power failure does to the files written later. */
+    /** Ends a group of files. Returns a function that does to the files written later what a power failure would do. */
     mark() {
       files.mark()
       return rememberSynced(folder)
@@ -135,9 +135,9 @@ async function checkRecovers(t: Test, log: OpenLog, size: number) {
 }
 
 const FAILURES: readonly { readonly synced: number; readonly later: readonly number[] }[] = [
-  // Tiles written after the last sync are wider.
+  // The tiles written after the last sync are wider than the synced ones.
   { synced: 300, later: [310, 330] },
-  // Tiles written after the last sync are full.
+  // The tiles written after the last sync are full.
   { synced: 300, later: [520] },
   { synced: 300, later: [400, 512, 700, 1030] },
   { synced: 512, later: [513, 600] },
@@ -185,7 +185,7 @@ void t.test('a group that could not be synced is synced later', async (t) => {
   const path = join(log.folder, 'tile', '0', '000')
   const bytes = readFileSync(path)
   rmSync(path)
-  // Opening it fails with ELOOP, not with ENOENT, which means that a file is no longer needed.
+  // Opening the link fails with ELOOP. Only ENOENT would mean that the file is no longer needed.
   symlinkSync('000', path)
   await t.rejects(log.files.syncOldest(), { code: 'ELOOP' })
   rmSync(path)
@@ -267,7 +267,7 @@ void t.test('a recovery that ended while it removed segments is not repeated', a
   const log = await openLog(t)
   log.grow(100)
   const [first = '', ...others] = log.segments().sort()
-  // Removing a folder as if it were a segment fails, so the removal stops here.
+  // A folder cannot be removed like a segment file, so the removal stops here.
   const obstacle = join(log.folder, `${first}-obstacle`)
   mkdirSync(obstacle)
   const { recovered, failures } = await log.recover()

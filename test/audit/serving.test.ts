@@ -48,7 +48,7 @@ void t.test('a file is found without reading the other logs', async (t) => {
   await mkdir(join(root, 'no-log'))
   await writeFile(join(root, 'no-log', 'checkpoint'), '')
   await symlink(join(root, 'one'), join(root, 'link'))
-  // Save the original functions. The patched ones take effect for importers after syncBuiltinESMExports().
+  // Save the original functions. Importers see the patched functions only after syncBuiltinESMExports().
   const { readdir, access, lstat } = promises
   const { existsSync } = fs
   const seen: string[] = []

@@ -76,11 +76,14 @@ void t.test('a log that the control log does not record is reported by its name'
     const words = ['--folder', root, '--public-key', publicKey]
     t.match(await verify(...words), {
       code: 0,
-      stderr: `${later} is newer than the control log here, which does not record it yet`,
+      stderr: `${later} is newer than the control log in this folder, which does not record it yet`,
     })
     t.match(await verify(), { code: 1 }, 'the store itself has every event')
     t.match(await read(['search'], ...words), {
-      ...{ code: 0, stderr: `${later}: newer: the control log here does not record this log yet` },
+      ...{
+        code: 0,
+        stderr: `${later}: newer: the control log in this folder does not record this log yet`,
+      },
     })
     rmSync(join(root, later), { recursive: true })
   })

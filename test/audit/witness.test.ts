@@ -26,7 +26,7 @@ function keyOf(text: string): NoteKey {
   return key
 }
 
-/** Creates a list of entries that provides checkpoints and proofs. */
+/** Creates a history of entries that provides checkpoints and proofs. */
 function history(...words: readonly string[]) {
   const node = nodesOf(words.map((word) => hashLeaf(Buffer.from(word))))
   const head = (size: number) => ({ size, root: rootOf(node, size) })
@@ -190,7 +190,7 @@ void t.test("a client learns the witness's state and reports refusals", async (t
     { isConflict: true, failure: /status 422/ },
   ])
   t.same(await liar.ask(fork.checkpoint(5), fork.head(5)), [], 'rolled back')
-  t.match(reported, [{ isConflict: true, failure: /it has cosigned 17 entries/ }, {}])
+  t.match(reported, [{ isConflict: true, failure: /the witness has cosigned 17 entries/ }, {}])
   t.notOk(isQuorum)
   t.ok(liar.isDue())
   await second.stop()
@@ -237,12 +237,12 @@ void t.test('a size reported by a witness is trusted for one round only', async 
   const ask = () => client.ask(truth.checkpoint(8), truth.head(8))
   for (const round of [1, 2]) {
     t.same(await ask(), [])
-    t.match(reported, [{ isConflict: true, failure: /it has cosigned 1000000 entries/ }])
+    t.match(reported, [{ isConflict: true, failure: /the witness has cosigned 1000000 entries/ }])
     t.equal(asked, round, 'each round asks once, and reports what it is told')
     t.ok(client.isDue())
   }
   t.same(await ask(), [], 'a size that fits is tried in the same round')
-  t.match(reported, [{ isConflict: false, failure: /lacks the size/ }])
+  t.match(reported, [{ isConflict: false, failure: /did not return the size/ }])
   t.equal((await ask()).length, 1, 'the log has not grown, and is cosigned')
   t.equal(asked, 5)
 })

@@ -221,7 +221,7 @@ void t.test('a warning about a list of keys is shown beside the list', async (t)
     view: 'keys',
     certificate: true,
   })
-  await page.getByText(/^the labels of the keys cannot be read: /).waitFor()
+  await page.getByText(/^cannot read the labels of the keys: /).waitFor()
   await page.getByRole('cell', { name: KEY_ID, exact: true }).waitFor()
   t.same(faults, [])
 })

@@ -105,7 +105,7 @@ void t.test(
     await admin.getByLabel('Reason, recorded permanently').last().fill('contract renewed')
     await admin.getByRole('button', { name: 'Restore now' }).click()
     await admin.getByRole('cell', { name: `lift ${switchId}` }).waitFor()
-    t.equal(await encrypt(), 400, 'it waits for a second person')
+    t.equal(await encrypt(), 400, 'it waiting for approval by a second person')
 
     const { page: second, faults: secondFaults } = await openConsole(t, browser, server)
     await signIn(second, 'admin')

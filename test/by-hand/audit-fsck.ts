@@ -14,7 +14,7 @@ import t from 'tap'
 import { decryptRecord, looseLog } from '../support/audit.ts'
 import { fsck } from '../support/fsck.ts'
 
-/** Number of request records. Each log has two further entries. */
+/** Numbers of request records to test with. Each log has two further entries. */
 const SIZES = [0, 1, 100, 253, 254, 255, 256, 511, 700, 3000, 66_000]
 
 t.setTimeout(600_000)

@@ -1,8 +1,9 @@
 /**
  * Validates a log's OCSF export with two Python packages: ocsf-json-schema, which contains the published schema, and
  * jsonschema. Also checks that the schema in test/vectors/ocsf equals the published one. Installs the packages from
- * PyPI into a virtual environment in the temporary folder, unless LATCHKEY_VENV names one. Run by hand:      node
- * .test-build/test/by-hand/audit-ocsf.js
+ * PyPI into a virtual environment in the temporary folder, unless LATCHKEY_VENV names one. Run by hand:
+ *
+ *     node .test-build/test/by-hand/audit-ocsf.js
  */
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'

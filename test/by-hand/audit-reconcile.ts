@@ -1,8 +1,10 @@
 /**
- * Run by hand: node .test-build/test/by-hand/audit-reconcile.js. Writes a log of five million requests and as many
- * CloudTrail events, with some forged, dropped or modified, and checks that `latchkey audit reconcile` reports exactly
- * these. Prints the duration and the peak memory usage. RECORDS sets the number of requests and of events. FOLDER names
- * a folder that keeps the files for later runs.
+ * Writes a log of five million requests and as many CloudTrail events, some of them forged, dropped or modified, and
+ * checks that `latchkey audit reconcile` reports exactly these differences. Prints the duration and the peak memory
+ * usage. RECORDS sets the number of requests and of events. FOLDER names a folder that keeps the files for later runs.
+ * Run by hand:
+ *
+ *     node .test-build/test/by-hand/audit-reconcile.js
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createHmac, hash } from 'node:crypto'

@@ -1,6 +1,6 @@
 /**
- * Runs the storm from test/crash/audit.test.ts with any number of server restarts, and prints the rate of Decrypts. With
- * FSCK, also has an independent program verify each log (audit-fsck.ts says how to install it):
+ * Runs the storm from test/crash/audit.test.ts with any number of server restarts, and prints the rate of Decrypts. If
+ * FSCK is set, an independent program also verifies each log (audit-fsck.ts says how to install it):
  *
  *     npm run build:test && LIVES=50 FSCK=$(go env GOPATH)/bin/fsck node .test-build/test/by-hand/audit-storm.js
  */

@@ -1,6 +1,6 @@
 /**
- * Runs Cedar's generated corpus through our Cedar wrapper, and exits with 1 on a difference. Unpack corpus-tests.tar.gz
- * from cedar-policy/cedar-integration-tests into a folder first:
+ * Runs Cedar's generated corpus through our Cedar wrapper, and exits with code 1 if any result differs. Unpack
+ * corpus-tests.tar.gz from cedar-policy/cedar-integration-tests into a folder first:
  *
  *     node .test-build/test/by-hand/cedar-corpus.js FOLDER [COUNT]
  */

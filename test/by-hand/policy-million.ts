@@ -1,5 +1,6 @@
 /**
- * Compares the policy engine with a direct Cedar call on COUNT random requests. Exits with 1 on the first difference.
+ * Compares the policy engine with a direct Cedar call on COUNT random requests. Exits with code 1 on the first
+ * difference.
  *
  *     node .test-build/test/by-hand/policy-million.js [COUNT] [SEED]
  */

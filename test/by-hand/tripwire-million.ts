@@ -1,5 +1,5 @@
 /**
- * Replays normal requests through the tripwire (default: a million), and measures the time per decision.
+ * Replays REQUESTS normal requests (default: a million) through the tripwire, and measures the time per decision.
  *
  *     npm run build:test && node .test-build/test/by-hand/tripwire-million.js [REQUESTS]
  */

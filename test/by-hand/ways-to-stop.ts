@@ -16,7 +16,7 @@ import { eventually } from '../support/server.ts'
 
 const GUARD = new URL('../../src/killswitch/gate/guard/lease-guard.js', import.meta.url).href
 const LEASE_MS = 500
-/** Longer than the lease plus its grace period. */
+/** How long a process stays stopped, in milliseconds: longer than the lease plus its grace period. */
 const STOPPED_MS = 1000
 const FREEZERS = ['/sys/fs/cgroup/freezer', '/sys/fs/cgroup/unified', '/sys/fs/cgroup']
 

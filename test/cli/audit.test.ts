@@ -56,7 +56,7 @@ void t.test('verify, search, prove, export and tail', async (t) => {
     t.equal(changed.code, 65)
     t.match(
       changed.stdout,
-      /entry at entry 1 in tile\/entries\/000\.p\/13: does not match its hash/,
+      /entry at entry 1 in tile\/entries\/000\.p\/13: the entry does not match its hash/,
     )
   })
 

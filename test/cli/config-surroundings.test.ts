@@ -64,7 +64,7 @@ const FAULTS: Readonly<Record<string, readonly [Change, RegExp]>> = {
   'another key': [set(KEY, other.privateKeyFile), /is not the key of the first certificate/],
   swapped: [
     file('a', privateKey, CERTIFICATE),
-    /not a PEM certificate; are certificate and private/,
+    /expected a PEM certificate; check whether the certificate and the private/,
   ],
   'a certificate cut off': [
     file('a', pem.slice(0, -40), CERTIFICATE),
@@ -74,7 +74,7 @@ const FAULTS: Readonly<Record<string, readonly [Change, RegExp]>> = {
     file('a', privateKey.subarray(0, 900), KEY),
     /cut off: 1 blocks begin and 0 end/,
   ],
-  DER: [file('a', der, CERTIFICATE), /DER, not PEM; openssl/],
+  DER: [file('a', der, CERTIFICATE), /expected PEM, found DER; /],
   'UTF-16': [file('a', Buffer.from(`\ufeff${pem}`, 'utf16le'), CERTIFICATE), /UTF-16 text/],
   'an authority that is none': [
     async (config, folder) => {
@@ -82,7 +82,7 @@ const FAULTS: Readonly<Record<string, readonly [Change, RegExp]>> = {
       await writeFile(join(folder, 'ca'), bundle)
       await set('listener.clientCertificate', { ca: 'ca', regions: ['eu-west-1'] })(config, folder)
     },
-    /listener\.tls: .*ca: not a PEM certificate/,
+    /listener\.tls: .*ca: expected a PEM certificate/,
   ],
   'the certificate of the admin listener': [
     set('admin', {
@@ -135,11 +135,11 @@ const FAULTS: Readonly<Record<string, readonly [Change, RegExp]>> = {
   ],
   'the master key of another store': [
     (_config, folder) => writeFile(join(folder, 'master.key'), Buffer.alloc(32, 7)),
-    /store\.path: the master key does not open this store; store and master key belong together/,
+    /store\.path: the master key does not open this store; restore the store and its master key/,
   ],
   'an authority of PostgreSQL that is none': [
     postgres({ ca: 'junk' }),
-    /store\.postgres\.tls: .*ca: not a PEM certificate/,
+    /store\.postgres\.tls: .*ca: expected a PEM certificate/,
   ],
   'a key of PostgreSQL for another certificate': [
     postgres({ certificate: pem, privateKey: await readFile(other.privateKeyFile) }),
@@ -221,7 +221,7 @@ const WARNINGS: Readonly<Record<string, readonly [Change, RegExp]>> = {
   'no intermediate': [() => undefined, /listener\.tls\.certificate: .*no intermediate/],
   'the sentinel file': [
     (_config, folder) => writeFile(join(folder, 'latchkey.db.block'), ''),
-    /control\.sentinelFile: .*refuses everything/,
+    /control\.sentinelFile: .*refuses all requests/,
   ],
   'a folder that everybody writes to': [
     (_config, folder) => chmod(folder, 0o777),

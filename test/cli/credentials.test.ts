@@ -70,7 +70,7 @@ void t.test('[CON-1] --output writes the file for its owner, and never over anot
   const text = await readFile(target, 'utf8')
   const { AccessKeyId, RawSecretAccessKey } = (JSON.parse(text) as ConsoleFile)
     .XksProxyAuthenticationCredential
-  t.equal(stdout, `created ${AccessKeyId}; the KMS console's file is ${target}\n`)
+  t.equal(stdout, `created ${AccessKeyId}; the JSON file for the KMS console is ${target}\n`)
   t.notOk(stdout.includes(RawSecretAccessKey))
   t.equal((await stat(target)).mode & 0o777, 0o600)
 

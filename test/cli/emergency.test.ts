@@ -1,5 +1,5 @@
 /**
- * Tests `kill` under adverse conditions, such as a missing user name or home folder, no writable folder, missing
+ * Tests `kill` under adverse conditions, such as a missing user name or home directory, no writable folder, missing
  * certificates, or an incomplete configuration.
  */
 // SPDX-License-Identifier: Apache-2.0
@@ -118,7 +118,7 @@ void t.test('if nothing can be written, the first line explains how to stop a ho
   const line = await firstLine()
   t.match(
     line,
-    /^latchkey: error: no kill is confirmed; to stop a host now, touch \S+latchkey\.db\.block/,
+    /^latchkey: error: the kill is not confirmed; to stop a host now, touch \S+latchkey\.db\.block/,
   )
   await writeFile(place.configFile, 'store: [')
   t.match(await firstLine(), /to stop a host now, send SIGUSR2 to its latchkey process/)

@@ -69,7 +69,7 @@ void t.test('a kill falls back to the admin listener named in the environment', 
 
   const done = await kill({ ...named, LATCHKEY_TOKEN: token('operator') })
   t.equal(done.code, 0, done.stderr)
-  t.match(done.stderr, `no connection left (SQLSTATE 53300); using the admin listener ${address}`)
+  t.match(done.stderr, `no free connections (SQLSTATE 53300); using the admin listener ${address}`)
   t.match(done.stdout, /^revoked all/)
   t.equal(await encrypt(), 400)
 })

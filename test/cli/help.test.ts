@@ -85,7 +85,7 @@ void t.test('an unknown command is an error, with --help too', async (t) => {
     t.equal(stdout, '')
     t.match(
       stderr,
-      /error: there is no command .*\n.*hint: did you mean latchkey (serve|keys create)\?/,
+      /error: unknown command .*\n.*hint: did you mean latchkey (serve|keys create)\?/,
     )
   }
 })
@@ -150,29 +150,29 @@ const MISTAKES: readonly {
 }[] = [
   {
     words: ['key', 'create', 'a'],
-    error: 'there is no command key create',
+    error: 'unknown command key create',
     hint: 'did you mean latchkey keys create?',
   },
   {
     words: ['keys', 'crate', 'a'],
-    error: 'there is no command keys crate',
+    error: 'unknown command keys crate',
     hint: 'did you mean latchkey keys create?',
   },
-  { words: ['sevre'], error: 'there is no command sevre', hint: 'did you mean latchkey serve?' },
+  { words: ['sevre'], error: 'unknown command sevre', hint: 'did you mean latchkey serve?' },
   {
     words: ['frobnicate'],
-    error: 'there is no command frobnicate',
-    hint: 'latchkey --help lists the commands',
+    error: 'unknown command frobnicate',
+    hint: 'run latchkey --help to list the commands',
   },
   {
     words: ['--verbose'],
-    error: 'there is no command --verbose',
-    hint: 'latchkey --help lists the commands',
+    error: 'unknown command --verbose',
+    hint: 'run latchkey --help to list the commands',
   },
   {
     words: ['credentials'],
-    error: 'credentials needs one of: create, list, expire, revoke',
-    hint: 'latchkey credentials --help describes them',
+    error: 'latchkey credentials requires a subcommand: create, list, expire, revoke',
+    hint: 'run latchkey credentials --help to see the subcommands',
   },
   {
     words: ['keys', 'list', '--colour', 'blue'],

@@ -15,6 +15,6 @@ void t.test('labels that cannot be read cost only the labels', async (t) => {
   t.match(await place.run('keys', 'list'), {
     code: 0,
     stdout: /payroll/,
-    stderr: /warning: the labels of the keys cannot be read: /,
+    stderr: /warning: cannot read the labels of the keys: /,
   })
 })

@@ -104,7 +104,7 @@ void t.test(
       stderr: `latchkey: error: others can read ${exposed}\nlatchkey: hint: chmod 600 ${exposed}\n`,
     })
     const sentence =
-      'expected key material of 32 bytes, or 64 hexadecimal digits, or 44 characters of Base64'
+      'expected key material as 32 raw bytes, 64 hexadecimal digits or 44 Base64 characters'
     for (const content of [
       '',
       randomBytes(31),
@@ -119,13 +119,16 @@ void t.test(
     const missing = join(space.folder, 'missing.key')
     t.strictSame(
       await space.run('keys', 'import', 'bad', '--from-file', missing),
-      failure(66, `${missing}: there is no such file`),
+      failure(66, `${missing}: the file does not exist`),
     )
     // The check value of an all-zero AES-256 key is the encryption of an all-zero block (FIPS 197).
     const zeros = await file('zeros.key', Buffer.alloc(32))
     const importZeros = (value: string) =>
       space.run('keys', 'import', 'zeros', '--from-file', zeros, '--check-value', value)
-    t.match(await importZeros('dc95c1'), { code: 65, stderr: /has the check value dc95c0/ })
+    t.match(await importZeros('dc95c1'), {
+      code: 65,
+      stderr: /expected a key with the check value dc95c1, found dc95c0/,
+    })
     t.match(await importZeros('dc95'), { code: 65, stderr: /six hexadecimal digits/ })
     t.match(await importZeros('DC95C0'), { code: 0, stdout: /^created zeros/ })
     t.strictSame(await space.run('keys', 'import', 'bad'), failure(64, '--from-file is missing'))
@@ -177,7 +180,7 @@ void t.test(
     const empty = await file('empty.txt', '')
     t.strictSame(await again('--ceremony', empty), failure(65, `--ceremony: ${empty} is empty`))
     const missing = join(space.folder, 'missing.txt')
-    t.match(await again('--ceremony', missing), { code: 66, stderr: /: there is no such file/ })
+    t.match(await again('--ceremony', missing), { code: 66, stderr: /: the file does not exist/ })
     const names = /--witness: expected at most 20 names of 1 to 200 characters/
     for (const wrong of [[''], ['n'.repeat(201)], Array.from({ length: 21 }, () => 'n')]) {
       const flags = wrong.flatMap((name) => ['--witness', name])
@@ -246,12 +249,12 @@ void t.test(
       [
         ['destroy-version', 'payroll', 'one', '--yes'],
         65,
-        'expected a version number (a whole number from 1), found one',
+        'expected a version number (a positive whole number), found one',
       ],
       [
         ['destroy-version', 'payroll', '0', '--yes'],
         65,
-        'expected a version number (a whole number from 1), found 0',
+        'expected a version number (a positive whole number), found 0',
       ],
       [['destroy-version', 'payroll', '2', '--yes'], 1, /version/],
       [['destroy-version', 'payroll', '1', '--yes'], 1, /current/],

@@ -58,7 +58,7 @@ void t.test(
     t.equal((await alice('status')).code, 0)
     t.equal((await admin('admin', 'tokens', 'revoke', id, '--yes')).code, 0)
     await eventually(async () => (await alice('status')).code === 1)
-    t.match((await alice('status')).stderr, 'a known client certificate or token is required')
+    t.match((await alice('status')).stderr, 'a valid client certificate or token is required')
 
     const file = join(folder, 'bob.token')
     await admin('operators', 'add', '--yes', 'bob', '--role', 'viewer', '--key-stores', 'demo')
@@ -89,7 +89,7 @@ void t.test(
     const bob = by((await createToken(local, 'bob')).secret)
     t.match(await alice('operators', 'add', '--yes', 'mallory', '--role', 'admin'), {
       code: 1,
-      stderr: /could create an identity that acts as the second/,
+      stderr: /could create an identity to act as the second/,
     })
     t.equal((await alice('admin', 'tokens', 'create', 'bob')).code, 1, "somebody else's token")
     const again = by((await createToken(alice, 'alice')).secret)

@@ -118,11 +118,11 @@ void t.test(
     await killWhole(careful)
 
     const interrupted = start('--remove-leftovers')
-    await notes(interrupted, /destroyed \d+ keys of earlier runs/)
+    await notes(interrupted, /destroyed \d+ keys from earlier runs/)
     await notes(interrupted, /2 of \d+:/)
     const { code, stderr } = await interrupted.ended('SIGINT')
     t.equal(code, 1)
-    t.match(stderr, /error: interrupted; the keys are destroyed/)
+    t.match(stderr, /error: interrupted; the test keys were destroyed/)
     t.same(objectsOf(token), before)
   },
 )

@@ -70,7 +70,7 @@ void t.test(
     t.match((await space.run('policy', 'get', 'main', '--revision', '1')).stdout, /user\/bob/)
     t.match(await space.run('policy', 'rollback', '1', ...WHY, '--no-wait'), {
       code: 0,
-      stdout: /^written: revision 4, .* go back to revision 1: put main\n$/,
+      stdout: /^written: revision 4, .* roll back to revision 1: put main\n$/,
     })
     t.match(await space.run('policy', 'rollback', '17', ...WHY), {
       code: 65,
@@ -125,7 +125,7 @@ void t.test('suggest, then put the suggestion', async (t) => {
   const space = await workspace(t)
   t.match(await space.run('policy', 'suggest'), {
     code: 65,
-    stderr: /no successful request is recorded/,
+    stderr: /no successful requests are recorded/,
   })
   await recordUsage(space, ALICE)
   const { code, stdout } = await space.run('policy', 'suggest', '--since', '1d')
@@ -156,7 +156,7 @@ void t.test('test, explain, import and schema need no store', async (t) => {
   )
   t.match(await space.run('policy', 'test', wrong, '--policies', policies), {
     ...{ code: 1, stdout: 'FAILED night: expected allow: deny: no policy permits it\n' },
-    stderr: /1 of 1 cases did not give the expected result/,
+    stderr: /1 of 1 test cases failed/,
   })
   const request = await file(
     space,

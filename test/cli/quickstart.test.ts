@@ -18,7 +18,7 @@ interface Started {
   readonly curl: string
 }
 
-const PROMPT = /Press Ctrl-C to stop\. A second run reuses everything\.\n/
+const PROMPT = /Press Ctrl-C to stop\. The next run reuses these files\.\n/
 
 async function start(t: Test, folder: string): Promise<Started> {
   const running = startLatchkey(t, ['quickstart', '--dir', folder, '--port', '0'])
@@ -71,7 +71,7 @@ async function clientOf(t: Test, folder: string, port: number) {
 }
 
 void t.test('serves, prints a round trip, and answers the printed curl command', async (t) => {
-  // A folder name that needs quoting in a shell.
+  // This folder name needs quoting in a shell.
   const folder = join(await temporaryFolder(t), "what's this; a demo")
   const { running, port, curl } = await start(t, folder)
   const text = running.stdout()
@@ -91,7 +91,7 @@ void t.test('serves, prints a round trip, and answers the printed curl command',
   t.ok((await readFile(join(folder, 'curl.conf'), 'utf8')).includes(secretAccessKey))
 
   t.match(curl, `localhost:${String(port)}`)
-  // On a busy machine, a request may miss its deadline. KMS would repeat it, too.
+  // On a busy machine, a request may miss its deadline. KMS would also retry it.
   let answer = { code: 1, stdout: '' }
   await eventually(async () => {
     answer = await shell(`${curl} --silent --show-error --write-out '\\n%{http_code}'`)
@@ -165,7 +165,7 @@ void t.test('reports a port in use, and leaves nothing running', async (t) => {
   t.strictSame(await startLatchkey(t, other).ended(), {
     code: 69,
     stdout: '',
-    stderr: `latchkey: error: 127.0.0.1:${String(port)}: another process is listening there\nlatchkey: hint: stop it, or choose another port\n`,
+    stderr: `latchkey: error: 127.0.0.1:${String(port)}: another process is listening there\nlatchkey: hint: stop the other process, or choose another port\n`,
   })
   for (const bad of ['65536', '-1', 'https', ''])
     t.equal((await startLatchkey(t, ['quickstart', `--port=${bad}`]).ended()).code, 64, bad)

@@ -31,11 +31,14 @@ void t.test('a kill with a running server produces a receipt that anyone can ver
   const verify = (...more: string[]) => elsewhere.run('receipt', 'verify', file, ...more)
   t.match(await verify('--public-key', publicKey), { code: 0 }, 'without a store')
   const wrong = Buffer.alloc(32, 1).toString('base64')
-  t.match(await verify('--public-key', wrong), { code: 65, stderr: /does not match this receipt/ })
+  t.match(await verify('--public-key', wrong), {
+    code: 65,
+    stderr: /is not valid for this receipt/,
+  })
   await writeFile(file, stdout.replace('"alice"', '"mallory"'))
   t.match(await verify('--public-key', publicKey), {
     code: 65,
-    stderr: /does not match this receipt/,
+    stderr: /is not valid for this receipt/,
   })
   await writeFile(file, '[]')
   t.match(await verify('--public-key', publicKey), { code: 65, stderr: /not a receipt/ })

@@ -240,7 +240,7 @@ void t.test('killing an unknown key succeeds with a warning', async (t) => {
   t.notMatch((await kill(KEY_ID)).stderr, /warning/)
   const typo = await run(server, 'kill', '--key-store', 'typo', '--reason', 'r')
   t.equal(typo.code, 64)
-  t.match(typo.stderr, /no key store typo in the configuration; configured: demo/)
+  t.match(typo.stderr, /the configuration has no key store typo; configured: demo/)
   const { switches } = await json<{ switches: readonly object[] }>(server, 'status')
   t.equal(switches.length, 2, 'nothing for the key store')
 })

@@ -70,7 +70,7 @@ async function startWith(t: Test, workers: number) {
   const admin = (JSON.parse(line) as { port: number }).port
   return {
     ...{ space, running, admin },
-    /** Returns whether this prefix belongs to a key store. */
+    /** Reports whether this prefix belongs to a key store. */
     async serves(prefix: string) {
       const { body } = await get(port, `${prefix}/kms/xks/v1/health`)
       return !body.includes('InvalidUriPathException')
@@ -93,7 +93,7 @@ for (const workers of [1, 2]) {
       config.limits = { requestDeadline: '19s' }
     })
     running.process.kill('SIGHUP')
-    const [line] = await running.shows(/^.*"configuration reloaded in part.*$/m)
+    const [line] = await running.shows(/^.*"configuration partially reloaded.*$/m)
     t.match(JSON.parse(line), {
       applied: [
         'keyStores[0].quota',
@@ -113,15 +113,16 @@ for (const workers of [1, 2]) {
       config.limits = { requestDeadline: '20s' }
     })
     running.process.kill('SIGHUP')
-    // A log level change logs nothing, so wait until another change from the same reload has taken effect.
+    // A change of the log level writes nothing to the log, so wait until another change from the same reload has taken
+    // effect.
     await eventually(async () => serves('/third'))
-    // Each worker applies the configuration for itself.
+    // Each worker applies the configuration on its own.
     await eventually(async () => !(await serves('/second')) && !(await serves('/demo')))
     await edit(space, (config) => {
       config.keyStores = []
     })
     running.process.kill('SIGHUP')
-    await running.shows(/"level":50.*"configuration not reloaded; the current one stays in force"/)
+    await running.shows(/"level":50.*"configuration not reloaded; keeping the current one"/)
     t.equal(await serves('/third'), true)
     t.equal(await serves('/not-logged'), false)
     t.match(await running.ended('SIGTERM'), { code: 0 })

@@ -77,7 +77,7 @@ void t.test('a custodian manages keys and credentials without the master key', a
   t.equal(removed.stdout, 'next: activation none, deactivation none\n', removed.stderr)
   const wrong = ['--activate-at', '2099-01-02', '--deactivate-at', '2099-01-01', '--yes']
   t.match(await custodian('keys', 'dates', 'next', ...wrong), {
-    ...{ code: 1, stderr: /would be deactivated before it is active/ },
+    ...{ code: 1, stderr: /expected a deactivation date later than the activation date/ },
   })
 
   t.match(await custodian('keys', 'trust', KEY_ID, '--reason', 'x', '--yes'), {
@@ -175,7 +175,7 @@ void t.test('output and exit codes are the same as for the command on the store'
   t.equal((await local('policy', 'put', policy, ...WHY)).code, 0)
   await local('keys', 'create', 'taken')
   await server.client().encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })
-  // The count must not change between the two calls.
+  // The usage count must not change between the two calls.
   const list = () => local('credentials', 'list', '--json')
   await eventually(async () => (await list()).stdout.includes('"uses":1'))
   for (const words of [

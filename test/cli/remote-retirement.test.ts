@@ -70,11 +70,11 @@ void t.test('two people retire a version, and a third cancels it', async (t) => 
   const asked = await custodian('keys', 'retire', KEY_ID, '1', ...quiet)
   t.match(asked.stdout, /^requested; the version has decrypted nothing for 30 d\n/, asked.stderr)
   t.match(await custodian('keys', 'retire', KEY_ID, '1', ...quiet), {
-    ...{ code: 1, stderr: /is being retired already/ },
+    ...{ code: 1, stderr: /is already being retired/ },
   })
   t.match(
     (await as('viewer')('keys', 'retirements')).stdout,
-    /^test-key version 1: retirement requested by custodian-token .* waits for a second person\n$/s,
+    /^test-key version 1: retirement requested by custodian-token .* waiting for approval by a second person\n$/s,
   )
 
   for (const run of [custodian, local]) {

@@ -30,7 +30,7 @@ void t.test('reports on a demo in all four ways, with times by stage', async (t)
   t.ok(median('in-process') < median('kept') && median('kept') < median('new'))
   t.same(data.stages.map(({ operation }) => operation).sort(), ['Decrypt', 'Encrypt'])
   for (const { stagesMs, totalMs } of data.stages) t.ok('auth' in stagesMs && totalMs > 0)
-  // A slow machine adds lower rates.
+  // On a slow machine, the report also measures lower rates.
   t.ok(data.rates.some(({ rate }) => rate === 125))
   t.equal(data.links.length, 4)
   t.match(await readFile(join(cwd, 'report.html'), 'utf8'), /^<!doctype html>/)

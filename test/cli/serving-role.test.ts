@@ -119,7 +119,7 @@ void t.test(
     const superuser = await prepare(t, 'gains_nothing', server.target.user)
     const vain = await superuser.w.run(...superuser.init, ...superuser.asOwner)
     t.not(vain.code, 0)
-    t.match(vain.stderr, /STORE_UNSUITABLE|can do all that the owner latchkey_owner can/)
+    t.match(vain.stderr, /STORE_UNSUITABLE|has all privileges of the owner latchkey_owner/)
     const same = await w.run(...init, '--owner', SERVER)
     t.equal(same.code, 64)
   },

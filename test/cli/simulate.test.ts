@@ -100,7 +100,7 @@ void t.test('with a configuration, only the named key is killed', async (t) => {
   const words = ['--endpoint', `https://localhost:${String(port)}`, '--ca', w.caFile]
   const without = await w.run('simulate', ...words)
   t.equal(without.code, 64)
-  t.match(without.stderr, '--key-id is missing: name a key that may be killed for a while')
+  t.match(without.stderr, '--key-id is missing: name a key that may be killed temporarily')
   const result = (await w.json('simulate', '--key-id', 'simulation', ...words, ...PATIENTLY)) as {
     readonly scope: unknown
     readonly failed: number

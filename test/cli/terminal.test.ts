@@ -133,7 +133,7 @@ void t.test('no listing has a line over 80 columns or an escape sequence', async
         ['-qc', `stty cols ${String(COLUMNS)}; ${quoted}`, '/dev/null'],
         { env: { ...process.env, ...environment, NO_COLOR: '1' } },
       )
-      // Progress output overwrites its own line, so check each update as a separate line.
+      // Progress output overwrites its own line, so each update is checked as a separate line.
       const lines = stdout.split(/\r*\n/).flatMap((line) => line.split('\r'))
       const name = words.slice(0, 1).join()
       t.ok(lines.length > 2, `${name}: ${stdout}`)

@@ -63,7 +63,7 @@ void t.test('each kind of receiver gets messages in its own format', async (t) =
   })
   t.match(generic.messages(), [{ type: 'test', data: { operator: 'R & D <ops>' } }])
   t.equal(slack.received[0]?.path, '/services/T0/B0')
-  t.match(slack.messages(), [{ text: /^Test of this webhook.* by R &amp; D &lt;ops&gt;\n/ }])
+  t.match(slack.messages(), [{ text: /^Webhook test.* by R &amp; D &lt;ops&gt;\n/ }])
 
   const [published] = sns.received
   const { headers = {}, body = '', path: target = '' } = published ?? {}

@@ -44,7 +44,7 @@ export const beatOf = (beat: number, { epoch, tag }: EpochMark): Heartbeat => ({
 
 export const NOTHING_SEEN: EpochMark = { epoch: 0, tag: '' }
 
-/** Sends a heartbeat for the instance that `identity` describes. */
+/** Sends a heartbeat for the instance with this id. */
 export const say = (store: Store, id: string, heart: Heartbeat, leaseMs = 2000) =>
   sendHeartbeat(store, { id, leaseMs }, heart)
 
@@ -53,5 +53,5 @@ export const instancesOf = (store: Store) =>
 
 export const idsOf = async (store: Store) => (await instancesOf(store)).map(({ id }) => id)
 
-/** How long a kill waits if no instance is registered. */
+/** How long a kill waits if no instance is registered, in milliseconds. */
 export const LEASE_MS = 2000

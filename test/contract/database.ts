@@ -25,7 +25,10 @@ export interface DatabaseContract {
   readonly slowQuery: string
 }
 
-/** Much less time than `slowQuery` takes on any machine, but much more than any other statement takes. */
+/**
+ * Timeout in milliseconds. It is much shorter than `slowQuery` takes on any machine, but much longer than any other
+ * statement takes.
+ */
 const SHORT_MS = 500
 
 const INSERT = 'INSERT INTO facts (name, value) VALUES (?, ?)'
@@ -220,7 +223,7 @@ export function databaseContract({ name, create, slowQuery }: DatabaseContract):
     const pending = holder.transaction(async (transaction) => {
       await transaction.execute(INSERT, ['a', 'holder'])
       held.open()
-      // Keep this transaction busy: the server would end an idle one before the other writer gives up.
+      // Keep this transaction busy: the server would end an idle transaction before the other writer gives up.
       while (!mayEnd) await transaction.query('SELECT 1 AS busy').then(() => pause(100))
     })
     await held.opened

@@ -1,6 +1,6 @@
 /**
- * Checks that ordinary maintenance of a PostgreSQL server never looks like tampering and never delays a change, and that
- * nothing that is planted in another schema runs.
+ * Checks that ordinary maintenance of a PostgreSQL server never looks like tampering and never delays a change, and
+ * that nothing planted in another schema runs.
  */
 // SPDX-License-Identifier: Apache-2.0
 import pg from 'pg'
@@ -61,7 +61,7 @@ void t.test('an index that is replaced during the check is not missed', async (t
   const { store, tamper } = await openPostgres(t)
   const { database } = store
   await database.snapshot(async (reader) => {
-    // Every later statement of the snapshot sees the catalogs as they are now.
+    // Every later statement of the snapshot sees the current catalogs.
     await reader.query('SELECT 1')
     await tamper('DROP INDEX switches_changed; ALTER TABLE external_keys RENAME TO renamed')
     await tamper('ALTER TABLE renamed RENAME TO external_keys')

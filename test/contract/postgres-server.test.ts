@@ -188,7 +188,7 @@ void t.test('with every connection in use, the reserved one writes the kill', as
   await t.rejects(openStore({ ...options, connections: 'one' }), {
     code: 'STORE_BUSY',
     message: /SQLSTATE 53300 \(too many connections\)/,
-    hint: /the admin listener, which keeps a connection open/,
+    hint: /the admin listener, which already has a connection open/,
   })
   t.ok((await kill(kept, options.clock, ORDER)).switch)
   t.match(

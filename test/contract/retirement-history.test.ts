@@ -18,7 +18,7 @@ import { DAY, ID, ORDER, V1, codeOf, setUp } from './retirement-fixture.ts'
 
 t.setTimeout(120_000)
 
-/** More events than are verified in one turn. */
+/** Number of events, which is more than one turn of the event loop verifies. */
 const EVENTS = 600
 
 async function addEvents(store: Store, at: number): Promise<void> {
@@ -30,7 +30,7 @@ async function addEvents(store: Store, at: number): Promise<void> {
   })
 }
 
-/** Wraps a reader to count the events that it reads. */
+/** Wraps a reader to count the event rows that it reads. */
 function counting<T extends Reader>(reader: T, onRows: (rows: number) => void): T {
   const query: Reader['query'] = async (sql, parameters) => {
     const rows = await reader.query(sql, parameters)

@@ -200,7 +200,11 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     await closeDeadManSwitch(policy, other)
     await renewDeadManSwitch(policy, other)
     clock.advance(DAY)
-    t.equal(await codeOf(requestRetirement(deps, ORDER)), 'done', 'another key store has no part')
+    t.equal(
+      await codeOf(requestRetirement(deps, ORDER)),
+      'done',
+      'another key store already uses no part',
+    )
   })
 
   void t.test(

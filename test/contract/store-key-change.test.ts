@@ -44,7 +44,7 @@ function replace(options: StoreOptions, onStage?: (stage: RekeyStage) => void): 
 
 const STAGES: readonly RekeyStage[] = ['announced', 'switched', 'rewrapped', 'finished']
 
-/** Replaces the store key up to a stage, and then crashes. */
+/** Runs the replacement of the store key up to a stage, and then crashes. */
 async function replaceUpTo(t: Test, options: StoreOptions, at: RekeyStage): Promise<void> {
   if (at === 'finished') {
     await replace(options)
@@ -68,10 +68,10 @@ const order = (reason: string) =>
     reason,
   }) as const
 
-/** Longer than PostgreSQL lets a Latchkey transaction idle. */
+/** How long the token takes, in milliseconds: longer than PostgreSQL lets a Latchkey transaction stay idle. */
 const TOKEN_MS = 3000
 
-/** Waits within a snapshot, and keeps the snapshot busy, because the server would end an idle one. */
+/** Waits within a snapshot, and keeps the snapshot busy, because the server would end an idle transaction. */
 async function keepingAlive(reader: Reader, work: Promise<unknown>): Promise<void> {
   const done = new AbortController()
   void work

@@ -17,7 +17,7 @@ import { eventually } from '../support/server.ts'
 
 t.setTimeout(300_000)
 const server = await startPostgres(t)
-/** Exceeds the number of keys or events that one transaction reseals. */
+/** Number of keys, which exceeds the number of keys or events that one transaction reseals. */
 const KEYS = 210
 const REKEY = ['store', 'rekey', '--new-store-key', '--yes']
 /** The command's stages, each with the output that triggers the kill. */
@@ -113,7 +113,7 @@ for (const [name, open] of Object.entries(ENGINES)) {
     const stale = await place.run(
       ...['store', 'rekey', '--yes', ...escrow, '--new-master-key', join(place.folder, 'new.key')],
     )
-    t.match(stale, { code: 1, stderr: /the escrow has an earlier key of this store/ })
+    t.match(stale, { code: 1, stderr: /the escrow contains an earlier key of this store/ })
     const backup = join(place.folder, 'switched.jsonl')
     t.match(await place.run('store', 'verify', backup), { code: 0 }, 'a backup from the middle')
 
@@ -133,7 +133,7 @@ for (const [name, open] of Object.entries(ENGINES)) {
   })
 }
 
-/** Runs a rekey in this process. Several of these can run concurrently. */
+/** Runs a rekey in this process. Several rekeys can run concurrently. */
 function startRekey(options: StoreOptions, deps: Partial<RekeyDeps>): Promise<number> {
   return rekeyStore(options, {
     clock: options.clock,

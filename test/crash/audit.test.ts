@@ -1,5 +1,6 @@
 /**
- * Kills a server in strict audit mode with SIGKILL: every plaintext it returned has a record in a log that verifies.
+ * Kills a server in strict audit mode with SIGKILL: every plaintext that it returned must have a record in a log that
+ * verifies.
  */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'

@@ -116,7 +116,7 @@ async function opens(backend: PromisedBackend, made: Encrypted): Promise<boolean
   return opened.equals(bytes(made.plaintext))
 }
 
-/** Returns whether `backend` decrypts a ciphertext that node:crypto has encrypted with the imported key material. */
+/** Reports whether `backend` decrypts a ciphertext that node:crypto has encrypted with the imported key material. */
 async function hasMaterial(
   backend: PromisedBackend,
   id: string,

@@ -50,7 +50,7 @@ async function killAgainAndAgain(t: Test, place: Workspace): Promise<void> {
     ])
     await new Promise((resolve) => setTimeout(resolve, wholeMs * share))
     await command.ended('SIGKILL')
-    // This reads and verifies all sealed rows and every event.
+    // Reading the status verifies all sealed rows and every event.
     const after = await control.status(1000)
     const isDone = after.epoch !== before.epoch
     share *= isDone ? 0.85 : 1.15

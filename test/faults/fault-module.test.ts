@@ -16,7 +16,7 @@ const OPERATION_ACTIVE = 0x90
 const SESSION_COUNT = 0xb1
 const SESSION_HANDLE_INVALID = 0xb3
 const OS_LOCKING_OK = 2
-/** Longer than a call takes, even on a busy machine. */
+/** Added latency in milliseconds, which exceeds the duration of any call, even on a busy machine. */
 const SLOW_MS = 1000
 
 /** Executes a step and returns the CKR code with which it failed, or CKR_OK if it succeeded. */

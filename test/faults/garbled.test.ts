@@ -41,7 +41,7 @@ const GARBAGE: Readonly<Record<string, Buffer>> = {
   'a failure that is none': encodeFrame(FAILED, 1, [TIME, json({ code: 'NOTHING', message: 'x' })]),
   'a failure without a word': encodeFrame(FAILED, 1, [TIME]),
   'an unknown kind': encodeFrame(9, 1, [TIME, json(null)]),
-  'a response without a request': encodeFrame(DONE, 77, [TIME, json(null)]),
+  'received a response to an unknown request': encodeFrame(DONE, 77, [TIME, json(null)]),
   'text of a library': Buffer.from('WARNING: token is about to expire\n'),
 }
 

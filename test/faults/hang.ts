@@ -18,11 +18,11 @@ import { KILLED, eventually } from '../support/server.ts'
 
 export interface HangPlan {
   readonly hangMs: number
-  /** Request rate for each of the two key stores. */
+  /** Requests per second for each of the two key stores. */
   readonly requestsPerSecond: number
   /** KMS's timeout. */
   readonly budgetMs: number
-  /** Maximum time from the end of the hang to the first success. */
+  /** Maximum time from the end of the hang to the first success, in milliseconds. */
   readonly recoveryMs: number
   /** Whether to enforce the limits exactly, without an allowance for a slow machine. */
   readonly isExact?: boolean
@@ -114,7 +114,7 @@ export async function hang(t: Test, plan: HangPlan): Promise<void> {
   const names = new Set(stuck.map(({ errorName }) => String(errorName)))
   for (const name of names) t.ok(MAY_BE_SENT_AGAIN.has(name), name)
   const served = beside.filter(({ status }) => status === 200)
-  // On a busy machine, the server may throttle more of them.
+  // On a busy machine, the server may throttle more of these requests.
   const share = plan.isExact === true ? 0.95 : 0.5
   t.ok(served.length >= beside.length * share, 'the other key store goes on')
   const others = beside.filter(({ status }) => status !== 200)

@@ -15,7 +15,7 @@ import { createSoftHsm, createTokenKeys, openToken } from '../support/pkcs11/tok
 export interface HedgePlan {
   readonly operations: number
   readonly perSecond: number
-  /** Delay added to each operation on the slow token. */
+  /** Delay added to each operation on the slow token, in milliseconds. */
   readonly slowMs: number
   readonly hedgeMs: number
   /** Maximum latency at the 99.9th percentile, in milliseconds. */

@@ -14,7 +14,10 @@ import { eventually } from '../support/server.ts'
 
 t.setTimeout(120_000)
 
-/** Exceeds the time allowed for three starts that hang in the module. */
+/**
+ * How long the worker is blocked, in milliseconds. This exceeds the time allowed for three starts that hang in the
+ * module.
+ */
 const SLOW_MS = 5000
 
 void t.test('no other process is started in its place', async (t) => {

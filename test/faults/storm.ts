@@ -1,4 +1,7 @@
-/** Drops sessions repeatedly under load: for a few seconds in `npm run check`, and for longer when run by hand. */
+/**
+ * Tests the backend while sessions are dropped repeatedly under load: for a few seconds in `npm run check`, and for
+ * longer when run by hand.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import { withFaults } from '../support/pkcs11/fault-module.ts'

@@ -21,7 +21,7 @@ const STOPS = ROUNDS === undefined ? 1 : Math.ceil(Number(ROUNDS) / 10)
 const STOPPED_MS = ROUNDS === undefined ? 1000 : 10_000
 /** Maximum time after a kill's commit during which an instance may still send a successful response. */
 const WORST_MS = LEASE_MS + 500
-/** Observation time after `revoked`. */
+/** How long to observe the fleet after `revoked`, in milliseconds. */
 const WATCHED_MS = 500
 const EVERYBODY = [0, 1, 2]
 const INSTANCES = 6
@@ -80,7 +80,7 @@ void t.test('failures of the store, of the connection to it, and of commands', a
           proxy.swallow(true)
         },
       })
-      // On a busy machine, other instances may acknowledge too late.
+      // On a busy machine, other instances may also acknowledge too late.
       t.ok(ended >= 2)
       await restoreAll(fleet)
       await untilServed(

@@ -1,5 +1,5 @@
 /**
- * Tests PostgreSQL outages and maintenance: Latchkey resumes serving without a restart once they are over. With
+ * Tests PostgreSQL outages and maintenance: Latchkey must resume serving without a restart once they are over. With
  * LATCHKEY_FLEET_ROUNDS=1, on an idle machine, it must do so within the time that docs/store.md promises.
  */
 // SPDX-License-Identifier: Apache-2.0

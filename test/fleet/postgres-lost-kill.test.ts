@@ -42,7 +42,7 @@ void t.test('a standby that lacks the kill is promoted', async (t) => {
   }
   await eventually(isCopied)
   const before = await latchkeyHere(['status', '--config', server.configFile])
-  t.match(before.stderr, /warning: there are standbys but none is synchronous/)
+  t.match(before.stderr, /warning: there are standbys, but none is synchronous/)
   await second.kill()
   const control = await openKillSwitch(server.config)
   t.match(await control.stop(ALL, { wait: true }), { revocation: { isComplete: true } })

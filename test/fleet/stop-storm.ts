@@ -1,5 +1,5 @@
 /**
- * Measures how often a stop falls between the last gate check and the write. Run by hand:
+ * Measures how often a process is stopped between the last gate check and the write. Run by hand:
  *
  *     node .test-build/test/fleet/stop-storm.js
  */

@@ -19,18 +19,18 @@ export interface StopPlan extends FleetOptions {
   readonly rounds: number
   /** Time from `revoked` until the instance resumes. */
   readonly stoppedMs: number
-  /** Number of connections to each member. */
+  /** Number of connections to each fleet member. */
   readonly connections: number
-  /** Maximum time until access is revoked, on an idle machine. */
+  /** Maximum time from the kill's commit until access is revoked, on an idle machine (default: not checked). */
   readonly worstMs?: number | undefined
 }
 
-/** Observation time between the instance's resumption and the restore. */
+/** How long the resumed instance is observed before access is restored. */
 const WATCHED_MS = 300
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** Stops and resumes the last member once per round. */
+/** Stops and resumes the last fleet member once per round. */
 export async function stopAgainAndAgain(t: Test, plan: StopPlan): Promise<void> {
   const fleet = await startFleet(t, plan)
   const load = await startLoad(fleet, plan.connections)
@@ -82,7 +82,7 @@ async function stopOnce(t: Test, fleet: Fleet, load: Load, plan: StopPlan) {
   }
 }
 
-/** Returns the process ids of a member's `latchkey serve` and its workers. */
+/** Returns the process ids of a fleet member's `latchkey serve` and its workers. */
 function processesOf(fleet: Fleet, member: number): readonly number[] {
   const { pid } = fleet.members[member]?.running.process ?? {}
   if (pid === undefined) throw new TypeError('no such process')

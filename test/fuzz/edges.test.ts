@@ -42,7 +42,7 @@ function counter() {
   }
 }
 
-/** Escapes special characters and bytes outside ASCII in a value, as in RFC 2253, section 2.4, and as OpenSSL does. */
+/** Escapes special characters and non-ASCII bytes as OpenSSL does, following RFC 2253, section 2.4. */
 function escapeValue(value: string): string {
   const bytes = [...Buffer.from(value)].map((byte) => {
     const character = String.fromCharCode(byte)

@@ -13,7 +13,7 @@ import { amzDate } from '../support/wire.ts'
 
 const GOOD = signed().rawHeaders.at(-1) ?? ''
 
-/** Re-encodes a parsed header, using the same optional spaces as `like`. */
+/** Serializes a parsed header with the same optional spaces as in `like`. */
 function written({ accessKeyId, scope, signedHeaders, signature }: Authorization, like: string) {
   const spaces = /^AWS4-HMAC-SHA256( +)/.exec(like)?.[1] ?? ' '
   const [first = ', ', second = ', '] = like.match(/, ?(?=SignedHeaders=|Signature=)/g) ?? []

@@ -1,6 +1,6 @@
 /**
- * Corrupts frames between the server and its PKCS#11 module processes, in both directions, and checks that each is
- * rejected.
+ * Corrupts frames between the server and its PKCS#11 module processes, in both directions, and checks that every
+ * corrupted frame is rejected.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { isDeepStrictEqual } from 'node:util'

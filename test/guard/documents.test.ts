@@ -82,7 +82,7 @@ void t.test('docs/internals/dependencies.md lists exactly the dependencies', (t)
 })
 
 void t.test('no file contains a private key, a local path or a package registry', (t) => {
-  // The pattern is assembled here so that this file does not match it.
+  // The patterns are assembled from parts so that this file does not match them.
   const forbidden = [
     { what: 'a place of a machine', form: new RegExp(`(?<![\\w.])${['', 'work', ''].join('/')}`) },
     {

@@ -32,7 +32,7 @@ interface Panel {
 }
 
 const { panels } = JSON.parse(read('docker/grafana/dashboard.json')) as { panels: Panel[] }
-/** Fills in the dashboard's variables, and Grafana's own. */
+/** Replaces Grafana's own variable `$__rate_interval` with 5m, and the dashboard's variables with `value`. */
 const fillIn = (expr: string, value: string) =>
   expr.replaceAll('$__rate_interval', '5m').replaceAll(/\$\w+/g, value)
 
@@ -76,7 +76,7 @@ void t.test('panels of a server that has had no requests show 0 or their own tex
       targets.length > 0 && fieldConfig?.defaults.noValue === undefined,
   )
   t.ok(shown.length > 30)
-  // The function absent returns nothing if its operand has a sample.
+  // In PromQL, absent() returns an empty result if its argument has any samples.
   const missing = shown.map(({ targets = [] }) => ({
     expr: `absent(${targets.map(({ expr }) => `(${fillIn(expr, '.*')})`).join(' or ')})`,
     eval_time: '10m',

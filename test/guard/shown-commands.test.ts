@@ -19,7 +19,7 @@ void t.test('commands in documents exist and have the flags shown', async (t) =>
       const names = [`${first} ${second} ${third}`, `${first} ${second}`, first]
       const name = names.find((one) => COMMANDS.has(one))
       if (name === undefined) {
-        t.fail(`${path}: there is no command "${command}"`)
+        t.fail(`${path}: unknown command "${command}"`)
         continue
       }
       const { flags } = await loadCommand(name)
@@ -34,7 +34,7 @@ void t.test('commands in documents exist and have the flags shown', async (t) =>
   t.ok(checked > 50, `${String(checked)} commands`)
 })
 
-/** Documents with commands, each with the test that reads and runs them. */
+/** Maps each document that contains commands to the test that reads and runs them. */
 const RUN_BY: Readonly<Record<string, string>> = {
   'README.md': 'test/cli/documents.test.ts',
   'docs/admin.md': 'test/cli/documents.test.ts',
@@ -46,7 +46,7 @@ const RUN_BY: Readonly<Record<string, string>> = {
   'docs/webhooks.md': 'test/cli/webhooks.test.ts',
 }
 
-/** Other documents with commands, each with the reason why no test runs them. */
+/** Maps each of the other documents that contain commands to the reason why no test runs them. */
 const NOT_RUN: Readonly<Record<string, string>> = {
   'docs/audit.md': 'needs logs and CloudTrail: test/cli/audit.test.ts runs these commands',
   'docs/cli.md': 'lists examples of every command, for many different configurations',

@@ -80,11 +80,11 @@ const WRAPPING: Readonly<Record<string, string>> = {
   'src/keys/software/key-table.ts': 'materialContext',
   'src/sigv4/credential-table.ts': 'secretContext',
   'src/store/rekey.ts': 'factContext',
-  // This file wraps each secret that wrappedColumn finds.
+  // This file wraps the secret that wrappedColumn finds in each row.
   'src/store/resealing.ts': 'context',
   // Every change reseals the state with the current key.
   'src/store/sealed-state.ts': 'contextOf',
-  // This file delegates to one of its keys.
+  // This file delegates to the sealing of one store key.
   'src/store/combined-sealing.ts': 'context',
 }
 

@@ -1,4 +1,4 @@
-/** Tests the `latchkey kms` API with the real AWS SDK, in front of the real proxy. */
+/** Tests the API of `latchkey kms`, running in front of the real proxy, with the real AWS SDK. */
 // SPDX-License-Identifier: Apache-2.0
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

@@ -12,7 +12,7 @@ const VALUES: Readonly<Record<string, string>> = {
   'eu-west-1': 'us-east-1',
 }
 
-/** Flags that shorten waits whose defaults are several minutes. */
+/** Flags that shorten the waits, which last several minutes by default. */
 const FLAGS: Readonly<Record<string, readonly string[]>> = {
   'rotate-credentials': ['--quiet', '1s', '--timeout', '60s'],
   unregister: [],

@@ -29,7 +29,10 @@ void t.test('a key store is registered, found again, and unregistered', async (t
   t.match(stdout, /· ConnectCustomKeyStore +CONNECTING/)
   t.match(stdout, /✓ ConnectCustomKeyStore +CONNECTED after/)
   t.match(stdout, /✓ CreateKey +arn:aws:kms:us-east-1:111122223333:key\//)
-  t.match(stdout, /✓ round trip +GenerateDataKey \d+ ms, Decrypt \d+ ms: the same data key/)
+  t.match(
+    stdout,
+    /✓ round trip +GenerateDataKey \d+ ms, Decrypt \d+ ms: both returned the same data key/,
+  )
   t.same(
     r.kms.calls.filter((name) => !name.startsWith('Describe')),
     ['CreateCustomKeyStore', 'ConnectCustomKeyStore', 'CreateKey', 'GenerateDataKey', 'Decrypt'],
@@ -53,7 +56,10 @@ void t.test('a key store is registered, found again, and unregistered', async (t
     ...['register', '--endpoint', 'https://other.example.com', '--skip-endpoint-checks'],
   )
   t.equal(other.code, 1)
-  t.match(other.stderr, 'KMS has a key store demo already, and XksProxyUriEndpoint is')
+  t.match(
+    other.stderr,
+    'KMS already has a key store demo with different settings: XksProxyUriEndpoint is',
+  )
 
   const plan = await r.latchkey('unregister')
   t.equal(plan.code, 0)
@@ -68,7 +74,7 @@ void t.test('a key store is registered, found again, and unregistered', async (t
 
   const waits = await r.latchkey('unregister', '--schedule-key-deletion', '7', '--yes')
   t.equal(waits.code, 0, waits.stderr)
-  t.match(waits.stdout, 'demo stays until its KMS keys are deleted: run this again after')
+  t.match(waits.stdout, 'demo stays until its KMS keys are deleted: run this command again after')
   t.match(r.kms.kms.stores.get(again.customKeyStoreId), { state: 'CONNECTED' })
 })
 
@@ -154,7 +160,7 @@ void t.test('before anything is created', async (t) => {
         'a timeout of no form',
         ['--endpoint', ENDPOINT, '--timeout', '5'],
         64,
-        /--timeout: expected a time such as/,
+        /--timeout: expected a duration such as/,
       ],
     ]
     for (const [what, flags, code, message] of rows) {
@@ -185,7 +191,7 @@ void t.test('before anything is created', async (t) => {
       const denied = await r.latchkey(...REGISTER, ...r.checkFlags)
       t.equal(denied.code, 1)
       t.match(denied.stderr, 'AccessDeniedException')
-      t.match(denied.stderr, 'hint: docs/register.md lists the permissions')
+      t.match(denied.stderr, 'hint: see docs/register.md for the required permissions')
       delete process.env['AWS_SECRET_ACCESS_KEY']
       delete process.env['AWS_ACCESS_KEY_ID']
       const anonymous = await r.latchkey(...REGISTER, ...r.checkFlags)

@@ -1,4 +1,4 @@
-/** Tests our KMS emulator with the real AWS SDK: it speaks KMS's protocol, and really calls the proxy. */
+/** Tests, with the real AWS SDK, that our KMS emulator speaks KMS's protocol and really calls the proxy. */
 // SPDX-License-Identifier: Apache-2.0
 import {
   CreateKeyCommand,

@@ -3,7 +3,9 @@
 import t from 'tap'
 import { check, CLAIM, namesOf } from '../support/spin.ts'
 
-/** Several model configurations, because a single one with every feature would have too many states. */
+/**
+ * Configurations of the model. There are several, because a single one with every feature would have too many states.
+ */
 const WORLDS: Readonly<Record<string, readonly string[]>> = {
   'three instances and an heir': ['INSTANCES=3', 'LEASE=1', 'HEIRS=1', 'SERVING=1'],
   'restores at any moment': ['INSTANCES=2', 'LEASE=1', 'HEIRS=1', 'RESTORES=1'],
@@ -32,7 +34,10 @@ for (const [world, definitions] of Object.entries(WORLDS)) {
   })
 }
 
-/** States that must be reachable; otherwise the claim would hold trivially, for example if the proxy never served. */
+/**
+ * States that must be reachable. If they were not, the claim could hold trivially, for example because the proxy never
+ * serves a request.
+ */
 const REACHABLE: Readonly<Record<string, readonly string[]>> = {
   REVOKES: ['HEIRS=1'],
   HEIR_REVOKES: ['HEIRS=1'],

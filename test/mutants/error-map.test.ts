@@ -1,4 +1,4 @@
-/** Mutation tests for xks/error-map.ts, which decides how much a caller learns. */
+/** Mutation tests for xks/error-map.ts, which determines how much an error reveals to the caller. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { killAll } from '../support/mutation/mutation.ts'

@@ -1,6 +1,6 @@
 /**
- * Tests with random fleets that a version is never reported as unused for a period in which it decrypted. Processes
- * crash with unwritten uses, stop, are declared dead, and return.
+ * Tests with random fleets that a version is never reported as unused for a period in which it was used to decrypt.
+ * Processes crash with unwritten uses, stop, are declared dead, and return.
  */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
@@ -136,7 +136,7 @@ void t.test('a process that is registered without a ledger makes everything unkn
   const clock = new FakeClock()
   const load = (registered: readonly string[]) =>
     database.snapshot((reader) => loadLedgerState(reader, { now: clock.now(), registered }))
-  t.match((await load([])).doubt, /has not begun/)
+  t.match((await load([])).doubt, /has not started/)
   await tendLedger(database, () => Promise.resolve([]), clock.now())
   clock.advance(60 * MINUTE)
   t.match(await load([]), { knownUntil: clock.now() - 15 * MINUTE })

@@ -88,7 +88,7 @@ void t.test('a replaced CA admits no client, not even on kept-alive connections'
   t.same([(await ask(old)).status, (await ask(next)).status], [200, 401])
   await writeFile(ca, authority.certificatePem)
   await server.running.reloadCertificates()
-  // The server closes idle connections; wait until the agents have noticed.
+  // The server closes idle connections; wait until the HTTP agents have noticed.
   await eventually(() =>
     [old, next].every(({ freeSockets }) => Object.keys(freeSockets).length === 0),
   )
@@ -104,7 +104,8 @@ void t.test('a bad file leaves the old one in use', async (t) => {
 })
 
 /**
- * Returns a kept-alive connection whose client certificate (alice) expires within seconds, or later on a slow machine.
+ * Opens a kept-alive connection whose client certificate, issued to alice, expires within seconds. Retries with a later
+ * expiry if the machine is too slow.
  */
 async function openBrief({ ask, agentOf }: Awaited<ReturnType<typeof start>>) {
   for (let seconds = 3; ; seconds *= 2) {

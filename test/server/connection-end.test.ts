@@ -14,7 +14,7 @@ import { testPki } from '../support/pki.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { openWire, requestMetadata, signedRequest, type Wire } from '../support/wire.ts'
 
-/** Generous, because the machine may be busy. */
+/** This maximum wait is generous, because the machine may be busy. */
 const LATEST_MS = 60_000
 const body = JSON.stringify({ requestMetadata: requestMetadata('KmsHealthCheck') })
 
@@ -109,7 +109,7 @@ void t.test(
   'a connection past its maximum age closes after a response that announces it',
   async (t) => {
     const server = await startTestServer(t, { config: { listener: { maxConnectionAge: '1s' } } })
-    // The connection is younger than this.
+    // Start timing before the connection opens, so that the measured time is at least the connection's age.
     const since = performance.now()
     const wire = await openWire(server)
     for (;;) {

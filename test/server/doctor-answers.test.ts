@@ -46,14 +46,14 @@ const CASES: readonly DoctorCase[] = [
     faults: { spoil: named({ errorName: 'InternalException' }) },
     look: errors,
     expected: { 'error-no-key': 'fail', 'error-changed': 'fail', 'error-base64': 'fail' },
-    says: /"InternalException", instead of 404 KeyNotFoundException/,
+    says: /expected 404 KeyNotFoundException, found .*"InternalException"/,
   },
   {
     what: 'a status that does not belong to the name',
     faults: { spoil: onErrors((answer) => (answer.status = 500)) },
     look: errors,
     expected: { 'error-no-key': 'fail', 'error-method': 'fail' },
-    says: /came with status 500, not 404/,
+    says: /expected status 404 with .*, found 500/,
   },
   {
     what: 'messages that are too long, and not ASCII',
@@ -73,7 +73,7 @@ const CASES: readonly DoctorCase[] = [
     },
     look: errors,
     expected: { 'error-changed': 'fail', 'error-no-key-decrypt': 'fail' },
-    says: /was served, instead of 400 InvalidCiphertextException/,
+    says: /expected 400 InvalidCiphertextException, but the request succeeded/,
   },
   {
     what: 'accepting bad signatures',

@@ -99,7 +99,7 @@ const CASES: readonly DoctorCase[] = [
     faults: { spoil: fields('/decrypt', () => ({ plaintext: 'A'.repeat(43) + '=' })) },
     look: key,
     expected: { decrypt: 'fail' },
-    says: /differ from the encrypted ones/,
+    says: /decrypted bytes differ from the plaintext/,
   },
   {
     what: 'refusing what it does not know',

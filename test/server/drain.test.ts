@@ -25,7 +25,7 @@ const health = (server: TestServer) => signedRequest(server, '/health', healthBo
 const encrypt = (server: TestServer) =>
   signedRequest(server, `/keys/${KEY_ID}/encrypt`, encryptBody())
 
-/** Sends a request except for its last bytes, and waits until the server has received the head. */
+/** Sends all but the last bytes of a request, and waits until the server has received the head. */
 async function begin(server: TestServer): Promise<{ wire: Wire; finish: () => void }> {
   const wire = await openWire(server)
   const bytes = encrypt(server)
@@ -157,7 +157,7 @@ void t.test('a client that hangs is disconnected at the timeout', async (t) => {
     config: {
       listener: {
         drain: { timeout: '500ms' },
-        // Timeouts long enough that no connection times out during the test.
+        // These timeouts are long enough that no connection times out during the test.
         timeouts: { headers: '2m', request: '3m', tlsHandshake: '2m' },
       },
     },

@@ -267,7 +267,8 @@ void t.test('[NET-1] without a content type it is a ValidationException too', as
 
 void t.test('a store that blocks the first encryption causes a timeout', async (t) => {
   const server = await startTestServer(t, { config: { limits: { requestDeadline: '300ms' } } })
-  // On a busy machine, this deadline may end a request for another reason. Neither state below ends by itself.
+  // On a busy machine, a request may also exceed this deadline for other reasons, so retry. Each condition lasts until
+  // the test ends it.
   const until = (operation: Operation, isExpected: (answer: Answer) => boolean) =>
     eventually(async () => isExpected(await call(server, pathOf(operation), bodyOf(operation))))
   const database = new Sqlite(server.config.store.path)

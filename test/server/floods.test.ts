@@ -53,8 +53,8 @@ function flood(t: Test, server: TestServer, junk: Buffer): () => number {
 
 for (const name of ['no signature', 'wrong signature', 'unknown path']) {
   void t.test(`eight connections with ${name}: every valid request is served`, async (t) => {
-    // The machine runs both ends and may be busy. The long deadline and lease keep its load from affecting which
-    // requests are refused.
+    // The machine runs both the client and the server, and may be busy. The long deadline and lease keep its load from
+    // affecting which requests are refused.
     const server = await startTestServer(t, {
       config: { limits: { requestDeadline: '60s' }, control: { lease: '5m' } },
     })

@@ -1,6 +1,6 @@
 /**
- * Runs the same kill switch cases through the CLI and the admin listener, on both engines, and expects identical
- * behavior.
+ * Runs the same kill switch cases through the CLI and the admin listener, on both database engines, and expects
+ * identical behavior.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'

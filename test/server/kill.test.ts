@@ -138,7 +138,7 @@ void t.test("a dead man's switch closes by itself, and opens with the next renew
 
 void t.test('a timed switch is lifted automatically', async (t) => {
   const { control, ask } = await serve(t)
-  // Longer than a kill takes, even on a busy machine.
+  // The switch lasts longer than a kill takes, even on a busy machine.
   const until = Date.now() + 10_000
   await control.wait(
     await control.kill({ scope: { kind: 'all' }, direction: 'both', until, ...BY }),

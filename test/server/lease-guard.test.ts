@@ -145,7 +145,7 @@ async function stopAndWake(
       : /^latchkey_lease_guard_fired_total 0$/m,
   )
 
-  // On a busy machine, the guard may fire again and close a connection. That is no answer.
+  // On a busy machine, the guard may fire again and close the connection, so retry until there is a response.
   const askAgain = async () => (await open(t, server).catch(() => undefined))?.()
   let again: number | undefined
   await eventually(async () => (again = await askAgain()) !== undefined)
@@ -181,7 +181,7 @@ void t.test('a lease that ends while the process is running closes no connection
     t.equal(then, 400, 'refusals go on, on the same connection')
     return true
   }
-  // On a busy machine, the process may notice too late that its lease has expired.
+  // On a busy machine, the process may notice too late that its lease has expired, so retry.
   await eventually(endLease)
 })
 

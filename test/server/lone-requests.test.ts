@@ -16,9 +16,12 @@ import {
   type Wire,
 } from '../support/wire.ts'
 
-/** Ten times KMS's limit, so that a busy machine does not affect the result. All other times are scaled accordingly. */
+/**
+ * Ten times the default request deadline, so that a busy machine does not affect the result. All other times are scaled
+ * accordingly.
+ */
 const DEADLINE_MS = 2000
-/** Longer than a request may wait in a queue, which is two fifths of the deadline. */
+/** This pause is longer than a request may wait in a queue, which is two fifths of the deadline. */
 const PAUSE_MS = 900
 
 const ENCRYPT = `/keys/${KEY_ID}/encrypt`

@@ -62,7 +62,7 @@ void t.test('PostgreSQL', async (t) => {
     const client = new pg.Client({ host, port, user, database })
     await client.connect()
     const version = `UPDATE latchkey_schema SET version = ${String(NEXT)}`
-    // Like a migration, this runs in a single transaction.
+    // Like a migration, run all statements in a single transaction.
     await client.query(['BEGIN', ...STEP, version, 'COMMIT'].join(';'))
     await client.end()
   })

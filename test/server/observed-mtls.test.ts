@@ -62,7 +62,7 @@ void t.test('every client is served and distinguished, over HTTP/1.1 and HTTP/2'
   })
   const log = await server.stopAndReadLog()
   t.notOk(log.some(({ msg }) => msg === 'connection refused'))
-  const changes = log.filter(({ msg }) => msg === 'the client certificate changed')
+  const changes = log.filter(({ msg }) => msg === 'client certificate changed')
   t.ok(
     changes.some(
       ({ field, before, now }) => field === 'issuer' && now === 'CN=Another CA' && before,
@@ -99,7 +99,7 @@ void t.test("a terminator's header is observed separately for each request", asy
   ]
   const body = JSON.stringify(encryptBody())
   const session = await openHttp2(t, server, show(own))
-  // Send all requests at once on one session, so that reusing another request's result would be noticed.
+  // Send all requests at once on one session, so that the test would notice if a request got the result of another one.
   const statuses = await Promise.all(
     told.flatMap(([headers]) =>
       Array.from({ length: 5 }, () =>
@@ -127,7 +127,7 @@ void t.test("a terminator's header is observed separately for each request", asy
   const nobody = await attempt(server.port, healthWith(server, {}), namesake)
   t.equal(nobody.received, '', 'a terminator has to show its own certificate')
   const log = await server.stopAndReadLog()
-  const changes = log.filter(({ msg }) => msg === 'the client certificate changed')
+  const changes = log.filter(({ msg }) => msg === 'client certificate changed')
   t.match(changes, [{ field: 'name', now: `CN=${WEST}` }])
   t.equal(changes.length, 1)
 })

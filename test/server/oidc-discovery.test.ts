@@ -1,4 +1,6 @@
-/** Tests how often the console's login calls the identity provider, and what faulty metadata breaks. */
+/**
+ * Tests how often the console's login calls the identity provider, and what fails if the provider's metadata is faulty.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'

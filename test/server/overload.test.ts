@@ -26,7 +26,7 @@ void t.test(
     const encrypt = signedRequest(server, `/keys/${KEY_ID}/encrypt`, encryptBody())
     const health = { requestMetadata: requestMetadata('KmsHealthCheck') }
     const wires = await Promise.all(Array.from({ length: CONNECTIONS }, () => openWire(server)))
-    // Warm up, because the first requests take many times as long.
+    // Warm up, because the first requests take many times as long as later ones.
     for (let i = 0; i < 100; i++) {
       wires[0]?.write(encrypt)
       await wires[0]?.answer(60_000)

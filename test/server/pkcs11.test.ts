@@ -218,7 +218,7 @@ function readChildren(): string {
         if (parent !== String(process.pid)) return ''
         return `${readFileSync(`/proc/${pid}/cmdline`, 'latin1')}\n${readFileSync(`/proc/${pid}/environ`, 'latin1')}`
       } catch {
-        return '' // the process has exited in the meantime
+        return '' // The process has exited in the meantime.
       }
     })
     .join('\n')

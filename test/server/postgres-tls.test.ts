@@ -57,7 +57,7 @@ void t.test('PostgreSQL over TLS, with certificates on both sides', async (t) =>
     ['another authority', { tls: { ...tls, ca: otherCa } }, /no trusted authority/],
     ['the authorities of Node.js', { tls: { ...tls, ca: undefined } }, /no trusted authority/],
     ['another name', { tls: { ...tls, serverName: 'db.example.com' } }, /for another name/],
-    ['no TLS', { tls: { mode: 'off' } }, /SQLSTATE 28000 .*, and the connection has no TLS$/],
+    ['no TLS', { tls: { mode: 'off' } }, /SQLSTATE 28000 .*, and the connection does not use TLS$/],
     ['no certificate', { tls: { ca: pki.caFile } }, /SQLSTATE 28000|connection/],
     ['one of another authority', { tls: shown(forged) }, /connection|SQLSTATE 28000/],
     ['one of another role', { tls: shown(stranger) }, /SQLSTATE 28000/],
@@ -111,14 +111,14 @@ void t.test('a TLS mismatch is distinguished from other failures', async (t) => 
   const connect = (target: PostgresTarget) =>
     openPostgres({ loadTarget: () => Promise.resolve(target), deadlineMs: 20_000 })
   await t.rejects(connect({ ...without.target, tls }), {
-    message: 'no connection to the store: the server offers no TLS',
+    message: 'cannot connect to the store: the server does not support TLS',
     hint: /ssl = on/,
   })
   const withTls = await startPostgres(t, [], { ...pki, client })
   await withTls.admit(['hostssl all all all trust'])
   const { host, port, database, user } = withTls.target
   await t.rejects(connect({ host, port, database, user }), {
-    message: /connection has no TLS/,
-    hint: /admit only TLS/,
+    message: /connection does not use TLS/,
+    hint: /accept only TLS/,
   })
 })

@@ -88,7 +88,10 @@ void t.test('exposure and kill --rehearse omit probes, and say so', async (t) =>
   const config = ['--config', server.configFile]
   const shown = await latchkey(t, ['exposure', ...config])
   t.match(shown.stdout, /no fetches are recorded/)
-  t.match(shown.stdout, /\d+ requests of Latchkey's own tools are left out; --probes includes them/)
+  t.match(
+    shown.stdout,
+    /\d+ requests from Latchkey's own tools are left out; pass --probes to include them/,
+  )
   t.match((await latchkey(t, ['exposure', '--probes', ...config])).stdout, /user\/Alice/)
   const rehearsal = ['kill', '--rehearse', '--all', ...config]
   t.match((await latchkey(t, rehearsal)).stdout, /of 0 requests, 0 would have been refused/)

@@ -150,7 +150,7 @@ async function failInEveryWay(t: Test, server: TestServer, run: Run): Promise<vo
   wire.destroy()
 }
 
-/** Makes the device fail during a request. Only responses to such failures are logged with a stack trace. */
+/** Makes encryption fail with an unexpected error. Only the responses to such errors are logged with a stack trace. */
 async function crash(t: Test, run: Run): Promise<void> {
   const { prototype } = SoftwareKey
   const seal = Object.getOwnPropertyDescriptor(prototype, 'seal')

@@ -14,7 +14,7 @@ import { encryptBody, signedHeaders } from '../support/wire.ts'
 
 t.setTimeout(120_000)
 
-/** Long enough for a request to be answered on a busy machine. */
+/** The lease is long enough for a request to be answered on a busy machine. */
 const BRIEF = { control: { lease: '3s' } }
 const PATH = `/keys/${KEY_ID}/encrypt`
 

@@ -78,7 +78,7 @@ void t.test('the handshake is on the first line of its connection', async (t) =>
   t.equal(lines[3]?.['tlsMs'], undefined)
 })
 
-/** Longer than the test requires, because a busy server may read the first byte a little late. */
+/** The delay is longer than the test requires, because a busy server may read the first byte a little late. */
 const WAIT_MS = 2000
 
 void t.test(

@@ -17,12 +17,12 @@ import {
   type Wire,
 } from '../support/wire.ts'
 
-/** Much longer than the limit under test, so that no other timeout closes the connection first. */
+/** These timeouts are much longer than the limit under test, so that none of them closes the connection first. */
 const LONG = { headers: '1m', request: '2m', keepAlive: '400s', tlsHandshake: '1m' }
-/** Also long enough for a request to arrive in time on a busy machine. */
+/** The limit under test. It is long enough for a request to arrive in time on a busy machine. */
 const SHORT_MS = 1500
 const SHORT = '1500ms'
-/** Generous, because Node.js checks only once a second and the machine may be busy. */
+/** This maximum wait is generous, because Node.js checks only once a second and the machine may be busy. */
 const LATEST_MS = 60_000
 const STEP_MS = 100
 

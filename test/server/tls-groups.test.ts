@@ -1,6 +1,6 @@
 /**
  * Tests which key exchange group the listeners negotiate: the hybrid group if OpenSSL supports it. `npm run check` runs
- * this on Node.js 20 (without support) and Node.js 24 (with support).
+ * these tests on Node.js 20 (without support) and Node.js 24 (with support).
  */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'

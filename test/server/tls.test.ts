@@ -221,13 +221,13 @@ void t.test('[NET-3] a mismatched certificate and key are reported at startup', 
       'the files swapped',
       { certificate: own.privateKey, privateKey: own.certificate },
       'CERTIFICATE_UNREADABLE',
-      /server\.key: not a PEM certificate$/,
+      /server\.key: expected a PEM certificate$/,
     ],
     [
       'a certificate as key',
       { ...own, privateKey: own.certificate },
       'CERTIFICATE_UNREADABLE',
-      /server\.crt: not a PEM private key$/,
+      /server\.crt: expected a PEM private key$/,
     ],
   ]
   t.ok(secretPart.length > 40)

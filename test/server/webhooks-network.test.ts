@@ -118,7 +118,7 @@ for (const workers of [1, 2])
 
     one.answer(503)
     await control.restore({ target: { scope: KILL.scope }, ...BY })
-    await eventually(() => linesOf('webhook message could not be delivered; retrying').length > 0)
+    await eventually(() => linesOf('could not deliver a webhook message; retrying').length > 0)
     await reload([entry('pager', other.url)], 'configuration reloaded')
     await eventually(() => told(other).includes('restore'))
     t.notOk(told(other).includes('kill'), 'the position stays: nothing is sent twice')
@@ -126,10 +126,7 @@ for (const workers of [1, 2])
     const faulty = entry('chat', other.url)
     await writeFile(file('short.key'), 'c2hvcnQ=', { mode: 0o600 })
     faulty.to.generic.key.file = 'short.key'
-    const refused = await reload(
-      [faulty],
-      'configuration not reloaded; the current one stays in force',
-    )
+    const refused = await reload([faulty], 'configuration not reloaded; keeping the current one')
     t.match(refused, { err: { code: 'WEBHOOK_KEY_INVALID' } })
     await control.kill(KILL)
     await eventually(() => told(other).includes('kill'))
@@ -137,7 +134,7 @@ for (const workers of [1, 2])
     const count = other.received.length
     await writeFile(file('bundle.pem'), 'not a bundle')
     await control.restore({ target: { scope: KILL.scope }, ...BY })
-    await eventually(() => linesOf('webhook message could not be delivered; retrying').length > 1)
+    await eventually(() => linesOf('could not deliver a webhook message; retrying').length > 1)
     await writeFile(file('bundle.pem'), authority.certificatePem)
     await eventually(() => other.received.length > count)
 
@@ -166,7 +163,7 @@ void t.test("a dead man's switch that lapses is told once", async (t) => {
       type: 'deadman-lapsed',
       event: 'kill',
       text: /^A dead man's switch was not renewed, and closed its key store: demo by instance /,
-      data: { keyStore: 'demo', reason: 'it was not renewed in time' },
+      data: { keyStore: 'demo', reason: "the dead man's switch was not renewed in time" },
     },
   ])
 })

@@ -100,7 +100,7 @@ void t.test('a receiver that hangs delays no kill, and gets the same message aga
   const log = await server.stopAndReadLog()
   const said = log.filter(({ webhook }) => webhook === 'pager').map(({ msg }) => msg)
   t.same(said, [
-    'webhook message could not be delivered; retrying',
+    'could not deliver a webhook message; retrying',
     'webhook receiver is responding again',
   ])
 })
@@ -158,7 +158,8 @@ for (const [engine, store] of [
         await control.restore({ target: { scope: STOP.scope }, ...BY })
       }
       await eventually(() => receiver.received.length === 6)
-      // Received, but recorded only once its response has arrived: until then it may be sent again.
+      // The server records the delivery once the receiver's response has arrived. Until then, it may send the event
+      // again.
       await eventually(() => nothingPends(server))
       await server.stop()
       await control.kill(STOP)

@@ -46,8 +46,8 @@ export function checkSuccess(
 }
 
 /**
- * Checks that a response is exactly this error. Its status must be the one in STATUS, unless the test expects another
- * one.
+ * Checks that a response is exactly this error. Its status must be the one in STATUS, unless the test expects a
+ * different status.
  */
 export function checkError(
   t: Test,

@@ -22,11 +22,11 @@ const AT_ONCE = 16
 export interface Storm {
   /** Number of times that the server is started. */
   readonly lives: number
-  /** Minimum number of plaintexts to receive from each life. */
+  /** Minimum number of plaintexts to receive from the server after each start. */
   readonly decryptsOfALife: number
   /** Number of requests in flight (default: 16). */
   readonly atOnce?: number
-  /** Called with the folder of each log, at the end. */
+  /** Called at the end for each log, with the log's folder and size. */
   readonly check?: (folder: string, size: number) => Promise<void>
 }
 

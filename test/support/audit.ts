@@ -42,7 +42,7 @@ export async function logsOf(config: Config): Promise<readonly string[]> {
 }
 
 /**
- * Reads a log using only the specification, as a third party would, and verifies its root.
+ * Reads a log as a third party would, using only the specification, and verifies its root.
  * @returns the log's entries
  * @throws if the files do not hash to the checkpoint's root
  */

@@ -13,7 +13,7 @@ interface Balancer {
   readonly port: number
 }
 
-/** Generous, because the machine may be busy. */
+/** This maximum wait is generous, because the machine may be busy. */
 const START_MS = 20_000
 
 async function freePort(): Promise<number> {
@@ -38,7 +38,10 @@ ${proxies(port)}`
   return startBalancer(t, 'haproxy', (file) => ['-db', '-f', file], render)
 }
 
-/** @param program a file, or a name on the PATH. The program and its configuration are removed after the test. */
+/**
+ * @param program a file, or a name on the PATH. When the test ends, the program is stopped and its configuration is
+ * deleted.
+ */
 export async function startBalancer(
   t: Test,
   program: string,

@@ -18,14 +18,14 @@ export interface PassingAnswer {
 export interface Faults {
   readonly files?: { readonly certificateFile: string; readonly privateKeyFile: string }
   readonly tls?: TlsOptions
-  /** Sign each request again, so that the real server accepts every request. */
+  /** Whether to sign each request again, so that the real server accepts every request. */
   readonly signsAnew?: boolean
   /** Modifies a response in place. */
   readonly spoil?: (answer: PassingAnswer, request: { target: string; body: string }) => void
   readonly delayMs?: number
-  /** Delay only the first response on each connection. */
+  /** Whether to delay only the first response on each connection. */
   readonly delaysFirst?: boolean
-  /** Close connections that have been idle for this long. */
+  /** Idle time after which connections are closed, in milliseconds. */
   readonly keepAliveMs?: number
 }
 

@@ -127,7 +127,10 @@ export interface Workspace {
   readonly folder: string
   readonly configFile: string
   readonly caFile: string
-  /** Runs a command in this process, which takes a fraction of the time and skips only the few lines of main.ts. */
+  /**
+   * Runs a command in this process. This takes a fraction of the time of a separate process, and skips only the few
+   * lines in main.ts.
+   */
   run(...words: readonly string[]): Promise<Ended>
   /** Runs a command as a separate process in the folder, where it finds latchkey.yaml. */
   runProcess(options: RunOptions, ...words: readonly string[]): Promise<Ended>

@@ -1,5 +1,5 @@
 /**
- * Simulates KMS's side of mTLS, with its subjects, its certificates, and a client that records every byte it receives.
+ * Simulates KMS's side of mTLS: its subjects and certificates, and a client that records every byte that it receives.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'

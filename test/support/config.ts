@@ -8,7 +8,7 @@ import type { Config } from '../../src/config/config.ts'
 import { ConfigError } from '../../src/config/faults.ts'
 import { loadConfig } from '../../src/config/load.ts'
 
-/** Contains only the settings that have no default. */
+/** A configuration that contains only the settings that have no default. */
 export const SMALLEST = `
 listener: { tls: { certificate: server.crt, privateKey: server.key } }
 keyStores: [{ name: demo }]

@@ -16,7 +16,7 @@ export interface OpenConsole {
 export interface OpenOptions {
   /** Console page to open (default: `now`). */
   readonly view?: string
-  /** Present alice's certificate, which has the role admin. */
+  /** Whether to present alice's certificate, which grants the admin role. */
   readonly certificate?: boolean
 }
 

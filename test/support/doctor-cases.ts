@@ -1,4 +1,4 @@
-/** Cases in which a proxy has one error each, with the finding that doctor must report for it. */
+/** Cases in which a proxy has exactly one fault, each with the finding that doctor must report for it. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import type { Finding, Verdict } from '../../src/tools/doctor/finding.ts'

@@ -20,7 +20,7 @@ export class FakeClock implements Clock {
     return this.#monotonic
   }
 
-  /** Advances both clocks, as the passage of time does. */
+  /** Advances all clocks, as the passage of time does. */
   advance(ms: number): void {
     this.#wall += ms
     this.#monotonic += ms

@@ -9,7 +9,7 @@ import type { Fleet, Outcome, Success } from './fleet.ts'
 /** The period between `revoked` and the restore, in wall clock time. No successful response may be sent during it. */
 export interface Window {
   readonly from: number
-  /** Time by which every response that had arrived by `from` had been read. */
+  /** By this time, every response that had arrived by `from` had been read. */
   readonly settledAt: number
   readonly to: number
 }

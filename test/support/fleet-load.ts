@@ -8,7 +8,8 @@ import { eventually, KEY_ID, REGION } from './server.ts'
 export interface Load {
   readonly outcomes: readonly Outcome[]
   /**
-   * Opens a window. First reads the responses that have already arrived, so that they count as earlier than the window.
+   * Starts a measurement window. First reads the responses that have already arrived, so that they count as earlier
+   * than the window.
    */
   settle(): Promise<Pick<Window, 'from' | 'settledAt'>>
   /** Stops sending, and resolves once every request in progress has finished. */
@@ -27,8 +28,8 @@ const TIMEOUT_MS = 15_000
 /** Pause after a failure, so that retrying a member that is down does not occupy the processor. */
 const PAUSE_MS = 20
 /**
- * Event loop turns to wait. The first turn reads the data in the kernel's buffers; later turns read data that becomes
- * readable as a result.
+ * Number of event loop turns to wait. The first turn reads the data in the kernel's buffers; later turns read data that
+ * becomes readable as a result.
  */
 const SETTLING_TURNS = 4
 

@@ -24,7 +24,7 @@ import { type TestPostgres, startPostgres } from './postgres.ts'
 import { KEY_ID, eventually, keyId } from './server.ts'
 
 export const BY = { reason: 'a test', operator: 'tester', identity: 'os:tester' } as const
-/** The long version requires an otherwise idle machine. */
+/** Whether to run the long version of the test, which requires an otherwise idle machine. */
 const IS_LONG = process.env['LATCHKEY_FLEET_ROUNDS'] !== undefined
 const LAG_STEP_MS = 10
 export const ALL = { scope: { kind: 'all' }, direction: 'both' } as const
@@ -94,7 +94,10 @@ interface Line {
   readonly totalMs?: number
 }
 
-/** Warnings about a response also have an operation and a status, but are timestamped when the warning was written. */
+/**
+ * Returns whether a log line is a request line. Warnings about a response also have an operation and a status, but
+ * their timestamp is the time of the warning.
+ */
 const isRequest = ({ msg }: Line) => msg === 'request'
 
 export async function startFleet(t: Test, options: FleetOptions): Promise<Fleet> {
@@ -191,8 +194,8 @@ function isServing(port: number, { caFile }: TestPki): Promise<boolean> {
 }
 
 /**
- * Kills all access as the command does, which tries again if another writer holds the lock. A writer that is cut off or
- * stopped inside a transaction keeps the lock until PostgreSQL ends its session.
+ * Kills all access as the `kill` command does: it retries while another writer holds the lock. A writer that is
+ * disconnected or stopped inside a transaction keeps the lock until PostgreSQL ends its session.
  */
 export async function killAll({ control }: Fleet): Promise<Kill> {
   return (await control.stop({ ...ALL, ...BY }, { wait: false })).kill

@@ -11,7 +11,7 @@ import { eventually } from './server.ts'
 export interface ForwardProxy {
   /** Proxy URL with a user and a password, in the format of HTTPS_PROXY. */
   readonly url: string
-  /** Returns the targets of the tunnels that clients asked for. */
+  /** Returns the targets of the tunnels that clients requested. */
   targets(): readonly string[]
 }
 

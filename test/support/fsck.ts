@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 const run = promisify(execFile)
 const FSCK = process.env['FSCK'] ?? 'fsck'
 
-/** Returns the log's size if it is valid, or else what fsck reports. */
+/** Returns the log's size if it is valid, or else fsck's error output. */
 export async function fsck(folder: string): Promise<string> {
   const words = ['--ui=false', `--storage_url=file://${folder}/`]
   const key = `--public_key=${join(folder, 'log.vkey')}`

@@ -104,7 +104,7 @@ export async function startIssuer(
       })
       serve()
     },
-    /** Grant types of the tokens issued since the call to `allow`. */
+    /** Grant types of the tokens issued since `allow` was called. */
     grants,
     /** Makes requests to the given paths return these bodies and this status. */
     disturb(bodies: Readonly<Record<string, string>>, status = 200) {

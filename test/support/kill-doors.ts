@@ -1,6 +1,6 @@
 /**
- * Provides both interfaces to the kill switch, the CLI and the admin listener, on both engines, for tests that cover
- * all combinations.
+ * Provides both interfaces to the kill switch, the CLI and the admin listener, on both database engines, for tests that
+ * cover all combinations.
  */
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http'

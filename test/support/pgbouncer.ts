@@ -11,7 +11,7 @@ import { eventually } from './server.ts'
 
 /** Debian installs pgbouncer in a folder that is not on an ordinary user's PATH. */
 const PROGRAM = '/usr/sbin/pgbouncer'
-/** Smaller than the number of our sessions, so that sessions have to share connections. */
+/** The pool is smaller than the number of our sessions, so that sessions have to share connections. */
 const POOL_SIZE = 3
 
 /**

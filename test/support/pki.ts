@@ -40,13 +40,13 @@ export const SERVER_CERTIFICATE: CertificateRequest = {
   usage: 'server',
 }
 
-/** Certificates in PEM that one process creates and others reuse. */
+/** PEM-encoded certificates that one process creates and others reuse. */
 interface Kept {
   readonly authority: Issued
   readonly server: Issued
 }
 
-/** Stored next to the compiled tests, so that each build has a new PKI. */
+/** Path of the stored certificates, next to the compiled tests, so that each build has a new PKI. */
 const KEPT = fileURLToPath(new URL('../../pki.json', import.meta.url))
 
 async function loadKept(): Promise<Kept> {

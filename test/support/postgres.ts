@@ -57,7 +57,10 @@ export function binary(name: string): string {
   return join(BINARIES, newest ?? '', 'bin', name)
 }
 
-/** Returns the command to run: as root, it switches to the user postgres, because PostgreSQL refuses to run as root. */
+/**
+ * Returns the command to run. As root, the command switches to the user postgres, because PostgreSQL refuses to run as
+ * root.
+ */
 export function asPostgres(
   command: string,
   operands: readonly string[],

@@ -9,7 +9,7 @@ import type { Workspace } from './cli.ts'
 /** A user id without a passwd entry. */
 export const UID = 543_210
 
-/** Errors in every section of the configuration that a kill does not need. */
+/** Configuration errors in every section that a kill does not need. */
 export const FAULTS = {
   ...{ listener: 'later', workers: -1, limits: { maxAadBytes: 'many' }, nonsense: true },
   ...{ activity: [], backends: {}, keyStores: [{ name: 'demo', prefix: 'no slash' }] },

@@ -18,7 +18,7 @@ export interface TestReceiver {
   readonly received: readonly Received[]
   /** Returns the JSON bodies received so far. */
   messages(): readonly Record<string, unknown>[]
-  /** Sets the status for all further responses; `hang` sends no response. */
+  /** Sets the status for all further responses. With `hang`, the receiver sends no response. */
   answer(status: number | 'hang', text?: string): void
 }
 

@@ -1,6 +1,6 @@
 /**
- * Provides, for each engine, a workspace with a store whose tables a test can modify behind Latchkey's back. Also
- * provides a load to run while a test replaces the store key.
+ * Provides, for each database engine, a workspace with a store whose tables a test can modify behind Latchkey's back.
+ * Also provides a load to run while a test replaces the store key.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path'
@@ -27,7 +27,7 @@ export interface RekeyEngine {
   sql(statement: string, values?: readonly unknown[]): Promise<readonly Record<string, unknown>[]>
 }
 
-/** Returns, for each engine, a function that creates a workspace with a store on that engine. */
+/** Returns, for each database engine, a function that creates a workspace with a store on that engine. */
 export function rekeyEngines(
   server: TestPostgres,
 ): Readonly<Record<string, (t: Test) => Promise<RekeyEngine>>> {
@@ -119,7 +119,10 @@ export async function clientFor(t: Test, place: Workspace, port: number) {
 
 export type RekeyClient = Awaited<ReturnType<typeof clientFor>>
 
-/** Encrypts with different keys in a loop, and returns every status other than 200. */
+/**
+ * Encrypts with different keys in a loop. Returns a function that stops the loop, and returns every response with a
+ * status other than 200 and the number of requests.
+ */
 export function keepAsking(client: RekeyClient, keys: number) {
   const failures: unknown[] = []
   const stop = new AbortController()

@@ -29,7 +29,7 @@ export async function rotate(work: Rotations): Promise<void> {
     path: work.path,
     masterKey: { kind: 'file', path: work.masterKeyFile },
     clock: systemClock,
-    // Long, because the processes wait for each other.
+    // The deadline is long, because the processes wait for each other.
     deadlineMs: 20_000,
   })
   const keystore = await openSoftwareKeystore({

@@ -26,17 +26,20 @@ export const KEY_ID = 'test-key'
 
 type Json = Record<string, unknown>
 
-/** The setting `control` of servers whose process may stall on a busy machine. They must keep their lease. */
+/**
+ * The `control` section for servers whose process may stall on a busy machine. The lease is long, so that it does not
+ * expire during a stall.
+ */
 export const PATIENT_CONTROL = { lease: '1m' }
 
 /**
- * The setting `control` of servers whose access a test kills. A kill waits until an instance has held its lease for as
- * long as a lease lasts, so the long lease that other servers have would delay it.
+ * The `control` section for servers whose access a test kills. A kill may wait for as long as a lease lasts, so the
+ * long lease of other test servers could delay it.
  */
 export const KILLED = { lease: '2s' }
 
 /** This warning depends only on the Node.js version, so tests ignore it. */
-const OLD_NODE = 'this release of Node.js no longer gets security fixes'
+const OLD_NODE = 'this release of Node.js no longer receives security fixes'
 
 export interface TestServerOptions {
   /** Sections merged over the defaults below, as written in latchkey.yaml. */
@@ -45,7 +48,7 @@ export interface TestServerOptions {
     readonly keyStores?: readonly (Json & { readonly name: string })[]
     readonly [section: string]: unknown
   }
-  /** Do not start the server yet; the test calls `start` later. */
+  /** Whether to create the server without starting it. The test calls `start` later. */
   readonly stopped?: boolean
 }
 
@@ -62,7 +65,7 @@ export interface TestServer {
   /** The CLI's administration. Its changes reach the running server through the store. */
   readonly administration: Administration
   readonly running: RunningServer
-  /** Returns a client that keeps its connection alive and closes with the test. */
+  /** Returns a client that keeps its connection alive and is closed when the test ends. */
   client(options?: Partial<KmsSideClientOptions>): KmsSideClient
   /** Creates a key in the first key store. */
   createKey(
@@ -80,7 +83,10 @@ export interface TestServer {
 const SOON_MS = 60_000
 const STEP_MS = 10
 
-/** Waits until `check` returns true. @throws after `withinMs` (default: 20 seconds) */
+/**
+ * Waits until `check` returns true.
+ * @throws after `withinMs` (default: 60 seconds)
+ */
 export async function eventually(
   check: () => boolean | Promise<boolean>,
   withinMs = SOON_MS,
@@ -94,7 +100,7 @@ export async function eventually(
 
 export function keyId(text: string): ExternalKeyId {
   const parsed = parseExternalKeyId(text)
-  if (parsed === undefined) throw new TypeError(`no key id: ${text}`)
+  if (parsed === undefined) throw new TypeError(`invalid key id: ${text}`)
   return parsed
 }
 

@@ -13,7 +13,7 @@ import { FakeClock } from './fake-clock.ts'
 import { type Verdict, verdictOn } from './sigv4-request.ts'
 import { amzDate } from './wire.ts'
 
-/** A random request. Neither third-party signer omits or adds any of its headers. */
+/** A random request. Neither third-party signer omits any of its headers or adds others. */
 export interface Sample {
   readonly accessKeyId: string
   readonly secret: string

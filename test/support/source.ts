@@ -96,7 +96,7 @@ function isValue(node: ts.Identifier): boolean {
   return !ts.isPropertyAssignment(parent) || parent.name !== node
 }
 
-/** Returns the files of each import cycle once, as `a`, `b`, …, `a`. */
+/** Returns each import cycle once, as a list of files that ends with its first file: `a`, `b`, …, `a`. */
 export function findCycles(sources: readonly Source[]): readonly (readonly string[])[] {
   const byPath = new Map(sources.map((source) => [source.path, source]))
   const done = new Set<string>()

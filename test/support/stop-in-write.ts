@@ -20,7 +20,7 @@ function stopOnce(): void {
   process.kill(process.pid, 'SIGSTOP')
 }
 
-/** For HTTP/1.1, stop in the turn that writes, because the head is written after the gate's check. */
+/** For HTTP/1.1, stop in the event loop turn that writes, because the head is written after the gate's check. */
 const http1 = http.ServerResponse.prototype
 const writeHead = http1.writeHead as (...given: unknown[]) => http.ServerResponse
 http1.writeHead = function (this: http.ServerResponse, ...given: unknown[]) {

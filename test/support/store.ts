@@ -20,7 +20,7 @@ import { FakeClock } from './fake-clock.ts'
 
 export function keyStoreName(text: string): KeyStoreName {
   const parsed = parseKeyStoreName(text)
-  if (parsed === undefined) throw new TypeError(`not a key store name: ${text}`)
+  if (parsed === undefined) throw new TypeError(`invalid key store name: ${text}`)
   return parsed
 }
 

@@ -26,7 +26,7 @@ export type Change =
   | { readonly kind: 'status'; readonly keyId: string; readonly status: KeyStatus }
   | { readonly kind: 'destroy'; readonly keyId: string; readonly version: number }
 
-/** Byte strings are in Base64. */
+/** Byte strings are encoded in Base64. */
 export interface Encrypted {
   readonly keyId: string
   readonly version: number

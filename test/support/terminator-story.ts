@@ -1,4 +1,4 @@
-/** Contains the checks that must pass behind any terminator configured as in docker/terminators. */
+/** Runs the checks that must pass behind every terminator that is configured as in docker/terminators. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import { attempt, EAST, issueClient, only, show, WEST, type Files } from './client-certificate.ts'

@@ -24,7 +24,7 @@ export interface Terminator {
   readonly isProxy: boolean
   readonly program: string
   readonly args: (file: string) => readonly string[]
-  /** Fills in the placeholders of a file in docker/terminators. */
+  /** Replaces the placeholders in a file from docker/terminators. */
   readonly render: (values: (file: string) => string, folder: string) => string
 }
 

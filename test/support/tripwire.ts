@@ -20,7 +20,7 @@ export function request(more: Partial<Observation> = {}): Observation {
   }
 }
 
-/** Returns a generator of pseudorandom numbers between 0 and 1. */
+/** Returns a function that generates pseudorandom numbers between 0 and 1. */
 export function createRandom(seed: number): () => number {
   let state = seed >>> 0
   return () => {

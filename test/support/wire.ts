@@ -75,7 +75,7 @@ export function amzDate(at: number): string {
 
 /** Returns a signed request's headers, including `Host`. `path` is relative to the URI path. */
 export function signedHeaders(server: TestServer, signing: Signing = {}): Record<string, string> {
-  // aws4's types lack one of its options, so use a variable to avoid the excess property check.
+  // aws4's types lack one of its options. Assigning the request to a variable first avoids the excess property check.
   const request = {
     host: `localhost:${String(server.port)}`,
     path: `${server.uriPath}${signing.path ?? '/health'}`,

@@ -1,4 +1,4 @@
-/** Checks another implementation of a witness: it must cosign what continues a log, and nothing else. */
+/** Checks another implementation of a witness: it must cosign the checkpoints that extend a log, and no others. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import { createWitnessClient, type WitnessOutcome } from '../../src/audit/witness/client.ts'
@@ -9,7 +9,7 @@ import { type NoteSigner, parseVerifierKey } from '../../src/core/tlog/note.ts'
 import { parseLogPolicy } from '../../src/core/tlog/policy.ts'
 
 export interface WitnessUnderTest {
-  /** Signer of a log that the witness accepts and has not seen yet. */
+  /** Signer for a log that the witness accepts but has not seen yet. */
   readonly log: NoteSigner
   /** The witness's verifier key. */
   readonly vkey: string
@@ -54,6 +54,6 @@ export async function checkWitness(t: Test, { log, vkey, url }: WitnessUnderTest
   t.equal(await liar(901), 0, 'forked at the same size')
   t.match(outcomes, [{ isConflict: true }])
   t.equal(await liar(500), 0, 'rolled back')
-  t.match(outcomes, [{ isConflict: true, failure: /it has cosigned 901 entries/ }])
+  t.match(outcomes, [{ isConflict: true, failure: /the witness has cosigned 901 entries/ }])
   t.equal(await ask(1000), 1, 'the truth still continues')
 }

@@ -37,7 +37,7 @@ export class AdminRefusal extends LatchkeyError {
 }
 
 type AdminCallErrorCode =
-  | 'ADMIN_UNREACHABLE' // no connection, no valid certificate, or a timeout
+  | 'ADMIN_UNREACHABLE' // no connection, an invalid certificate, or a timeout
   | 'ADMIN_ANSWER_INVALID' // the response does not come from an admin listener
 
 export class AdminCallError extends LatchkeyError<AdminCallErrorCode> {
@@ -118,7 +118,7 @@ function readAnswer(url: string, { status, bytes }: RawAnswer): unknown {
   if (typeof error?.code !== 'string' || typeof error.message !== 'string') {
     throw new AdminCallError(
       'ADMIN_ANSWER_INVALID',
-      `expected the response of an admin listener from ${url}, found status ${String(status)} in an unknown format`,
+      `expected an admin listener at ${url}, found a response with status ${String(status)} in an unknown format`,
       { hint: 'use the port in the admin section of latchkey.yaml' },
     )
   }
@@ -140,6 +140,6 @@ function toCallError(url: string, cause: unknown): AdminCallError {
   const what = isLate ? 'no response in time' : (code ?? message ?? 'unknown error')
   return new AdminCallError('ADMIN_UNREACHABLE', `cannot reach ${url}: ${what}`, {
     cause,
-    hint: 'check the address and the certificate authorities to trust, or call another instance',
+    hint: 'check the address and the trusted certificate authorities, or try another instance',
   })
 }

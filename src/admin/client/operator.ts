@@ -23,7 +23,10 @@ type Schemas = components['schemas']
 const ROOT = '/admin/v1'
 /** Margin added to the listener's own timeout. */
 const MARGIN_MS = 10_000
-/** Exceeds the listener's own default: 30 s plus the lease, which is at most a minute. */
+/**
+ * Client-side timeout, longer than the listener's default timeout of 30 s plus the lease, which is
+ * at most a minute.
+ */
 const STOP_TIMEOUT_MS = 120_000
 const DRILL_TIMEOUT_MS = 300_000
 const RETRY_PAUSE_MS = 500
@@ -83,7 +86,7 @@ export function createRemoteOperator(
       await api.post(`${ROOT}/restorations/{id}/withdraw`, { reason }, { path: { id } })
     },
     status,
-    // The listener sends the warnings together with the status.
+    // The listener includes the warnings in the status response.
     storeWarnings: () => Promise.resolve(warnings),
     async rehearse(order, window) {
       const answer = await api.post(`${ROOT}/rehearsals`, { ...order, ...window })

@@ -12,7 +12,10 @@ type Schemas = components['schemas']
 const PATH = '/admin/v1/policies'
 /** Margin added to the listener's own timeout. */
 const MARGIN_MS = 10_000
-/** Exceeds the listener's own default: 30 s plus the lease, which is at most a minute. */
+/**
+ * Client-side timeout, longer than the listener's default timeout of 30 s plus the lease, which is
+ * at most a minute.
+ */
 const APPLY_TIMEOUT_MS = 120_000
 
 export function createRemotePolicies(api: AdminApi): PolicyAdministration {

@@ -26,8 +26,9 @@ export interface CodeFlow {
 }
 
 /**
- * Maximum number of concurrent calls to the token endpoint. Anyone may redeem a code, but logins must
- * not flood the issuer. Starting a login needs only the metadata, which is cached.
+ * Maximum number of concurrent calls to the token endpoint. Anyone may ask the listener to redeem a
+ * code, but logins must not flood the issuer. Starting a login needs only the metadata, which is
+ * cached.
  */
 const MAX_CALLS = 8
 
@@ -61,7 +62,10 @@ export function createCodeFlow(
       wrapFaults(async () => {
         const { authorizationEndpoint: address } = await discover()
         if (address === undefined) {
-          throw new AdminError('NOT_FOUND', `${issuer} does not offer the authorization code flow`)
+          throw new AdminError(
+            'NOT_FOUND',
+            `${issuer} does not support the authorization code flow`,
+          )
         }
         // A browser opens this address, so it must not be a script or plain HTTP.
         return { authorizationEndpoint: parseAddress(address).href, clientId, scope }
@@ -88,7 +92,7 @@ async function wrapFaults<T>(work: () => Promise<T>): Promise<T> {
     return await work()
   } catch (cause) {
     if (!(cause instanceof LoginError)) throw cause
-    throw new AdminError('UNAVAILABLE', 'the identity provider does not respond', { cause })
+    throw new AdminError('UNAVAILABLE', 'the identity provider is unavailable', { cause })
   }
 }
 
@@ -110,7 +114,7 @@ function toForm(
   return { grant_type: 'authorization_code', client_id: clientId, ...proof }
 }
 
-/** The provider's error text may be anything, so the caller gets only the error code. */
+/** The provider's error text may contain anything, so the caller gets only the error code. */
 function toRefusal(
   { refreshToken }: Schemas['AdminLoginRequest'],
   { error }: Readonly<Record<string, unknown>>,

@@ -34,7 +34,7 @@ export async function logIn(
   const http = createIssuerHttp(ca)
   const { deviceEndpoint, tokenEndpoint } = await discover(http, issuer)
   if (deviceEndpoint === undefined) {
-    throw new LoginError('LOGIN_REFUSED', `${issuer} does not offer the device flow`)
+    throw new LoginError('LOGIN_REFUSED', `${issuer} does not support the device flow`)
   }
   const begun = parseObject((await http.post(deviceEndpoint, { client_id: clientId, scope })).text)
   const { device_code: code, user_code: userCode, verification_uri: plain } = begun
@@ -54,7 +54,7 @@ export async function logIn(
     if (error === 'slow_down') intervalMs += INTERVAL_MS
     else if (error !== 'authorization_pending') throw refused(answer)
   }
-  throw new LoginError('LOGIN_REFUSED', 'the code was not confirmed in time')
+  throw new LoginError('LOGIN_REFUSED', 'the login code was not confirmed in time')
 }
 
 function toMs(seconds: unknown, otherwiseMs: number): number {
@@ -63,6 +63,6 @@ function toMs(seconds: unknown, otherwiseMs: number): number {
 
 function refused({ error, error_description: detail }: Readonly<Record<string, unknown>>) {
   const words = [error, detail].filter((part) => typeof part === 'string')
-  const what = words.length === 0 ? 'its response names no error' : words.join(': ')
+  const what = words.length === 0 ? 'no reason given' : words.join(': ')
   return new LoginError('LOGIN_REFUSED', `the identity provider refused the login: ${what}`)
 }

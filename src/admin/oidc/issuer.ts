@@ -14,8 +14,8 @@ const TIMEOUT_MS = 10_000
 const MAX_ANSWER_BYTES = 1024 * 1024
 
 type LoginErrorCode =
-  | 'ISSUER_UNREACHABLE' // the identity provider does not respond, or its response violates OpenID Connect
-  | 'LOGIN_REFUSED' // the identity provider refused the login, or it was not confirmed in time
+  | 'ISSUER_UNREACHABLE' // the identity provider did not respond, or its response violates OpenID Connect
+  | 'LOGIN_REFUSED' // the identity provider refused the login, or nobody confirmed the login in time
 
 export class LoginError extends LatchkeyError<LoginErrorCode> {
   override readonly name = 'LoginError'
@@ -26,11 +26,11 @@ export interface IssuerMetadata {
   readonly jwksUri: string
   readonly tokenEndpoint: string
   /**
-   * Absent if the provider has no authorization code flow. It is not checked here, because an
-   * invalid value does not affect other flows.
+   * Absent if the provider does not support the authorization code flow. The URL is not checked
+   * here, because an invalid URL does not affect other flows.
    */
   readonly authorizationEndpoint?: string
-  /** Absent if the provider has no device flow. */
+  /** Absent if the provider does not support the device flow. */
   readonly deviceEndpoint?: string
 }
 
@@ -40,7 +40,7 @@ export interface IssuerHttp {
 }
 
 /**
- * Calls throw LoginError ISSUER_UNREACHABLE if they fail or if the address is not HTTPS.
+ * Every call throws LoginError ISSUER_UNREACHABLE if it fails or if the address is not HTTPS.
  * @param ca PEM text of authorities to trust instead of the system's
  */
 export function createIssuerHttp(ca: string | undefined): IssuerHttp {
@@ -80,7 +80,7 @@ export function parseAddress(text: string): URL {
 }
 
 /**
- * Fetches the issuer's metadata (OpenID Connect Discovery 1.0, 4).
+ * Fetches the issuer's metadata (OpenID Connect Discovery 1.0, section 4).
  * @throws LoginError ISSUER_UNREACHABLE
  */
 export async function discover({ get }: IssuerHttp, issuer: string): Promise<IssuerMetadata> {
@@ -108,7 +108,10 @@ export async function discover({ get }: IssuerHttp, issuer: string): Promise<Iss
   }
 }
 
-/** Faulty metadata or a failure must not stay in the cache long after the issuer has fixed it. */
+/**
+ * These limits are short, so that faulty metadata or a failure does not stay in the cache long
+ * after the issuer has fixed the problem.
+ */
 const METADATA_MAX_AGE_MS = 300_000
 const FAILURE_MAX_AGE_MS = 3000
 

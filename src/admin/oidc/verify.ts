@@ -63,11 +63,12 @@ export function createIdTokenVerifier(
       })
       return await toNamed(config, payload, findByName)
     } catch (cause) {
-      // JWKSInvalid means that the issuer has published something other than public keys.
+      // JWKSInvalid means that the issuer published something other than a set of public keys.
       if (cause instanceof LoginError || cause instanceof errors.JWKSInvalid) {
-        throw new AdminError('UNAVAILABLE', 'the identity provider does not respond', { cause })
+        throw new AdminError('UNAVAILABLE', 'the identity provider is unavailable', { cause })
       }
-      // jose checks the times last, so this token was signed by the issuer for this listener.
+      // jose checks the times last, so an expired token is otherwise valid: the issuer signed it
+      // for this listener.
       if (cause instanceof errors.JWTExpired) {
         throw new AdminError('UNAUTHENTICATED', 'the session has expired', {
           ...{ cause, hint: 'log in again; on the command line, use latchkey login' },
@@ -80,8 +81,8 @@ export function createIdTokenVerifier(
 }
 
 /**
- * Returns the issuer's keys as JSON (RFC 7517, 5). Any other response is the issuer's fault and
- * does not invalidate its tokens.
+ * Returns the issuer's keys as JSON (RFC 7517, section 5). Any other response is the issuer's fault
+ * and does not invalidate its tokens.
  * @throws LoginError ISSUER_UNREACHABLE
  */
 async function readKeySet(http: IssuerHttp, issuer: string): Promise<string> {

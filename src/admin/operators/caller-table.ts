@@ -15,7 +15,7 @@ import { type OperatorRecord, grantsOf, isPersonalToken, toOperator } from './di
 export interface StoredCaller {
   readonly name: string
   readonly grants: readonly Grant[]
-  /** False if another caller created the caller's token through a listener. */
+  /** False if the token was created through a listener by a caller other than its owner. */
   readonly isPersonal: boolean
 }
 
@@ -57,7 +57,7 @@ export function createCallerTable(store: Store, clock: Clock): CallerTable {
   let readAt = -Infinity
   let reading: Promise<void> | undefined
 
-  /** Concurrent callers share one read, which started no earlier than the first of their calls. */
+  /** Concurrent callers share one read, which starts no earlier than the first of their calls. */
   async function refresh(maxAgeMs: number): Promise<void> {
     const calledAt = clock.monotonic()
     // A read in progress may have started before the change that the caller looks for.

@@ -1,6 +1,7 @@
 /**
- * Manages operators, groups and tokens in the control store. A group gives its members a role; an
- * operator has its own role and its groups' roles. Tokens are stored as hashes.
+ * Manages operators, groups and tokens in the control store. A group gives its members a role. An
+ * operator can have a role of its own in addition to its groups' roles. Tokens are stored as
+ * hashes.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, randomBytes } from 'node:crypto'
@@ -104,7 +105,7 @@ export function createToken(): { readonly token: string; readonly sha256: string
   return { token, sha256: createHash('sha256').update(token).digest('hex') }
 }
 
-/** @throws StorageError from each function */
+/** @throws StorageError from each method of the directory */
 export function createDirectory(store: Store, clock: Clock): OperatorDirectory {
   const { sealing } = store
 
@@ -127,7 +128,7 @@ export function createDirectory(store: Store, clock: Clock): OperatorDirectory {
     const [row] = await selectRows(reader, sealing, OPERATORS, { name })
     if (row !== undefined) return toOperator(row)
     throw new OperatorError('OPERATOR_NOT_FOUND', `there is no operator or group ${name}`, {
-      hint: 'latchkey operators list shows them',
+      hint: 'run latchkey operators list to see the operators and groups',
     })
   }
 
@@ -167,7 +168,7 @@ export function createDirectory(store: Store, clock: Clock): OperatorDirectory {
         if (kind === 'group') {
           throw new OperatorError(
             'OPERATOR_INVALID',
-            `${operator} is a group: tokens are for people`,
+            `${operator} is a group: only operators can have tokens`,
           )
         }
         const id = randomBytes(ID_BYTES).toString('hex')
@@ -185,7 +186,7 @@ export function createDirectory(store: Store, clock: Clock): OperatorDirectory {
         const [row] = await selectRows(transaction, sealing, ADMIN_TOKENS, { id })
         if (row === undefined) {
           throw new OperatorError('TOKEN_NOT_FOUND', `there is no token ${id}`, {
-            hint: 'latchkey admin tokens list shows them',
+            hint: 'run latchkey admin tokens list to see the tokens',
           })
         }
         await revoke(transaction, row)
@@ -199,7 +200,7 @@ export function createDirectory(store: Store, clock: Clock): OperatorDirectory {
   }
 }
 
-/** @param row a row of ADMIN_TOKENS */
+/** @param row a row of the ADMIN_TOKENS table */
 export function isPersonalToken(row: Row): boolean {
   return !String(column(row, 'created_by')).startsWith(IMPERSONAL)
 }
@@ -222,7 +223,7 @@ function checkOrder({ name, kind, role, groups }: OperatorOrder): void {
   if (!NAME.test(name)) {
     throw new OperatorError(
       'OPERATOR_INVALID',
-      'expected a name of 1 to 64 letters, digits, periods, underscores, dashes and @',
+      'expected a name of 1 to 64 letters, digits, periods, underscores, hyphens and @',
     )
   }
   if (kind === 'group' ? role === undefined : role === undefined && groups.length === 0) {

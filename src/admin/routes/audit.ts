@@ -87,8 +87,7 @@ export function auditRoutes(deps: AuditRouteDeps): readonly AdminRoute[] {
       async handle({ principal, parameters: { log = '', '*': path = '' } }) {
         checkPermitted(principal, 'audit')
         const body = await readLogFile(log, path)
-        if (body === undefined)
-          throw new AdminError('NOT_FOUND', `the log ${log} has no file of this name`)
+        if (body === undefined) throw new AdminError('NOT_FOUND', `the log ${log} has no such file`)
         return { status: 200, body, contentType: TYPES[path] ?? 'application/octet-stream' }
       },
     },
@@ -153,8 +152,8 @@ const MAX_WAITING = 16
 const RETRY_AFTER_SECONDS = 5
 
 /**
- * Runs one search at a time, so that concurrent callers together use no more resources than one. The
- * searches of callers who have gone away are skipped.
+ * Runs one search at a time, so that concurrent callers together use no more resources than a
+ * single caller. Skips the searches of callers who have disconnected.
  */
 function createTurns() {
   let last: Promise<unknown> = Promise.resolve()

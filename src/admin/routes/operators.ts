@@ -63,7 +63,7 @@ export function operatorRoutes(deps: OperatorRoutesDeps): readonly AdminRoute[] 
         checkPermitted(principal, 'operators')
         const order = body as Schemas['AdminTokenRequest']
         checkMayGrant(deps, principal, order.operator)
-        // A renewed token proves as much as the token with which its holder requested it.
+        // A renewed token is personal only if the token used to request it was personal.
         const isPersonal = principal.isPersonal && order.operator === principal.person
         const { id, token } = await directory.createToken({ ...order, isPersonal }, principal.name)
         return ok({ id, token: token.reveal() })
@@ -94,7 +94,7 @@ function checkMayGrant(
   if (!needsTwoPeople() || receiver === person) return
   throw new AdminError(
     'FORBIDDEN',
-    'a restore needs two people, and this caller could create an identity that acts as the second',
-    { hint: 'run the command on a host with the master key' },
+    'a restore requires two people, and this caller could create an identity to act as the second person',
+    { hint: 'run the command on a host that has the master key' },
   )
 }

@@ -27,7 +27,9 @@ const PATH = '/admin/v1/policies'
 /** Error code that the `latchkey` command reports when it works directly on the control store. */
 const CHANGED = 'POLICY_CHANGED'
 
-/** Policies concern all key stores, so callers limited to some may not use these routes. */
+/**
+ * Policies concern all key stores, so callers limited to some key stores may not use these routes.
+ */
 export function policyRoutes(deps: PolicyRoutesDeps): readonly AdminRoute[] {
   const { withPolicies, now } = deps
   return [
@@ -72,7 +74,10 @@ export function policyRoutes(deps: PolicyRoutesDeps): readonly AdminRoute[] {
         checkPermitted(principal, 'read')
         const since = query.get('since') ?? ''
         if (!/^\d{1,15}$/.test(since) || Number(since) > now()) {
-          throw new AdminError('INPUT_INVALID', 'since must be milliseconds since the Unix epoch')
+          throw new AdminError(
+            'INPUT_INVALID',
+            'since must be a time in milliseconds since the Unix epoch',
+          )
         }
         return ok(await withPolicies((policies) => policies.usage(Number(since))))
       },
@@ -92,7 +97,7 @@ async function change(
   if (expectedRevision !== undefined && expectedRevision !== plan.before.revision) {
     throw new AdminError('CONFLICT', 'the policies were changed in the meantime', {
       reason: CHANGED,
-      hint: 'latchkey policy history shows that change; if yours is still right, run the command again',
+      hint: 'review the change with latchkey policy history; if yours still applies, run the command again',
     })
   }
   if (raw.dryRun === true) return toAnswer(plan)

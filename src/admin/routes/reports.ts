@@ -1,4 +1,4 @@
-/** Routes that report what a kill would refuse and what it would not reach. Both are read-only. */
+/** Routes that report what a kill would refuse, and what it would not reach. They are read-only. */
 // SPDX-License-Identifier: Apache-2.0
 import { checkPermitted } from '../principal.ts'
 import { parseExternalKeyId } from '../../core/ids.ts'
@@ -52,9 +52,9 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
         const id = query.get('switch') ?? undefined
         const scope = toExposureScope(query, keyStores())
         if (id !== undefined && scope !== undefined) {
-          throw new AdminError('INPUT_INVALID', 'switch cannot be combined with other parameters')
+          throw new AdminError('INPUT_INVALID', 'switch cannot be combined with keyStore or keyId')
         }
-        // The scope of a switch is known only once the switch is found.
+        // The scope of a switch is known only after the switch has been looked up.
         if (id === undefined) checkPermitted(principal, 'read', scope && keyStoreOf(scope))
         const about = id === undefined ? scope : { id }
         const window = { since: toSince(query.get('since')), probes: toBoolean(query, 'probes') }
@@ -88,7 +88,10 @@ function toExposureScope(query: URLSearchParams, keyStores: readonly string[]): 
 function toSince(text: string | null): number | undefined {
   if (text === null) return undefined
   if (!/^\d{1,15}$/.test(text)) {
-    throw new AdminError('INPUT_INVALID', 'since must be milliseconds since the Unix epoch')
+    throw new AdminError(
+      'INPUT_INVALID',
+      'since must be a time in milliseconds since the Unix epoch',
+    )
   }
   return Number(text)
 }

@@ -9,7 +9,7 @@ import type { components } from '../../openapi/types.gen.ts'
 import { type AdminRoute, ok } from '../route.ts'
 
 export interface ServiceDeps {
-  /** Reports whether this process, with its workers, can serve at all. */
+  /** Reports whether this process, together with its workers, can serve at all. */
   readonly isReady: () => Promise<boolean>
   /** Returns the metrics in Prometheus's text format. Absent if metrics are disabled. */
   readonly metrics?: () => Promise<string>

@@ -29,7 +29,7 @@ export interface SwitchRoutesDeps {
 
 const RECENT_EVENTS = 100
 const RECENT_RECEIPTS = 100
-/** Bounds the cost of a request; the log can hold years of events with few receipts. */
+/** Limits the cost of a request, because the log can hold years of events with few receipts. */
 const SEARCHED_EVENTS = 10_000
 
 export function switchRoutes(deps: SwitchRoutesDeps): readonly AdminRoute[] {
@@ -47,7 +47,7 @@ function stopRoutes({ killSwitch, keyStores, now }: SwitchRoutesDeps): readonly 
         const { scope, direction, reason, until, wait, timeoutMs } =
           body as Schemas['AdminStopRequest']
         if (until !== undefined && until <= now()) {
-          throw new AdminError('INPUT_INVALID', 'until is in the past')
+          throw new AdminError('INPUT_INVALID', 'until must be in the future')
         }
         const checked = toScope(scope, keyStores())
         checkPermitted(principal, 'stop', keyStoreOf(checked))
@@ -134,7 +134,7 @@ function restoreRoutes({ killSwitch, keyStores }: SwitchRoutesDeps): readonly Ad
     {
       method: 'POST',
       path: '/admin/v1/restorations/:id/withdraw',
-      // A caller who may stop access may also stop a restore.
+      // A caller who may stop access may also withdraw a restore.
       permission: 'stop',
       body: 'AdminReason',
       async handle({ body, parameters, principal }) {

@@ -16,11 +16,13 @@ export type FromWorker =
   | { readonly kind: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly kind: 'failure'; readonly id: number; readonly error: PackedError }
 
-/** A serialized error. Structured cloning would keep only the message of an error. */
+/** A serialized error. Structured cloning would keep only the error's message. */
 export interface PackedError {
   readonly message: string
   readonly stack: string | undefined
-  /** `code`, `hint`, `faults`, and other fields that determine the message and the exit code. */
+  /**
+   * `code`, `hint`, `faults`, and any other fields that determine the message and the exit code.
+   */
   readonly fields: Readonly<Record<string, unknown>>
 }
 

@@ -33,15 +33,15 @@ export interface SupervisorDeps {
     readonly pauseMs: number
   }) => void
   readonly onFailedStart: (number: number, error: unknown) => void
-  /** Timeout in milliseconds after which a worker that was told to stop is killed. */
+  /** Timeout in milliseconds after which a worker that was asked to stop is killed. */
   readonly stopWithinMs: number
 }
 
 export interface Supervisor {
   /**
-   * Resolves to the first worker's response once all have started; until then, /ping does not
-   * return 200 on any of them. If a worker fails, none is left running.
-   * @throws the error of that worker
+   * Resolves to the first worker's response once all workers have started. Until then, /ping does
+   * not return 200 on any of them. If a worker fails to start, no worker is left running.
+   * @throws the error of the failed worker
    */
   start(): Promise<unknown>
   /**
@@ -97,7 +97,7 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
     const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** slot.failures)
     slot.failures += 1
     deps.onEnded({ number: slot.number, end: slot.end, pauseMs })
-    // The delay varies between restarts, and stopping cancels it.
+    // The delay depends on the number of failures, and stopping cancels it.
     slot.timer = setTimeout(() => {
       void relaunch(slot)
     }, pauseMs)
@@ -110,7 +110,7 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
       const pid = slot.process?.pid
       if (pid !== undefined) deps.onStarted({ number: slot.number, pid })
     } catch (error) {
-      // The process exits on its own, and is restarted after a longer delay.
+      // The process exits on its own, and is restarted after a longer delay than before.
       if (state === 'running') deps.onFailedStart(slot.number, error)
     }
   }

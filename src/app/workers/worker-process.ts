@@ -33,9 +33,9 @@ const OUTPUT_GRACE_MS = 1000
 const LINE_FEED = 0x0a
 
 /**
- * Call before the first fork. The primary accepts connections and distributes them round-robin: if
- * workers accepted from one shared queue, some would get up to three times as many as others, and
- * KMS keeps its connections for a long time.
+ * Call before the first fork. The primary accepts connections and distributes them round-robin. If
+ * workers accepted connections from one shared queue, some would get up to three times as many as
+ * others, and the imbalance would last, because KMS keeps its connections open for a long time.
  */
 export function setUpWorkers(entry: URL): void {
   cluster.schedulingPolicy = cluster.SCHED_RR
@@ -69,7 +69,7 @@ export function forkWorker(onLines: (block: Buffer) => void): WorkerProcess {
     if (said.kind === 'answer') caller?.resolve(said.value)
     else caller?.reject(unpackError(said.error))
   })
-  // Ignores write errors for a worker that is exiting; its exit is handled separately.
+  // Ignore write errors for a worker that is exiting, because its exit is handled separately.
   worker.on('error', () => undefined)
   const output = child.stdout === null ? Promise.resolve() : forwardLines(child.stdout, onLines)
   const ended = new Promise<WorkerEnd>((resolve) => {
@@ -145,9 +145,10 @@ function forwardLines(stream: Readable, onLines: (block: Buffer) => void): Promi
 }
 
 /**
- * Garbage collection uses one thread, because each worker has one core: V8's helper threads cost a
- * busy core a tenth of its work (docs/internals/performance.md). The young generation gets more
- * room, because nearly everything that a request allocates is garbage once the response is sent.
+ * Flags of serving processes. Garbage collection uses one thread, because each worker has one core,
+ * and V8's helper threads cost a busy core a tenth of its work (docs/internals/performance.md). The
+ * young generation gets more room, because nearly everything that a request allocates is garbage
+ * once the response is sent.
  */
 export const SERVING_FLAGS = [
   '--single-threaded-gc',

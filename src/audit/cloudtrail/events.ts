@@ -28,15 +28,15 @@ export async function findCloudTrailFiles(path: string): Promise<readonly string
   const names = await readdir(path, { recursive: true })
   const files = names.filter((name) => /\.jsonl?(?:\.gz)?$/.test(name)).sort()
   if (files.length > 0) return files.map((name) => join(path, name))
-  throw new AuditError('AUDIT_NOT_FOUND', `${path}: there are no .json or .json.gz files`)
+  throw new AuditError('AUDIT_NOT_FOUND', `${path} contains no .json or .json.gz files`)
 }
 
-/** @throws AuditError AUDIT_INVALID if a file is not from CloudTrail */
+/** @throws AuditError AUDIT_INVALID if a file was not written by CloudTrail */
 export async function* readKmsEvents(file: string): AsyncGenerator<KmsEvent, void, undefined> {
   const splitter = new RecordSplitter()
   const stream = createReadStream(file)
   const bytes = file.endsWith('.gz') ? stream.pipe(createGunzip()) : stream
-  // pipe passes on data, but not errors.
+  // `pipe` passes on data, but not errors.
   stream.once('error', (error) => bytes.destroy(error))
   try {
     for await (const chunk of bytes) {
@@ -47,12 +47,14 @@ export async function* readKmsEvents(file: string): AsyncGenerator<KmsEvent, voi
     }
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
-    throw new AuditError('AUDIT_INVALID', `${file}: expected CloudTrail events: ${why}`, { cause })
+    throw new AuditError('AUDIT_INVALID', `cannot read CloudTrail events from ${file}: ${why}`, {
+      cause,
+    })
   } finally {
     stream.destroy()
   }
   if (!splitter.isAtEnd) {
-    throw new AuditError('AUDIT_INVALID', `${file}: the file ends in the middle of an event`)
+    throw new AuditError('AUDIT_INVALID', `${file} ends in the middle of an event`)
   }
 }
 
@@ -130,7 +132,7 @@ export class RecordSplitter {
 
   /**
    * Determines the file format. Returns all input read so far once the format is known, and an
-   * empty buffer before that.
+   * empty buffer before then.
    */
   #findDepth(chunk: Buffer): Buffer {
     this.#head += chunk.toString('latin1')
@@ -157,7 +159,7 @@ interface CloudTrailRecord {
   readonly requestParameters?: { readonly keyId?: unknown } | null
 }
 
-/** Returns undefined for another service's record. */
+/** Returns undefined for a record of another service. */
 export function toKmsEvent(value: unknown): KmsEvent | undefined {
   let record = value as CloudTrailRecord
   // LookupEvents wraps each event as a JSON string.

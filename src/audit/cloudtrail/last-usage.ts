@@ -19,13 +19,14 @@ export interface KeyLastUsage {
     readonly at: number
     readonly kmsRequestId: string
   }
-  /** Start of KMS's record; KMS knows of no earlier uses. */
+  /** Time at which KMS's record starts. KMS does not know of earlier uses. */
   readonly trackedSince: number
 }
 
 export interface LastUsages {
   /**
-   * Time of the responses, in milliseconds since the Unix epoch. They do not cover later requests.
+   * Time of the responses, in milliseconds since the Unix epoch. The responses do not cover later
+   * requests.
    */
   readonly takenAt: number
   readonly keys: readonly KeyLastUsage[]
@@ -37,7 +38,9 @@ export interface LastUsageCheck {
   findings(): readonly Finding[]
 }
 
-/** Requests up to this long after the last use are not reported, because clocks differ. */
+/**
+ * A request is not reported if it follows the last use by at most this long, because clocks differ.
+ */
 const SLACK_MS = 60_000
 /** Requests this recent may be missing from a response. AWS does not document the delay. */
 const LAG_MS = 15 * 60_000
@@ -68,7 +71,7 @@ export async function loadLastUsages(file: string): Promise<LastUsages> {
     const why = cause instanceof Error ? cause.message : String(cause)
     throw new AuditError(
       'AUDIT_INVALID',
-      `${file}: expected responses of GetKeyLastUsage: ${why}`,
+      `cannot read GetKeyLastUsage responses from ${file}: ${why}`,
       {
         cause,
       },
@@ -99,7 +102,7 @@ function toTime(value: unknown, name: string): number {
 
 interface KeyState {
   readonly usage: KeyLastUsage
-  /** The last use's log entry, if a log has one. */
+  /** The log entry for the last use, if any log has one. */
   match: AuditEntry | undefined
   latest: AuditEntry | undefined
 }
@@ -128,7 +131,8 @@ export function createLastUsageCheck(usages: LastUsages): LastUsageCheck {
       return [...keys.values()].flatMap(({ usage, match, latest }) => {
         const found: Finding[] = []
         const { last: use, kmsKeyId, trackedSince } = usage
-        // KMS may have used the key before the logs begin, or after their last checkpoint.
+        // Do not compare outside the logged period: KMS may have used the key before the logs
+        // begin, or after their last checkpoint.
         if (use !== undefined && match === undefined && use.at >= first && use.at <= last) {
           found.push({
             ...{ kind: 'last-use-not-in-log', kmsRequestId: use.kmsRequestId, principal: '' },

@@ -1,6 +1,6 @@
 /**
- * Compares audit logs with CloudTrail, in both directions, by request id. A person must judge each
- * difference; docs/audit.md says what it can mean.
+ * Compares audit logs with CloudTrail, in both directions, by request id. A person must assess each
+ * difference; docs/audit.md explains what a difference can mean.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { HashPrincipal } from '../principal-hash.ts'
@@ -9,7 +9,10 @@ import type { KmsEvent } from './events.ts'
 import { createSpill, type Group } from './spill.ts'
 
 export type FindingKind =
-  /** The proxy served a request that CloudTrail does not have: KMS may not have made it. */
+  /**
+   * The proxy served a request that CloudTrail does not contain, so KMS may not have made the
+   * request.
+   */
   | 'not-in-cloudtrail'
   /** CloudTrail has a successful call for one of our keys, but no log contains the call. */
   | 'not-in-log'
@@ -31,13 +34,13 @@ export interface Finding {
   readonly operation: string
   readonly principal: string
   readonly key: string
-  /** Value on the other side, for fields that differ. */
+  /** Value in the other source (the log or CloudTrail), for fields that differ. */
   readonly other?: string
 }
 
 export interface PrincipalSummary {
   readonly principal: string
-  /** Number of requests that both sides have. */
+  /** Number of requests that are in both the logs and CloudTrail. */
   readonly matched: number
   readonly findings: number
 }
@@ -48,10 +51,10 @@ export interface Reconciliation {
   readonly events: number
   readonly matched: number
   /**
-   * Number of requests that were not compared, because the other side does not cover their time.
+   * Number of requests that were not compared, because the other source does not cover their time.
    */
   readonly notCompared: number
-  /** Period that both sides cover, in ISO 8601, UTC. */
+  /** Period that both the logs and CloudTrail cover, in ISO 8601, UTC. */
   readonly from: string | undefined
   readonly to: string | undefined
   readonly findings: readonly Finding[]
@@ -61,13 +64,16 @@ export interface Reconciliation {
 }
 
 export interface ReconcileOptions {
-  /** ARNs of KMS keys backed by our external keys, including keys without a request in any log. */
+  /**
+   * ARNs of KMS keys backed by Latchkey's external keys, including keys without a request in any
+   * log.
+   */
   readonly keyArns?: readonly string[]
   /** Folder for temporary files. */
   readonly folder?: string
   /**
-   * Tolerance by which each side's period is extended, because CloudTrail's times are whole
-   * seconds.
+   * Tolerance in milliseconds by which the period that each source covers is extended, because
+   * CloudTrail's times are whole seconds.
    */
   readonly slackMs?: number
   /** Hashes ARNs, so that callers can be compared with logs that contain only hashes. */
@@ -141,7 +147,9 @@ export async function reconcile(
   }
 }
 
-/** Period between the first and the last time on one side. */
+/**
+ * Period between the first and the last time in one source, which is either the logs or CloudTrail.
+ */
 class Span {
   first = Infinity
   last = -Infinity
@@ -260,7 +268,7 @@ function compareOne(
         report('principal-differs', id, { ...request, principal: principalHash }, event.principal)
       }
     }
-    // Calls by AWS services may lack the ARN on either side.
+    // Calls by AWS services may lack the ARN in the log or in CloudTrail.
     if (principal !== '' && event.principal !== '' && principal !== event.principal) {
       report('principal-differs', id, request, event.principal)
     }

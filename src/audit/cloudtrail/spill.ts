@@ -10,21 +10,24 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 /**
- * Number of files at the first level, and number of parts into which an oversized file is split.
+ * Number of files at the first level, and number of files into which an oversized file is split.
  */
 const PARTITIONS = 256
 const PARTS = 16
 /**
- * Each level uses a different byte of the hash, so a deeper level splits the ids that are still
- * together.
+ * Each level uses a different byte of the hash, so a deeper level separates ids that share a file
+ * on the level above.
  */
 const MAX_DEPTH = 6
-/** Characters that a partition keeps in memory before it writes them. */
+/** Number of characters that a partition keeps in memory before it writes them to its file. */
 const BUFFERED = 32 * 1024
 /** Largest file that is grouped in memory. */
 const MAX_GROUPED_BYTES = 24 * 1024 * 1024
 const CHUNK_BYTES = 1024 * 1024
-/** Maximum items returned per id and side. A caller controls how often an id is repeated. */
+/**
+ * Maximum number of items returned for each id and side. A caller controls how often an id is
+ * repeated.
+ */
 const MAX_ITEMS = 100
 
 export interface SpillItem {
@@ -81,7 +84,7 @@ export function createSpill<Item extends SpillItem>({
     },
     groups: () => groupsOf(level.partitions, 0),
     close() {
-      // A caller may stop before the last group, which leaves deeper levels' files open.
+      // If a caller stops before the last group, files of deeper levels are still open.
       for (const partition of level.partitions) partition.remove()
       rmSync(path, { recursive: true, force: true })
     },

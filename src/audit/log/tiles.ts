@@ -53,7 +53,7 @@ export function encodeBundle(entries: readonly Buffer[]): Buffer {
   )
 }
 
-/** Returns undefined unless the bytes hold a whole number of entries. */
+/** Returns undefined unless the bytes contain a whole number of entries. */
 export function decodeBundle(bytes: Buffer): readonly Buffer[] | undefined {
   const entries: Buffer[] = []
   let at = 0

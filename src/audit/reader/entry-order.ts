@@ -6,7 +6,7 @@ import type { Problem } from './problem.ts'
 export interface OrderSummary {
   /** Number of request entries. */
   readonly requests: number
-  /** Number of entries that the process could not write, derived from gaps in the numbering. */
+  /** Number of entries that the process could not write, as derived from gaps in the numbering. */
   readonly lost: number
   readonly firstTime: string | undefined
   readonly lastTime: string | undefined
@@ -79,7 +79,11 @@ export class EntryOrder {
       const number = seq ?? -1
       const next = this.#next ?? number
       if (number < next)
-        this.#report({ kind: 'form', message: 'its request number was already used', index })
+        this.#report({
+          kind: 'form',
+          message: 'the request number of this entry was already used',
+          index,
+        })
       else this.#lost += number - next
       this.#next = Math.max(next, number + 1)
     }

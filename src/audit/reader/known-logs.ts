@@ -1,4 +1,4 @@
-/** Derives what is known about the processes' logs from the store's events. */
+/** Derives from the store's events what is known about the processes' logs. */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'

@@ -81,8 +81,8 @@ export async function copyLog(folder: string, source: CopySource): Promise<Probl
 }
 
 /**
- * Opens the existing copy; undefined if there is none yet. A damaged copy is not treated as a new
- * one.
+ * Opens the existing copy, or returns undefined if there is none yet. A damaged copy is refused,
+ * not treated as missing.
  */
 async function openCopy(folder: string, publicKey: string): Promise<OpenedLog | undefined> {
   if (!existsSync(join(folder, CHECKPOINT))) return undefined
@@ -118,7 +118,10 @@ function checkIdentity(name: string, { certificate }: OpenedLog, before?: Opened
     : kind === 'audit log' && origin.endsWith(`/audit/${name}`)
   const { origin: known, verifierKey: key } = before?.certificate ?? certificate
   if (isNamed && known === origin && key === verifierKey) return
-  throw new Refusal({ kind: 'signature', message: `the certificate belongs to ${origin}` })
+  throw new Refusal({
+    kind: 'signature',
+    message: `the certificate does not match this log: it names ${origin}`,
+  })
 }
 
 /** The checkpoint is written last, so it is never ahead of the files that it covers. */
@@ -200,7 +203,7 @@ class LogCopy {
     }
   }
 
-  /** Returns whether an earlier call wrote this file, for entries before `end`. */
+  /** Reports whether an earlier call wrote this file, which covers only entries before `end`. */
   #has(path: string, end: number): boolean {
     return end <= (this.#before?.checkpoint.size ?? 0) && existsSync(join(this.#folder, path))
   }
@@ -221,7 +224,10 @@ class LogCopy {
       there.push(width === 0 ? [] : await this.#readWide(level, index, width, splitTile))
     }
     if (this.#isEdge(there)) return there
-    throw new Refusal({ kind: 'root', message: 'the tiles do not lead to the signed root' })
+    throw new Refusal({
+      kind: 'root',
+      message: 'the root hash of the tiles does not match the signed root',
+    })
   }
 
   #isEdge(levels: readonly (readonly Buffer[])[]): boolean {
@@ -244,7 +250,12 @@ class LogCopy {
       tile = await this.#readWide(level, index, TILE_WIDTH, splitTile)
       const at = index * TILE_WIDTH ** (level + 1)
       if (!isRight(tile)) {
-        throw new Refusal({ kind: 'hash', message: 'not in the signed tree', path, index: at })
+        throw new Refusal({
+          kind: 'hash',
+          message: 'the tile is not part of the signed tree',
+          path,
+          index: at,
+        })
       }
     }
     if (level > 0) this.#tiles.set(path, tile)
@@ -268,14 +279,19 @@ class LogCopy {
     const wrong = findWrong(entries)
     if (wrong >= 0) {
       const index = bundle * TILE_WIDTH + wrong
-      throw new Refusal({ kind: 'entry', message: 'does not match its hash', path, index })
+      throw new Refusal({
+        kind: 'entry',
+        message: 'the entry does not match its hash',
+        path,
+        index,
+      })
     }
     await put(join(this.#folder, path), encodeBundle(entries))
   }
 
   /**
-   * Reads a tile or bundle from the source. Once the full file exists, the log may have removed the
-   * partial one.
+   * Reads a tile or bundle from the source. Falls back to the full file, because the log may remove
+   * the partial one once the full one exists.
    */
   async #readWide(
     level: number | 'entries',
@@ -289,7 +305,7 @@ class LogCopy {
       const parts = bytes && split(bytes)
       if (parts !== undefined && parts.length >= width) return parts.slice(0, width)
     }
-    throw new Refusal({ kind: 'file', message: 'missing, too short or damaged', path })
+    throw new Refusal({ kind: 'file', message: 'the file is missing, too short or damaged', path })
   }
 }
 

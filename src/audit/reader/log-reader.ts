@@ -123,7 +123,7 @@ export async function loadBundle(log: OpenedLog, index: number): Promise<readonl
     .catch(() => undefined)
   const entries = bytes && decodeBundle(bytes)
   if (entries !== undefined && entries.length >= width) return entries.slice(0, width)
-  throw invalidLog(log.folder, `${path} is missing, or is not an entry bundle`)
+  throw invalidLog(log.folder, `${path} is missing or is not an entry bundle`)
 }
 
 /** Number of tiles to cache. A proof needs only a few tiles, some of them repeatedly. */
@@ -167,7 +167,7 @@ export function* readEntries(
     const entries = readBundle(folder, bundle, width)
     if (entries === undefined) {
       const path = tilePath('entries', bundle, width)
-      throw invalidLog(folder, `${path} is missing, or is not an entry bundle`)
+      throw invalidLog(folder, `${path} is missing or is not an entry bundle`)
     }
     for (const [i, bytes] of entries.entries()) {
       const index = bundle * TILE_WIDTH + i

@@ -37,7 +37,7 @@ export function checkProof(
   if (typeof checked === 'string') throw new AuditError('AUDIT_INVALID', checked)
   const entry = decodeEntry(checked.entry)
   if (entry === undefined) {
-    throw new AuditError('AUDIT_INVALID', 'the entry of the proof is not in canonical JSON')
+    throw new AuditError('AUDIT_INVALID', 'the entry in the proof is not canonical JSON')
   }
   return { entry, index: checked.index, checkpoint: checked.checkpoint }
 }

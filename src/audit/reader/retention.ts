@@ -36,7 +36,7 @@ export interface PrunedLog {
 export type PruneDetail = Pick<PruneStatement, 'origin' | 'entries' | 'before' | 'reason'>
 
 export interface PruneDeps {
-  /** Directory that holds all logs. */
+  /** Directory that contains all logs. */
   readonly root: string
   /** Signs on behalf of the store that owns the logs. */
   readonly signer: Signer

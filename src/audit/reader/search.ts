@@ -90,7 +90,7 @@ export interface EntryPage {
   readonly next?: number
 }
 
-/** Maximum number of bundles read per page, which bounds a call that finds no match. */
+/** Maximum number of bundles read per page, which limits the cost of a call that finds no match. */
 const PAGE_BUNDLES = 200
 /**
  * Number of entries examined in one turn of the event loop, which takes less than a millisecond.
@@ -132,7 +132,7 @@ export async function searchPage(
 
 /** Returns a function that decodes a request entry if it matches. */
 function createFinder(filter: Filter): (bytes: Buffer) => AuditEntry | undefined {
-  // Most entries lack the bytes that a match contains, and need not be parsed.
+  // Most entries do not contain the bytes that a match must contain, so they need not be parsed.
   const needles = FIELDS.flatMap(([name]) => {
     const wanted = filter[name]
     return wanted === undefined ? [] : [Buffer.from(JSON.stringify(wanted))]

@@ -60,8 +60,8 @@ export async function findUnknownLogs(
   const found = reports.filter((one) => isUnknown(fresh, one))
   const isNewer = ({ startedAt = '' }: (typeof reports)[number]) => {
     const at = Date.parse(startedAt)
-    // An attacker chooses when a planted log starts. No control log would ever be newer than a start
-    // in the distant future.
+    // An attacker can choose the start time of a planted log. If it were in the distant future, no
+    // control log would ever be newer.
     return lastAt !== undefined && at >= lastAt - MARGIN_MS && at <= now + MARGIN_MS
   }
   return {

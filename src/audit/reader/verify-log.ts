@@ -29,7 +29,7 @@ export interface KnownHead extends TreeHead {
 export interface KnownLog {
   /** Heads of earlier checkpoints, which the log must continue. */
   readonly heads: readonly KnownHead[]
-  /** The log's verifier key, and its process's host; absent if unknown. */
+  /** The log's verifier key and the host of its process. Each is absent if unknown. */
   readonly verifierKey?: string | undefined
   readonly host?: string | undefined
 }
@@ -97,14 +97,14 @@ export async function verifyLog(folder: string, options: VerifyOptions): Promise
     const { heads, verifierKey = certificate.verifierKey } = facts
     check.compareHeads(heads)
     if (verifierKey !== certificate.verifierKey) {
-      const message = 'the control log names a different key for this log'
+      const message = 'the control log records a different key for this log'
       check.problems.push({ kind: 'signature', message })
     }
   }
   const isControl = certificate.kind === 'control log'
   if (isControl && policy?.isQuorum(witnesses) === false) {
     const names = witnesses.map(({ name }) => name).join(', ')
-    const message = `cosigned by ${names === '' ? 'no witness' : names}: not enough for the policy`
+    const message = `cosigned by ${names === '' ? 'no witness' : names}, which is not a quorum under the witness policy`
     check.problems.push({ kind: 'witness', message })
   }
   return {
@@ -150,7 +150,10 @@ class LogCheck {
     }
     for (const tile of this.#tree.partials()) this.#checkTile(tile)
     if (this.problems.length === 0 && !this.#tree.root().equals(this.#root)) {
-      this.#report({ kind: 'root', message: 'the entries do not lead to the signed root' })
+      this.#report({
+        kind: 'root',
+        message: 'the root hash of the entries does not match the signed root',
+      })
     }
   }
 
@@ -161,7 +164,12 @@ class LogCheck {
     const first = bundle * TILE_WIDTH
     if (entries === undefined) {
       const path = tilePath('entries', bundle, width)
-      this.#report({ kind: 'file', message: 'missing, too short or damaged', path, index: first })
+      this.#report({
+        kind: 'file',
+        message: 'the file is missing, too short or damaged',
+        path,
+        index: first,
+      })
       return false
     }
     const hashes = readTile(this.#folder, 0, bundle, width)
@@ -171,7 +179,7 @@ class LogCheck {
       const expected = hashes?.[i]
       if (expected !== undefined && !leaf.equals(expected)) {
         const path = tilePath('entries', bundle, width)
-        this.#report({ kind: 'entry', message: 'does not match its hash', path, index })
+        this.#report({ kind: 'entry', message: 'the entry does not match its hash', path, index })
       }
       this.#order.take(index, entry)
       for (const tile of this.#tree.appendHash(leaf)) this.#checkTile(tile)
@@ -186,7 +194,7 @@ class LogCheck {
     if (hashes === undefined) {
       const path = tilePath(0, bundle, width)
       const index = bundle * TILE_WIDTH
-      this.#report({ kind: 'file', message: 'missing or too short', path, index })
+      this.#report({ kind: 'file', message: 'the file is missing or too short', path, index })
       return false
     }
     this.#order.skip()
@@ -199,7 +207,7 @@ class LogCheck {
     const found = readTile(this.#folder, level, index, hashes.length)
     const at = index * TILE_WIDTH ** (level + 1)
     if (found === undefined) {
-      this.#report({ kind: 'file', message: 'missing or too short', path, index: at })
+      this.#report({ kind: 'file', message: 'the file is missing or too short', path, index: at })
       return
     }
     const wrong = hashes.findIndex((one, i) => found[i]?.equals(one) !== true)
@@ -208,7 +216,7 @@ class LogCheck {
     // or a changed hash, which is reported here.
     if (level === 0 && this.problems.some(({ index: known }) => known === at + wrong)) return
     this.#report({
-      ...{ kind: 'hash', message: 'does not match the entries', path },
+      ...{ kind: 'hash', message: 'the hash does not match the entries', path },
       index: at + wrong * TILE_WIDTH ** level,
     })
   }

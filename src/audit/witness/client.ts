@@ -99,16 +99,19 @@ async function askOne(
       const { status, text } = answer
       if (status === 409) {
         const size = parseDecimal(text.trimEnd())
-        if (size === undefined) return fail('its response lacks the size of the log')
+        if (size === undefined) return fail('the witness did not return the size of the log')
         if (size > head.size) {
-          return fail(`it has cosigned ${String(size)} entries, but this log has fewer`, true)
+          return fail(
+            `the witness has cosigned ${String(size)} entries, but this log has fewer`,
+            true,
+          )
         }
         oldSize = size
         continue
       }
       if (status !== 200) return fail(describe(answer), status === 422)
       const line = findCosignature(key, checkpoint, text)
-      if (line === undefined) return fail('its cosignature is not valid')
+      if (line === undefined) return fail('the cosignature of the witness is not valid')
       witness.size = head.size
       return { line, outcome: { witness: key.name } }
     }
@@ -125,7 +128,7 @@ function describe({ status, text }: HttpAnswer): string {
     .slice(0, 200)
     .replace(/[^\u0020-\u007e]+/g, ' ')
     .trim()
-  return `it responded with status ${String(status)}: ${said}`
+  return `the witness responded with status ${String(status)}: ${said}`
 }
 
 function post(url: string, body: string, signal: AbortSignal): Promise<HttpAnswer> {

@@ -31,8 +31,8 @@ export async function openWitnessKey(
     const known = parse(text)
     if (known === undefined) throw new AuditError('AUDIT_INVALID', `${path} is not a witness key`)
     if (name !== undefined && name !== known.name) {
-      throw new AuditError('AUDIT_INVALID', `the key in ${path} has the name ${known.name}`, {
-        hint: 'a witness keeps its name: use another folder for another witness',
+      throw new AuditError('AUDIT_INVALID', `the key in ${path} is named ${known.name}`, {
+        hint: 'use a different folder for a witness with a different name',
       })
     }
     return createNoteSigner(known.name, known.seed, 'cosignature', now)
@@ -54,7 +54,7 @@ export async function openWitnessKey(
     await writeSynced(path, `${stored}\n`, 0o600)
     syncFolder(folder)
   } catch (cause) {
-    throw new AuditError('AUDIT_UNWRITABLE', `${path}: the key cannot be written`, { cause })
+    throw new AuditError('AUDIT_UNWRITABLE', `cannot write the key to ${path}`, { cause })
   }
   return signer
 }

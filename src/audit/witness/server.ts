@@ -13,8 +13,8 @@ const REQUEST_MS = 10_000
 export interface WitnessServerOptions {
   readonly witness: Witness
   /**
-   * PEM data; absent if the server uses plain HTTP. Requests carry no secrets, and checkpoints are
-   * signed.
+   * PEM data; absent if the server uses plain HTTP, which is acceptable because requests contain no
+   * secrets and checkpoints are signed.
    */
   readonly tls?: { readonly cert: string; readonly key: string }
   readonly onError: (error: unknown) => void

@@ -1,7 +1,7 @@
 /**
- * A witness (c2sp.org/tlog-witness) cosigns a checkpoint only if it extends the last one that the
- * witness cosigned, so a log cannot show two histories. The witness writes its state to disk before
- * it responds.
+ * A witness (c2sp.org/tlog-witness) cosigns a checkpoint only if it extends the last checkpoint
+ * that the witness cosigned, so a log cannot show two different histories. The witness writes its
+ * state to disk before it responds.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { hash } from 'node:crypto'
@@ -19,7 +19,7 @@ export interface WitnessAnswer {
   readonly contentType: string
 }
 
-/** A call to the witness, for its log. */
+/** A call to the witness, with the fields to log. */
 export interface WitnessEvent {
   readonly origin: string
   readonly size: number
@@ -66,7 +66,7 @@ export function createWitness({ folder, signer, logs, onEvent }: WitnessOptions)
       return refuse(status, reason)
     }
     const key = log.find((one) => openCheckpoint(submission.checkpoint, one) !== undefined)
-    if (key === undefined) return say(403, 'the checkpoint has no valid signature of the log')
+    if (key === undefined) return say(403, 'the checkpoint has no valid signature from the log')
     const { oldSize, hashes } = submission
     if (oldSize > size) return say(400, 'the old size is larger than the size of the checkpoint')
     const last = await loadLast(origin)
@@ -76,12 +76,21 @@ export function createWitness({ folder, signer, logs, onEvent }: WitnessOptions)
       return say(500, "this witness's record of the log is damaged")
     const known = lastHead ?? { size: 0, root: EMPTY_ROOT }
     if (oldSize !== known.size) {
-      onEvent({ origin, size, status: 409, reason: `cosigned up to ${String(known.size)}` })
+      onEvent({
+        origin,
+        size,
+        status: 409,
+        reason: `the last cosigned size is ${String(known.size)}`,
+      })
       return { status: 409, body: `${String(known.size)}\n`, contentType: SIZE_TYPE }
     }
-    if (size === 0 && !root.equals(EMPTY_ROOT)) return say(422, 'not the root of an empty log')
+    if (size === 0 && !root.equals(EMPTY_ROOT))
+      return say(422, 'the root hash is not that of an empty log')
     if (!isConsistent(known, head, hashes)) {
-      return say(422, `not a continuation of the ${String(known.size)} entries that were cosigned`)
+      return say(
+        422,
+        `the checkpoint is not consistent with the ${String(known.size)} entries already cosigned`,
+      )
     }
     const text = note?.text ?? ''
     const cosignature = signer.sign(text)

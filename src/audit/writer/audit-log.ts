@@ -13,13 +13,13 @@ import { EntryBuffer, type EntryRange } from './entry-buffer.ts'
 import type { AuditThreadData, FromThread, PublishedHead, ToThread } from './protocol.ts'
 
 /**
- * Maximum number of entries waiting for the thread. Beyond it, `record` drops entries and
+ * Maximum number of entries waiting for the thread. Once it is reached, `record` drops entries and
  * `recordDurably` rejects them.
  */
 const MAX_QUEUED = 50_000
 /**
- * Maximum delay in milliseconds of an entry that no response waits for. Each batch costs a sync,
- * and a crash may lose a batch that is not written yet (docs/audit.md).
+ * Maximum delay in milliseconds before an entry that no response waits for is sent to the thread.
+ * Each batch costs a sync, and a crash may lose a batch that is not written yet (docs/audit.md).
  */
 const COLLECT_MS = 50
 
@@ -69,7 +69,7 @@ export interface AuditLogOptions extends AuditThreadData {
 interface Batch {
   readonly ticket: number
   readonly range: EntryRange
-  /** Number of entries lost before this batch, which its entries report. */
+  /** Number of entries that were lost before this batch and that its entries report as lost. */
   readonly lostBefore: number
   readonly waiters: readonly Waiter[]
 }
@@ -161,7 +161,8 @@ class ThreadedLog implements AuditLog {
 
   async stop(time: string): Promise<PublishedHead | undefined> {
     const stop = this.#pushDurably((seq, lost) => encodeMark('stop', { seq, time, lost }))
-    // Nothing may follow this entry: `audit verify` would report that the log was already closed.
+    // Nothing may follow this entry, because `audit verify` would report that the log was already
+    // closed.
     this.#closing = 'the log is closed'
     await stop.catch(() => undefined)
     if (this.#end !== undefined) return undefined
@@ -174,7 +175,7 @@ class ThreadedLog implements AuditLog {
     return result
   }
 
-  /** Returns false if the entry is lost. */
+  /** Returns false if the entry was lost. */
   #push(encode: (seq: number, lost: number) => string): boolean {
     const seq = this.#seq++
     if ((this.#end ?? this.#closing) !== undefined || this.#queued >= MAX_QUEUED) {
@@ -190,17 +191,18 @@ class ThreadedLog implements AuditLog {
     this.#queued += 1
     this.#lostBefore += this.#gap
     this.#gap = 0
-    // The flush clears the timer.
+    // The flush cancels the timer.
     this.#timer ??= setTimeout(this.#flush, COLLECT_MS)
     return true
   }
 
   #pushDurably(encode: (seq: number, lost: number) => string): Promise<void> {
     if (!this.#push(encode)) {
-      const why = this.#end ?? this.#closing ?? 'the disk is too slow: the queue is full'
+      const why =
+        this.#end ?? this.#closing ?? 'the write queue is full because the disk is too slow'
       return Promise.reject(unwritableLog(why))
     }
-    // Requests in the same event-loop turn share a batch, and the thread merges batches anyway.
+    // Requests in the same event-loop turn share a batch. The thread also merges batches.
     this.#flushSoon()
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject })
@@ -249,7 +251,7 @@ class ThreadedLog implements AuditLog {
     }
   }
 
-  /** @param why the failure's reason; absent if the batches up to ticket `upTo` are on disk */
+  /** @param why reason for the failure; absent if the batches up to ticket `upTo` are on disk */
   #settle(upTo: number, why?: string): void {
     while ((this.#sent[0]?.ticket ?? Infinity) <= upTo) {
       const batch = this.#sent.shift()
@@ -288,7 +290,7 @@ class ThreadedLog implements AuditLog {
   #die(why: string): void {
     if (this.#end !== undefined) return
     this.#end = why
-    // Fail the queued entries. After a stop, the thread exits with none left.
+    // Fail the queued entries. After a stop, no entries are left when the thread exits.
     this.#flush()
     this.#settle(Infinity, why)
     this.#closed?.(undefined)

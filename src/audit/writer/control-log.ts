@@ -21,7 +21,8 @@ export interface ControlLogSource {
   readonly signer: NoteSigner
   readonly certificate: Signed<LogCertificate>
   /**
-   * Returns the log's head and its entries starting at an index; no entries if the log is shorter.
+   * Returns the log's head and the entries starting at an index. If the log is shorter, returns no
+   * entries.
    */
   readonly read: (after: number) => Promise<{ head: TreeHead; entries: readonly Buffer[] }>
 }
@@ -92,8 +93,8 @@ export function createControlLogPublisher(options: ControlLogOptions): ControlLo
     const { head, entries } = await read(known.tree.size)
     const next = new GrowingTree(known.tree.size, known.tree.levels)
     for (const entry of entries) next.append(entry)
-    // The store was replaced by an older copy, or the directory was replaced by that of another
-    // store.
+    // Either the store was replaced by an older copy, or the directory was replaced by that of
+    // another store.
     const isForked = next.size !== head.size || !next.root().equals(head.root)
     if (isForked) {
       files = undefined

@@ -15,7 +15,7 @@ export function syncFolder(folder: string): void {
 }
 
 /**
- * Creates a file. The caller syncs its directory.
+ * Creates a file and syncs it. The caller must sync the directory.
  * @throws a system error, including when the file exists
  */
 export async function writeSynced(path: string, text: string, mode = 0o640): Promise<void> {
@@ -30,7 +30,7 @@ export async function writeSynced(path: string, text: string, mode = 0o640): Pro
 
 /**
  * Creates or replaces a file. Readers see either the old file or the new one, never part of one.
- * The caller syncs the file and its directory.
+ * The caller must sync the file and its directory.
  * @throws a system error
  */
 export async function replaceFile(path: string, bytes: Buffer, mode: number): Promise<void> {
@@ -78,7 +78,7 @@ export async function replaceSynced(path: string, text: string, mode = 0o640): P
   const temporary = await removeTemporary(path)
   await writeSynced(temporary, text, mode)
   await rename(temporary, path)
-  // Unlike syncFolder, this does not block, because a server calls it, too.
+  // Unlike syncFolder, this function must not block the event loop, because a server also calls it.
   const handle = await open(dirname(path), 'r')
   try {
     await handle.sync()

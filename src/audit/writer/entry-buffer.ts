@@ -1,18 +1,18 @@
 /**
  * Passes encoded entries to the log's thread in memory that both threads share. A message only
- * names a range of this memory, so entries are neither cloned nor allocated one by one. The event
- * loop finishes a range before it sends the message, and reuses the range only after the thread has
- * responded, so that one thread never writes what the other reads.
+ * identifies a range of this memory, so entries are neither cloned nor allocated one by one. The
+ * event loop finishes a range before it sends the message, and reuses the range only after the
+ * thread has responded, so that one thread never writes what the other is reading.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { ENTRY_HEAD_BYTES, MAX_ENTRY_BYTES } from '../log/tiles.ts'
 
 export const SLAB_BYTES = 1024 * 1024
-/** Maximum number of slabs. 64 MiB hold more than 50,000 entries of the usual length. */
+/** Maximum number of slabs. 64 MiB holds more than 50,000 entries of typical length. */
 const MAX_SLABS = 64
 /** Maximum number of unused slabs to keep for later entries. */
 const MAX_FREE_SLABS = 2
-/** UTF-8 needs at most three bytes for a UTF-16 unit. */
+/** UTF-8 needs at most three bytes for a UTF-16 code unit. */
 const MAX_BYTES_PER_UNIT = 3
 
 interface Slab {

@@ -20,7 +20,10 @@ import { replaceFile, replaceFileNow, replaceSynced } from './durable.ts'
 import type { LogState } from './log-state.ts'
 
 export const CHECKPOINT = 'checkpoint'
-/** Size of the thread pool. Concurrent syncs share the file system's transactions. */
+/**
+ * Number of files to sync at once, which equals the size of Node's thread pool. Concurrent syncs
+ * share the file system's transactions.
+ */
 const SYNCS_AT_ONCE = 4
 
 /** Asks witnesses for cosignatures. */
@@ -34,7 +37,9 @@ export interface Cosign {
   ask(checkpoint: string, head: TreeHead): Promise<readonly string[]>
 }
 
-/** Files and directories that were written up to a published tree, and are not synced yet. */
+/**
+ * Files and directories that were written before a tree was published, and that are not synced yet.
+ */
 interface Unsynced {
   readonly paths: Set<string>
   readonly size: number
@@ -58,13 +63,13 @@ export class LogFiles {
   readonly #full = new Map<string, Buffer>()
   /** Files and directories that were written after the last `mark`. */
   #unsynced = new Set<string>()
-  /** Groups of files that `mark` has ended, oldest first. */
+  /** Groups of files that `mark` has closed, oldest first. */
   readonly #marked: Unsynced[] = []
   /** Tree size of the last checkpoint. */
   #published: number
   /** Tree size up to which all files are on disk. */
   #synced: number
-  /** Full tiles whose partial ones are kept until they are no longer needed. */
+  /** Full tiles whose partial tiles are kept for now, because a recovery may need them. */
   readonly #replaced = new Set<string>()
 
   constructor(folder: string, signer: NoteSigner, state: LogState) {
@@ -152,7 +157,8 @@ export class LogFiles {
   /**
    * Returns the directory of partial tiles, if any, that can be removed because their full tile is
    * written, as tlog-tiles allows. A power failure can lose a full tile that is not synced, so the
-   * partial tiles of a tree from which the next recovery may start remain until then.
+   * partial tiles of a tree from which the next recovery may start are kept until the full tile is
+   * synced.
    */
   #toRemove(path: string): string | undefined {
     const partial = this.#partialsOf(path)
@@ -171,7 +177,7 @@ export class LogFiles {
     return sizes.some((size) => partialTiles(size).has(path))
   }
 
-  /** Starts a new group of files. `syncOldest` syncs what was published before. */
+  /** Closes the current group of files, which `syncOldest` will sync, and starts a new one. */
   mark(): void {
     this.#markAt(this.#published)
   }
@@ -182,8 +188,8 @@ export class LogFiles {
   }
 
   /**
-   * Syncs the oldest group that `mark` has ended, and removes the partial tiles that were kept
-   * until then. Returns the size of the tree that is on disk now. After a failure, the next call
+   * Syncs the oldest group that `mark` has closed, and removes the partial tiles that were kept
+   * until then. Returns the size of the tree that is now on disk. After a failure, the next call
    * syncs what is missing.
    */
   async syncOldest(): Promise<number> {
@@ -228,8 +234,9 @@ export class LogFiles {
   }
 
   /**
-   * Writes a file, unless it has these bytes already. Replacing a synced file with the same bytes
-   * would put it at risk: after a power failure, a replacement that was not synced may be empty.
+   * Writes a file, unless it already contains these bytes. Replacing a synced file with the same
+   * bytes would put the file at risk: after a power failure, a replacement that was not synced may
+   * be empty.
    */
   async #write({ path, bytes }: LogFile): Promise<void> {
     const file = join(this.#folder, path)

@@ -123,7 +123,7 @@ export async function createLogFolder(options: NewLogOptions): Promise<NewLog> {
   try {
     await mkdir(root, { recursive: true, mode: 0o750 })
     await mkdir(folder, { mode: 0o750 })
-    // The owner is written first: a directory without one counts as closed.
+    // Write the owner first, because a directory without an owner counts as closed.
     await writeSynced(join(folder, OWNER), `${JSON.stringify(ownerOf(facts.host, facts.pid))}\n`)
     await writeSynced(join(folder, CERTIFICATE), `${JSON.stringify(certify.sign(certificate))}\n`)
     await writeSynced(join(folder, VERIFIER_KEY), `${verifierKey}\n`)
@@ -137,7 +137,7 @@ export async function createLogFolder(options: NewLogOptions): Promise<NewLog> {
 
 function unwritable(folder: string, cause: unknown): AuditError {
   const why = cause instanceof Error ? cause.message : String(cause)
-  return new AuditError('AUDIT_UNWRITABLE', `${folder}: the audit log cannot be written: ${why}`, {
+  return new AuditError('AUDIT_UNWRITABLE', `cannot write the audit log in ${folder}: ${why}`, {
     ...{ cause, hint: 'set audit.folder to a folder that this user can write to' },
   })
 }
@@ -168,7 +168,7 @@ export async function readCertificate(folder: string): Promise<Signed<AnyCertifi
   } catch {
     // The error below reports the problem.
   }
-  throw invalidLog(folder, `${CERTIFICATE} is missing or not a certificate`)
+  throw invalidLog(folder, `${CERTIFICATE} is missing or is not a certificate`)
 }
 
 /**
@@ -198,7 +198,7 @@ function hasCertificate(root: string, name: string): Promise<boolean> {
   )
 }
 
-/** Returns the names of the process logs, oldest first. */
+/** Returns the names of the processes' logs, oldest first. */
 export async function listProcessLogs(root: string): Promise<readonly string[]> {
   return (await listLogs(root)).filter((name) => !name.startsWith(CONTROL_LOG))
 }

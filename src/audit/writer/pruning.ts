@@ -22,7 +22,7 @@ export interface PruneStatement {
   readonly origin: string
   /** Number of entries removed from the beginning: the log's minimum index. */
   readonly entries: number
-  /** Every removed entry is earlier than this time. ISO 8601, UTC, like the next field. */
+  /** Every removed entry is earlier than this time, in ISO 8601, UTC, like the next field. */
   readonly before: string
   readonly prunedAt: string
   readonly operator: string

@@ -13,7 +13,7 @@ import type { AuditThreadData, FromThread, PublishedHead, ToThread } from './pro
 import { FRAME_HEAD_BYTES } from './wal-recovery.ts'
 import { Wal } from './wal.ts'
 
-if (parentPort === null) throw new TypeError('this module runs in a thread')
+if (parentPort === null) throw new TypeError('this module must run in a worker thread')
 const port = parentPort
 const { folder, origin, seed, checkpointMs } = workerData as AuditThreadData
 const tree = new GrowingTree()
@@ -29,9 +29,12 @@ const wal = new Wal(folder, 0)
 let failure: string | undefined
 /** The last checkpoint. */
 let published: PublishedHead | undefined
-/** When each group of files that is not synced yet was complete, oldest first. */
+/** Times at which the groups of unsynced files were completed, oldest first. */
 const marks: number[] = []
-/** Set when a write failed, for example because the disk is full. No segment is then kept to wait. */
+/**
+ * True after a write failed, for example because the disk is full. Old segments are then removed
+ * without delay.
+ */
 let isShort = false
 
 const say = (message: FromThread) => {
@@ -40,19 +43,24 @@ const say = (message: FromThread) => {
 
 type Batch = Extract<ToThread, { kind: 'append' }>
 
-/** Linux writes files that are 30 s old, and looks for them every 5 s. */
+/**
+ * Linux writes modified pages to disk once they are 30 s old, and looks for such pages every 5 s.
+ */
 const SETTLE_MS = 40_000
-/** Maximum number of groups that wait, each for a segment or more of the write-ahead log. */
+/**
+ * Maximum number of groups waiting to be synced, each of which keeps at least one segment of the
+ * write-ahead log on disk.
+ */
 const MAX_MARKS = 8
 
 /** Batches that have arrived are divided into frames of roughly this size. */
 const FRAME_BYTES = 2 * 1024 * 1024
-/** Memory for a frame, which is reused. */
+/** Batches that have arrived are combined into frames of roughly this size. */
 let memory = Buffer.alloc(64 * 1024)
 
 /**
- * Copies batches into a frame, after the space for its header. Afterwards, the memory of the
- * batches can be reused.
+ * Copies batches into a frame, after the space for the frame's header. Afterwards, the memory of
+ * the batches can be reused.
  */
 function toFrame(batches: readonly Batch[]): Buffer {
   const length = batches.reduce((sum, { bytes }) => sum + bytes.length, FRAME_HEAD_BYTES)
@@ -82,8 +90,8 @@ function append(batches: readonly Batch[]): void {
     say({ kind: 'refused', from: first.ticket, upTo: last.ticket, why })
     return
   }
-  // The tree is updated only after the event loop has been notified, because a response to KMS may
-  // be waiting for that message.
+  // Update the tree only after notifying the event loop, because a response to KMS may be waiting
+  // for that message.
   files.appendBundle(frame.subarray(FRAME_HEAD_BYTES))
 }
 
@@ -155,9 +163,10 @@ function publishGrown(): void {
 }
 
 /**
- * Syncs the tiles of old segments, and removes the segments. By then the kernel has usually written
- * the tiles on its own. Syncing them at once would write them and the file system's journal while
- * batches are waiting for the same disk. But on a full disk the space of the segments is needed.
+ * Syncs the tiles of old segments, then removes the segments. By then, the kernel has usually
+ * written the tiles on its own. If tiles were synced immediately, writing them and the file
+ * system's journal would compete with batches that are waiting for the same disk. If a write has
+ * failed, however, the segments are removed without delay, because a full disk needs their space.
  */
 async function syncSettled(): Promise<void> {
   const settled = isShort ? Infinity : clock.monotonic() - SETTLE_MS
@@ -180,7 +189,10 @@ const publishing = periodic({
   },
 })
 
-/** Entries that arrive from now on are refused, because the last checkpoint would lack them. */
+/**
+ * Closes the log. Entries that arrive from now on are refused, because the last checkpoint would
+ * not cover them.
+ */
 async function close(): Promise<void> {
   failure ??= 'the log is closed'
   await publishing.stop()
@@ -189,7 +201,7 @@ async function close(): Promise<void> {
     await files.sync()
     wal.remove()
   } catch (error) {
-    // The write-ahead log is kept; the next start applies it.
+    // Keep the write-ahead log, which the next start applies.
     say({ kind: 'unpublished', why: describe(error) })
   }
   say({ kind: 'closed', ...(published ?? head()) })

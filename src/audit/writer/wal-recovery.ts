@@ -7,7 +7,9 @@ import { crc32 } from 'node:zlib'
 import { invalidLog } from '../errors.ts'
 import { decodeBundle } from '../log/tiles.ts'
 
-/** A segment's file name is its first entry's index, so that names sort like indexes. */
+/**
+ * A segment's file name is the index of its first entry, so that sorting by name sorts by index.
+ */
 const SEGMENT = /^wal-(\d{16})$/
 /** Magic bytes of a segment in which each frame holds a batch. */
 export const MAGIC = Buffer.from('LKAUDIT2')
@@ -58,7 +60,7 @@ export function readWal(folder: string): WalContents {
     // invalid header. Without this segment's entries, the log must not count as complete.
     const isKnown = (isOld || magic.equals(MAGIC)) && bytes.length >= HEAD_BYTES
     if (!isKnown || bytes.readBigUInt64BE(MAGIC.length) !== BigInt(first)) {
-      throw invalidLog(folder, `${name} is damaged, or a later version wrote it`)
+      throw invalidLog(folder, `${name} is damaged or was written by a later version`)
     }
     start ??= first
     if (first !== start + entries.length) {
@@ -88,7 +90,10 @@ function readFrames(bytes: Buffer, first: number, entries: Buffer[]): number {
   }
 }
 
-/** Each frame holds one entry, and the checksum does not cover the previous frame's checksum. */
+/**
+ * Reads frames of the earlier version. Each frame holds one entry, and its checksum does not cover
+ * the previous frame's checksum.
+ */
 function readOldFrames(bytes: Buffer, first: number, entries: Buffer[]): number {
   let at = HEAD_BYTES
   const place = Buffer.alloc(8)

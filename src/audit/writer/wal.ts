@@ -20,7 +20,10 @@ import { syncFolder } from './durable.ts'
 import { checksum, FRAME_HEAD_BYTES, HEAD_BYTES, MAGIC } from './wal-recovery.ts'
 
 export const SEGMENT_BYTES = 8 * 1024 * 1024
-/** Zeros are written and synced in pieces, so that no batch waits behind a whole segment of them. */
+/**
+ * Zeros are written and synced in pieces of this size, so that no batch waits for an entire segment
+ * of zeros.
+ */
 const ZEROS = Buffer.alloc(1024 * 1024)
 
 interface Segment {
@@ -131,7 +134,7 @@ export class Wal {
     if (this.#segment !== undefined && this.#segment.position + length <= this.#segment.bytes) {
       return this.#segment
     }
-    // The new segment is created first, so that the old one is kept if the disk is full.
+    // Create the new segment first, so that the old one is kept if the disk is full.
     const next = this.#createSegment(length)
     this.#closeSegment()
     this.#segment = next

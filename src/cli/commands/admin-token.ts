@@ -10,7 +10,7 @@ export const adminToken: Command = {
     name: {
       type: 'string',
       value: 'NAME',
-      description: "Name of the token's holder, recorded with every action.",
+      description: 'Name of the token holder, recorded with every action.',
     },
     role: {
       type: 'string',
@@ -42,7 +42,7 @@ export const adminToken: Command = {
     context.output.result(
       [
         ...(file === undefined
-          ? [`token  ${token}`, '       shown only now; Latchkey does not store it']
+          ? [`token  ${token}`, '       shown only once; Latchkey does not store it']
           : []),
         'add this to admin.tokens in latchkey.yaml, then restart or reload:',
         `  - name: ${name}`,

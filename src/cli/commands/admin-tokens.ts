@@ -14,7 +14,7 @@ export const adminTokensCreate: Command = {
       type: 'string',
       value: 'WHEN',
       description:
-        'Time of expiry: a duration from now such as 90d or 12h, or a date such as 2027-01-31 (default: none).',
+        'Expiry time: a duration from now such as 90d or 12h, or a date such as 2027-01-31 (default: none).',
     },
     output: {
       type: 'string',
@@ -37,7 +37,7 @@ export const adminTokensCreate: Command = {
       const created = await createToken(order, by)
       const token = created.token.reveal()
       if (file === undefined) {
-        context.output.result(`token  ${token}\n       shown once; its id is ${created.id}`, {
+        context.output.result(`token  ${token}\n       shown only once; its id is ${created.id}`, {
           ...{ id: created.id, operator, token },
         })
         return created
@@ -45,14 +45,18 @@ export const adminTokensCreate: Command = {
       try {
         await writePrivateFile(file, `${token}\n`)
       } catch (error) {
-        // The token was never shown, so it is useless and is revoked.
+        // Revoke the token, which is useless because it was never shown.
         await revokeToken(created.id, by)
         throw error
       }
       return created
     })
     if (file !== undefined) {
-      context.output.result(`created ${id} for ${operator}: ${file}`, { id, operator, file })
+      context.output.result(`created token ${id} for ${operator} in ${file}`, {
+        id,
+        operator,
+        file,
+      })
     }
   },
 }
@@ -70,7 +74,7 @@ export const adminTokensList: Command = {
     const headings = ['ID', 'OPERATOR', 'STATUS', 'CREATED', 'BY', 'EXPIRES', 'USES', 'LAST USED']
     const text =
       rows.length === 0
-        ? 'no tokens in the store; latchkey admin tokens create adds one'
+        ? 'no tokens in the store; add one with latchkey admin tokens create'
         : context.output.table(headings, rows)
     context.output.result(text, all)
   },

@@ -17,7 +17,7 @@ export const auditProve: Command = {
     index: {
       type: 'string',
       value: 'N',
-      description: 'Index of the entry, if the request has several.',
+      description: 'Index of the entry, if the request has more than one entry.',
     },
     ...AUDIT_READ_FLAGS,
   },
@@ -46,13 +46,13 @@ export const auditProve: Command = {
 function findOnly(found: readonly FoundEntry[], kmsRequestId: string): FoundEntry {
   const [first, ...others] = found
   if (first === undefined) {
-    throw new AuditError('AUDIT_NOT_FOUND', `no log has an entry of the request ${kmsRequestId}`, {
-      hint: 'a checkpoint covers a new entry within audit.checkpointInterval',
+    throw new AuditError('AUDIT_NOT_FOUND', `no log has an entry for the request ${kmsRequestId}`, {
+      hint: 'if the request is recent, try again: a checkpoint covers a new entry within audit.checkpointInterval',
     })
   }
   if (others.length === 0) return first
   const places = found.map(({ log, index }) => `${log} ${String(index)}`)
-  const message = `several entries are about this request: ${places.join(', ')}`
+  const message = `this request has several entries: ${places.join(', ')}`
   throw new UsageError('USAGE', message, { hint: 'choose one with --index' })
 }
 
@@ -68,7 +68,7 @@ export const auditProveEvent: Command = {
     const [text = ''] = context.operands
     if (!/^[1-9]\d{0,14}$/.test(text)) {
       throw new UsageError('USAGE', `expected an event number, found ${text}`, {
-        hint: 'latchkey status --events lists the numbers',
+        hint: 'run latchkey status --events to see the numbers',
       })
     }
     const index = Number(text) - 1
@@ -77,7 +77,7 @@ export const auditProveEvent: Command = {
       const { size } = await readPage(reader, log, index)
       if (index >= size) {
         throw new AuditError('AUDIT_NOT_FOUND', `the control log has ${String(size)} events`, {
-          hint: 'a server publishes a new event within audit.witnesses.interval, or within a second',
+          hint: 'servers publish new events every audit.witnesses.interval or, without witnesses, every audit.checkpointInterval (at least 1s); try again after that',
         })
       }
       const proof = await reader.prove(log, index)
@@ -100,7 +100,7 @@ async function findControlLog(reader: AuditReader): Promise<string> {
     if (origin.endsWith(`/${CONTROL_LOG}`)) return log
   }
   throw new AuditError('AUDIT_NOT_FOUND', 'the control log was not found', {
-    hint: 'it is the folder named control in audit.folder',
+    hint: 'check that audit.folder contains a folder named control',
   })
 }
 

@@ -30,7 +30,7 @@ export const auditPrune: Command = {
   ],
   async run(context) {
     const before = stringFlag(context, 'before')
-    if (before === undefined) throw new UsageError('USAGE', 'expected --before WHEN')
+    if (before === undefined) throw new UsageError('USAGE', '--before is missing')
     const isConfirmed = context.flags['yes'] === true
     const config = await loadControlConfig(context)
     const logs = await pruneLogsOf(config, {

@@ -22,24 +22,24 @@ const text = (value: string, description: string): Flag => ({ type: 'string', va
 const FILTER_FLAGS = {
   since: text(
     'WHEN',
-    'Start of the period: a duration ago such as 2h or 30d, or a date (default: the first entry).',
+    'Start of the period: a duration before now such as 2h or 30d, or a date (default: the first entry).',
   ),
   until: text('WHEN', 'End of the period, in the same formats (default: the last entry).'),
-  'request-id': text('ID', 'Only entries with this kmsRequestId.'),
+  'request-id': text('ID', 'Include only entries with this kmsRequestId.'),
   principal: text(
     'ARN',
-    'Only entries for this principal; `*` matches any characters. For logs with hashed principals, use a full ARN or its hash.',
+    'Include only entries for this principal; `*` matches any characters. For logs with hashed principals, use a full ARN or its hash.',
   ),
-  'key-store': text('NAME', 'Only entries for this key store.'),
-  key: text('KEY_ID', 'Only entries for this key.'),
+  'key-store': text('NAME', 'Include only entries for this key store.'),
+  key: text('KEY_ID', 'Include only entries for this key.'),
   operation: text(
     'NAME',
-    'Only entries for this operation: GetKeyMetadata, Encrypt, Decrypt or GetHealthStatus.',
+    'Include only entries for this operation: GetKeyMetadata, Encrypt, Decrypt or GetHealthStatus.',
   ),
-  outcome: text('NAME', 'Only entries with this outcome: allowed, refused or failed.'),
+  outcome: text('NAME', 'Include only entries with this outcome: allowed, refused or failed.'),
   'access-class': text(
     'NAME',
-    'Only entries with this access class (docs/access-justifications.md).',
+    'Include only entries with this access class (docs/access-justifications.md).',
   ),
 } as const
 
@@ -96,12 +96,12 @@ export const auditSearch: Command = {
   async run(context) {
     const most = countFlag(context, 'limit', LIMITS)
     const found: FoundEntry[] = []
-    // Reads one more entry than it prints, to detect whether there are more.
+    // Read one more entry than will be printed, to detect whether there are more.
     await search(context, (one) => found.push(one) <= most)
     const isCut = found.length > most
     found.splice(most)
     if (isCut)
-      context.output.note(`there are more than ${String(most)} entries; raise --limit to see more`)
+      context.output.note(`more than ${String(most)} entries match; raise --limit to see them`)
     const entries = found.map(({ entry, index, origin }) => ({
       ...{ log: origin, index },
       ...entry,
@@ -203,7 +203,7 @@ interface NewEntries {
   readonly most: number | undefined
 }
 
-/** Returns the entries added to a log since the last read. A log that cannot be opened has none. */
+/** Returns the entries added to a log since the last read, or none if the log cannot be opened. */
 async function readNew(
   reader: AuditReader,
   log: string,
@@ -234,7 +234,7 @@ export const auditPrincipalHash: Command = {
     const [arn = ''] = context.operands
     const { hashPrincipal } = await openLogs(context)
     if (hashPrincipal === undefined) {
-      throw new UsageError('USAGE', 'the hash depends on the key of the store: omit --public-key')
+      throw new UsageError('USAGE', 'the hash requires the key of the store: omit --public-key')
     }
     const principalHash = hashPrincipal(arn)
     context.output.result(principalHash, { principal: arn, principalHash })

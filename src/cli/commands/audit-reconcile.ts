@@ -26,7 +26,7 @@ export const auditReconcile: Command = {
       type: 'string',
       value: 'FILE',
       description:
-        'File of kms:GetKeyLastUsage responses as the AWS CLI prints them, one for each KMS key. Can be combined with --cloudtrail.',
+        'File with kms:GetKeyLastUsage responses as the AWS CLI prints them: one response for each KMS key. It can be combined with --cloudtrail.',
     },
     'kms-key': {
       type: 'string',
@@ -55,7 +55,7 @@ export const auditReconcile: Command = {
     const files = path === undefined ? [] : await findCloudTrailFiles(path)
     const count = createCounter(context.output)
     const entries = counted(entriesOf(logs, check), count('entries'))
-    const compared = await reconcile(entries, eventsOf(files, count('events of CloudTrail')), {
+    const compared = await reconcile(entries, eventsOf(files, count('CloudTrail events')), {
       keyArns: stringFlag(context, 'kms-key')?.split(',') ?? [],
       hashPrincipal,
     })
@@ -68,11 +68,11 @@ export const auditReconcile: Command = {
     }
     context.output.result(toText(result, context.output), result)
     if (path !== undefined && result.from === undefined) {
-      context.output.note('warning: the logs and CloudTrail have no period in common')
+      context.output.note('warning: the logs and the CloudTrail events do not overlap in time')
     }
     if (result.findingCount === 0) return
     throw new AuditError('AUDIT_DIFFERS', `${String(result.findingCount)} differences found`, {
-      hint: 'docs/audit.md explains what each difference can mean',
+      hint: 'see docs/audit.md for what each difference can mean',
     })
   },
 }
@@ -129,7 +129,7 @@ function toText(result: Reconciliation & { readonly keys: number }, output: Outp
   return [
     `compared  ${period}`,
     `requests  ${String(requests)} in the logs, ${String(events)} in CloudTrail, ${String(matched)} in both`,
-    `outside   ${String(notCompared)} from times that only one side covers`,
+    `outside   ${String(notCompared)} from periods that only one source covers`,
     ...(keys === 0 ? [] : [`last use  ${String(keys)} KMS keys`]),
     ...(findings.length === 0 ? [] : ['', output.table(HEADINGS, findings.map(toRow))]),
     ...(principals.length === 0

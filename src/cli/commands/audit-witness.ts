@@ -23,11 +23,14 @@ export const auditWitness: Command = {
     logs: text('FILE', 'Logs to cosign: a c2sp.org/tlog-policy file (required).'),
     name: text(
       'NAME',
-      'Name of the witness key, such as witness.example.com (required at the first start).',
+      'Name of the witness key, such as witness.example.com (required on first start).',
     ),
     listen: text('ADDRESS', 'Address and port to listen on (default: 127.0.0.1:8555).'),
-    'tls-certificate': text('FILE', 'PEM certificate chain (default: plain HTTP).'),
-    'tls-key': text('FILE', 'PEM key of the certificate.'),
+    'tls-certificate': text(
+      'FILE',
+      'PEM file of the certificate chain (default: none, which serves plain HTTP).',
+    ),
+    'tls-key': text('FILE', 'PEM file of the private key of the certificate.'),
   },
   examples: [
     'latchkey audit witness --folder /var/lib/witness --name witness.example.com --logs logs.policy --listen 0.0.0.0:8555',
@@ -54,7 +57,7 @@ export const auditWitness: Command = {
     })
     const { port: bound } = server.address() as AddressInfo
     output.line(
-      `witness ${signer.verifierKey} on ${host}:${String(bound)}, ${String(logs.length)} logs`,
+      `witness ${signer.verifierKey} listening on ${host}:${String(bound)}, ${String(logs.length)} logs`,
     )
     await new Promise<void>((resolve) => {
       const stop = () => {

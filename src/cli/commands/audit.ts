@@ -31,12 +31,13 @@ export const AUDIT_FLAGS = {
   'public-key': {
     type: 'string',
     value: 'KEY',
-    description: 'Public key as printed by receipt key (default: the key of the control store).',
+    description:
+      'Public key, as printed by latchkey receipt key (default: the key of the control store).',
   },
   ...CONFIG_FLAG,
 } as const
 
-/** Flags of commands that read logs on this host, in a folder, or behind an admin listener. */
+/** Flags of commands that read logs on this host, in a folder, or through an admin listener. */
 export const AUDIT_READ_FLAGS = { ...CONTEXT_FLAG, ...AUDIT_FLAGS } as const
 
 /** @throws AuditError, StorageError */
@@ -54,13 +55,13 @@ export const auditVerify: Command = {
       type: 'string',
       value: 'FILE',
       description:
-        'Witness policy, a c2sp.org/tlog-policy file. Requires that the control log is cosigned by a quorum of its witnesses.',
+        'Witness policy: a c2sp.org/tlog-policy file. With it, verification succeeds only if a quorum of its witnesses has cosigned the control log.',
     },
     url: {
       type: 'string',
       value: 'URL',
       description:
-        'Admin listener to copy the logs from. Certificates come from the environment, and the token from there or from latchkey login. The copies are kept in --folder for the next run.',
+        'Admin listener to copy the logs from. Certificates come from environment variables, and the token from an environment variable or from latchkey login. With --folder, the copies are kept there for the next run.',
     },
     ...CONTEXT_FLAG,
     ...AUDIT_FLAGS,
@@ -78,7 +79,7 @@ export const auditVerify: Command = {
     }
     const publicKey = stringFlag(context, 'public-key')
     if (publicKey === undefined) {
-      throw new UsageError('USAGE', 'logs from a listener need --public-key', {
+      throw new UsageError('USAGE', 'logs from a listener require --public-key', {
         hint: 'get the key from another source: a key from the same listener would prove nothing',
       })
     }
@@ -137,12 +138,14 @@ async function verifyAll(
     ? findMissing(logs, reports, isDefault ? hostname() : undefined)
     : { problems: [], elsewhere: new Map<string, number>() }
   for (const [host, count] of elsewhere) {
-    context.output.note(`${String(count)} logs of ${host} are not in this folder`)
+    context.output.note(`${String(count)} logs from host ${host} are not in this folder`)
   }
   const now = systemClock.now()
   const { unknown, newer } = await findUnknownLogs(reports, { ...logs, now })
   for (const log of newer) {
-    context.output.note(`${log} is newer than the control log here, which does not record it yet`)
+    context.output.note(
+      `${log} is newer than the control log in this folder, which does not record it yet`,
+    )
   }
   const unwitnessed = policy === undefined ? [] : findUnwitnessed(reports)
   const absent = [...missing, ...unwitnessed]
@@ -163,11 +166,13 @@ async function verifyAll(
   if (unknown.length === 0) return
   const names = unknown.map(({ log }) => log).join(', ')
   throw new AuditError('AUDIT_UNKNOWN', `not recorded in the control log: ${names}`, {
-    hint: 'docs/audit.md, "Unknown logs", lists the possible causes',
+    hint: 'see "Unknown logs" in docs/audit.md for the possible causes',
   })
 }
 
-/** Witnesses cosign only the control log. Without it, their cosignatures prove nothing. */
+/**
+ * Witnesses cosign only the control log. Without the control log, the cosignatures prove nothing.
+ */
 function findUnwitnessed(reports: readonly LogReport[]): readonly Problem[] {
   if (reports.some(({ isControl }) => isControl)) return []
   const message = 'the control log is not in this folder, and witnesses cosign no other log'

@@ -40,7 +40,7 @@ export const bench: Command = {
     find: {
       type: 'boolean',
       description:
-        'Find the highest rate with a p99 under 250 ms and no errors, instead of running fixed rates.',
+        'Find the highest rate with a p99 under 250 ms and no errors, instead of running at fixed rates.',
     },
     duration: {
       type: 'string',
@@ -60,7 +60,7 @@ export const bench: Command = {
     mix: {
       type: 'string',
       value: 'MIX',
-      description: `Operations by weight (default: ${Object.entries(KMS_MIX)
+      description: `Operations and their weights (default: ${Object.entries(KMS_MIX)
         .map(([name, weight]) => `${name}=${String(weight)}`)
         .join()}).`,
     },
@@ -156,7 +156,7 @@ async function runAt(
 function warnOfClient(context: Context, { rate, isClientLimited, clientLagMs }: LoadResult): void {
   if (!isClientLimited) return
   context.output.note(
-    `at ${String(rate)}/s this client lagged by ${clientLagMs.p99.toFixed(1)} ms at p99, so the figures describe the client, not the proxy`,
+    `at ${String(rate)}/s, this client lagged by ${clientLagMs.p99.toFixed(1)} ms at p99, so the figures describe the client, not the proxy`,
   )
 }
 
@@ -174,7 +174,7 @@ function renderResults(results: readonly LoadResult[], output: Output): string {
   ])
   const table = output.table(headings, rows, { right: [0, 1, 2, 3, 4, 5, 6, 7] })
   return output.fold(
-    `${table}\n\nmilliseconds from the time a request was due until its response; KMS gives up after 250`,
+    `${table}\n\nlatency in milliseconds, from when a request was due until its response; KMS gives up after 250 ms`,
   )
 }
 
@@ -185,7 +185,7 @@ function renderSearch(search: Search, output: Output): string {
     renderResults(sorted, output),
     '',
     output.fold(
-      `highest rate with a p99 under 250 ms and no error: ${String(search.highest)}/s (limited by ${limit[search.limitedBy]})`,
+      `highest rate with a p99 under 250 ms and no errors: ${String(search.highest)}/s (limited by ${limit[search.limitedBy]})`,
     ),
   ].join('\n')
 }

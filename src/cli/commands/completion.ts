@@ -1,11 +1,14 @@
 /**
- * Implements `latchkey completion SHELL`, which prints completion scripts for bash, zsh and fish,
- * made from the table of commands.
+ * Implements `latchkey completion SHELL`, which prints completion scripts for bash, zsh and fish.
+ * The scripts are generated from the table of commands.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { allFlagsOf, type Command, type NamedCommand, UsageError } from '../../terminal/command.ts'
 
-/** A word of the command line that other words or flags can follow; the root has the path ''. */
+/**
+ * A node in the tree of commands: a word that other words or flags can follow. The root has the
+ * path ''.
+ */
 interface Node {
   readonly path: string
   readonly words: readonly string[]

@@ -48,7 +48,7 @@ async function checkFile(file: string, environment: NodeJS.ProcessEnv) {
   return { keyStores: (await checkConfigFile(file, environment)).keyStores, warnings }
 }
 
-/** @throws ConfigError listing every error that would stop `serve` on this host */
+/** @throws ConfigError that lists every error that would stop `serve` on this host */
 async function checkHost(context: Context) {
   const { keyStores, ...config } = await loadContextConfig(context)
   const { checkConfiguration } = await import('../../app/configuration-check.ts')

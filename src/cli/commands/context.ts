@@ -69,7 +69,11 @@ export const contextAdd: Command = {
     const file = await loadContexts(context)
     const current = file.current ?? name
     await saveContexts(context, { current, contexts: { ...file.contexts, [name]: added } })
-    context.output.result(`added ${name}; in use: ${current}`, { name, ...added, current })
+    context.output.result(`added context ${name}; current context: ${current}`, {
+      name,
+      ...added,
+      current,
+    })
   },
 }
 
@@ -82,12 +86,12 @@ export const contextUse: Command = {
     const { contexts } = await loadContexts(context)
     if (name !== LOCAL && !Object.hasOwn(contexts, name)) {
       throw new UsageError('INPUT_INVALID', `there is no context ${name}`, {
-        hint: 'latchkey context list shows them',
+        hint: 'run latchkey context list to see the contexts',
       })
     }
     await saveContexts(context, { current: name, contexts })
     const what = name === LOCAL ? 'the control store of this host' : (contexts[name]?.address ?? '')
-    context.output.result(`in use: ${name}, ${what}`, { current: name })
+    context.output.result(`current context: ${name} (${what})`, { current: name })
   },
 }
 
@@ -124,6 +128,9 @@ export const contextRemove: Command = {
     }
     const next = current === undefined || current === name ? LOCAL : current
     await saveContexts(context, { current: next, contexts: rest })
-    context.output.result(`removed ${name}; in use: ${next}`, { removed: name, current: next })
+    context.output.result(`removed context ${name}; current context: ${next}`, {
+      removed: name,
+      current: next,
+    })
   },
 }

@@ -14,7 +14,7 @@ export const controlAcceptEpoch: Command = {
     const config = await loadControlConfig(context)
     if (context.flags['yes'] !== true) {
       context.output.result(
-        'would let servers continue from this store although they have seen a later one: kills, disabled keys and revocations made since the backup no longer apply. Compare the two stores first. Add --yes to do it.',
+        'would let servers continue from this store although they have seen a later one: changes made since the backup, such as kills, disabled keys and revocations, would no longer apply. Compare the two stores first. Add --yes to do it.',
         { wouldAccept: true, done: false },
       )
       return

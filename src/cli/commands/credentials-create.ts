@@ -17,7 +17,7 @@ export const credentialsCreate: Command = {
       type: 'string',
       value: 'WHEN',
       description:
-        'Time of expiry: a duration from now such as 90d or 12h, or a date such as 2027-01-31 (default: none).',
+        'Expiry time: a duration from now such as 90d or 12h, or a date such as 2027-01-31 (default: none).',
     },
     output: {
       type: 'string',
@@ -29,7 +29,7 @@ export const credentialsCreate: Command = {
       type: 'string',
       value: 'FILE',
       description:
-        'Import the access key id and secret from an existing console file with mode 0600; - for standard input.',
+        'Existing KMS console file, mode 0600, from which to import the access key id and secret; - for standard input.',
     },
     ...KEY_STORE_FLAG,
     ...PLACE_FLAGS,
@@ -60,13 +60,13 @@ export const credentialsCreate: Command = {
       try {
         await writePrivateFile(target, text)
       } catch (cause) {
-        // The secret was never shown, so the credential is useless and is removed.
+        // Revoke the credential, which is useless because its secret was never shown.
         await credentials.revoke(credential.accessKeyId)
         if (cause instanceof UsageError) throw cause
-        throw new UsageError('INPUT_INVALID', `${target} cannot be written`, { cause })
+        throw new UsageError('INPUT_INVALID', `cannot write ${target}`, { cause })
       }
       context.output.result(
-        `created ${credential.accessKeyId}; the KMS console's file is ${target}`,
+        `created ${credential.accessKeyId}; the JSON file for the KMS console is ${target}`,
         { accessKeyId: credential.accessKeyId, file: target },
       )
     })

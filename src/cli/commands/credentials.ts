@@ -69,7 +69,7 @@ export const credentialsExpire: Command = {
       type: 'string',
       value: 'WHEN',
       description:
-        'Time of expiry: a duration from now such as 90d or 12h, or a date such as 2027-01-31 (default: now).',
+        'Expiry time: a duration from now such as 90d or 12h, or a date such as 2027-01-31 (default: now).',
     },
     ...PLACE_FLAGS,
   },

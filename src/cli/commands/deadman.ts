@@ -30,14 +30,13 @@ const TTL_FLAG = {
 } as const
 
 /**
- * --yes is required to reopen a key store or to extend its time. Other changes take effect without
- * it.
+ * --yes is required to reopen a key store or to extend its time. Other changes do not require it.
  */
 const REOPEN_FLAG = {
   yes: {
     type: 'boolean',
     short: 'y',
-    description: 'Also open the key store if it is closed, or keep it open for a longer time.',
+    description: 'Also open the key store if it is closed, or extend the time that it stays open.',
   },
 } as const
 
@@ -74,10 +73,13 @@ export const deadmanEnd: Command = {
   run: (context) =>
     withSwitch(context, async (control, order) => {
       if (context.flags['yes'] !== true) {
-        context.output.result(`would leave ${order.keyStore} open without renewals. ${ADD_YES}`, {
-          wouldEnd: order.keyStore,
-          done: false,
-        })
+        context.output.result(
+          `would end the dead man's switch: ${order.keyStore} would be open without renewals. ${ADD_YES}`,
+          {
+            wouldEnd: order.keyStore,
+            done: false,
+          },
+        )
         return undefined
       }
       return control.endDeadMan(order)
@@ -101,7 +103,7 @@ function toText(keyStore: string, outcome: DeadManOutcome): string {
   if (outcome.state === 'requested') {
     const { id, readyAt } = outcome.request
     const who = outcome.needsApproval ? ', as a second person' : ''
-    return `requested as ${id}; nothing has changed yet. Run this at ${new Date(readyAt).toISOString()} or later${who}:
+    return `requested as ${id}; nothing has changed yet. Run this command at ${new Date(readyAt).toISOString()} or later${who}:
   latchkey restore approve ${id} --yes`
   }
   const { deadManSwitch: written } = outcome

@@ -74,7 +74,7 @@ export const doctor: Command = {
     })
     const isStrict = context.flags['strict'] === true
     if (counts.fail > 0 || (isStrict && counts.warn > 0)) {
-      const what = `${String(counts.fail)} checks failed, and ${String(counts.warn)} gave a warning`
+      const what = `${String(counts.fail)} checks failed, and ${String(counts.warn)} gave warnings`
       throw new LatchkeyError('DOCTOR_FAILED', what)
     }
   },
@@ -95,7 +95,7 @@ function ignore(findings: readonly Finding[], checks: readonly string[]): readon
           area: finding.area,
           check: finding.check,
           verdict: 'skip',
-          detail: `not judged: ${finding.detail}`,
+          detail: `ignored: ${finding.detail}`,
         }
       : finding,
   )
@@ -135,7 +135,7 @@ function renderExamination({ findings, timings }: Examination, output: Output): 
   return output.fold(parts.join('\n\n'))
 }
 
-/** Shows the name of each check, which --ignore accepts. */
+/** Includes the name of the check, which a user can pass to --ignore. */
 function renderFinding({ verdict, check, detail, hint }: Finding): string {
   const line = `  ${verdict.padEnd(4)}  ${detail}`
   return hint === undefined ? line : `${line}\n        -> ${hint}  [${check}]`

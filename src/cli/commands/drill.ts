@@ -19,7 +19,7 @@ export const drill: Command = {
         [
           `revoked after ${String(done.revokedAfterMs)} ms, restored after ${String(done.restoredAfterMs)} ms`,
           rows.length === 0
-            ? 'no instance is running, so this measured only the store'
+            ? 'no instance is running, so the drill measured only the store'
             : context.output.table(['INSTANCE', 'HOST', 'PID', 'WORKER', 'HOW', 'AFTER'], rows),
         ].join('\n'),
         done,

@@ -33,7 +33,7 @@ export const events: Command = {
         output.result(output.fold(found.map(toLine).join('\n') || 'no events'), found)
         return
       }
-      // Prints each event as a separate result: a line of text, or a document.
+      // Print each event as a separate result: a line of text, or a document.
       for (const event of found) output.result(output.fold(toLine(event)), event)
       let last = found.at(-1)?.seq ?? 0
       for (;;) {

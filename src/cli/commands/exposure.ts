@@ -37,7 +37,7 @@ export const exposure: Command = {
       type: 'string',
       value: 'WHEN',
       description:
-        'Start of the period: a duration ago such as 2h or 30d, or a date (default: everything recorded; see activity.retention).',
+        'Start of the period: a duration before now such as 2h or 30d, or a date (default: everything recorded; see activity.retention).',
     },
     ...PROBES_FLAG,
     ...CONTEXT_FLAG,
@@ -69,7 +69,7 @@ function parseAbout(context: Context, config: Place): Scope | { readonly id: str
   const named = stringFlag(context, 'key-store')
   if (id !== undefined) {
     if (key !== undefined || named !== undefined) {
-      throw new UsageError('USAGE', '--switch cannot be combined with other scopes')
+      throw new UsageError('USAGE', '--switch cannot be combined with --key-store or --key')
     }
     return { id }
   }
@@ -122,7 +122,7 @@ function toText(report: ExposureReport, output: Output): string {
 
 function worksOn({ endsAt, service }: Exposure, now: number): string {
   if (endsAt === undefined) return `unknown: until ${service.endedBy}`
-  return endsAt <= now ? `over since ${toDate(endsAt)}` : `until ${toDate(endsAt)} at the latest`
+  return endsAt <= now ? `ended at ${toDate(endsAt)}` : `until ${toDate(endsAt)} at the latest`
 }
 
 /** Describes a long kill in one line, for people. */
@@ -131,7 +131,7 @@ export function describeLongKill({ id, scope, createdAt, harmAt }: LongKill, now
   const when = harmAt > now ? `from ${toDate(harmAt)}` : `since ${toDate(harmAt)}`
   return (
     `warning: switch ${id} (${scope}) has been in force for ${String(days)} days; ${when}, DynamoDB ` +
-    'archives tables of these keys, and Aurora clusters can only be restored from a backup'
+    'archives tables that use these keys, and Aurora clusters can only be restored from a backup'
   )
 }
 

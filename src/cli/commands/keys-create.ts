@@ -54,7 +54,7 @@ export const keysImport: Command = {
       type: 'string',
       value: 'HEX',
       description:
-        'Import only if the key has this check value: the first three bytes of the AES encryption of zeros, as HSMs and key ceremonies print it.',
+        'Import the key only if it has this check value: the first three bytes of an all-zero block encrypted with the key, as HSMs and key ceremonies report it.',
     },
     ceremony: {
       type: 'string',
@@ -91,7 +91,7 @@ export const keysImport: Command = {
   },
 }
 
-/** @throws UsageError if the key does not match the expected check value */
+/** @throws UsageError if the key does not have the expected check value */
 function checkValue(material: Secret<Buffer>, expected: string | undefined): void {
   if (expected === undefined) return
   if (!/^[0-9a-f]{6}$/i.test(expected)) {
@@ -101,7 +101,7 @@ function checkValue(material: Secret<Buffer>, expected: string | undefined): voi
   if (found === expected.toLowerCase()) return
   throw new UsageError(
     'INPUT_INVALID',
-    `the key has the check value ${found}, expected ${expected}; nothing was imported`,
+    `expected a key with the check value ${expected}, found ${found}; nothing was imported`,
   )
 }
 
@@ -146,7 +146,10 @@ async function create(
 function parseUsage(text: string): Pick<NewKey, 'canEncrypt' | 'canDecrypt'> {
   const parts = text === 'none' ? [] : text.split(',')
   if (!parts.every((part) => part === 'encrypt' || part === 'decrypt')) {
-    throw new UsageError('USAGE', '--usage: expected encrypt,decrypt or encrypt or decrypt or none')
+    throw new UsageError(
+      'USAGE',
+      '--usage: expected one of: encrypt,decrypt; encrypt; decrypt; none',
+    )
   }
   return { canEncrypt: parts.includes('encrypt'), canDecrypt: parts.includes('decrypt') }
 }
@@ -160,6 +163,6 @@ function parseMaterial(bytes: Buffer): Secret<Buffer> {
   if (/^[A-Za-z0-9+/]{43}=$/.test(text)) return new Secret(Buffer.from(text, 'base64'))
   throw new UsageError(
     'INPUT_INVALID',
-    'expected key material of 32 bytes, or 64 hexadecimal digits, or 44 characters of Base64',
+    'expected key material as 32 raw bytes, 64 hexadecimal digits or 44 Base64 characters',
   )
 }

@@ -33,7 +33,7 @@ function parseVersion(context: Context): number {
   if (Number.isInteger(version) && version >= 1) return version
   throw new UsageError(
     'INPUT_INVALID',
-    `expected a version number (a whole number from 1), found ${String(context.operands[1])}`,
+    `expected a version number (a positive whole number), found ${String(context.operands[1])}`,
   )
 }
 
@@ -101,9 +101,9 @@ export function describeRetirement(one: Retirement): string {
   const { version, requestedBy, requestedAt, approval, waitForMs, destroyingSince, reason } = one
   const asked = `version ${String(version)}: retirement requested by ${requestedBy.operator} at ${toTime(requestedAt)} (${reason})`
   if (destroyingSince !== undefined) {
-    return `${asked}; its destruction began at ${toTime(destroyingSince)}, and latchkey keys shred completes it or prints its certificate`
+    return `${asked}; its destruction began at ${toTime(destroyingSince)}; run latchkey keys shred to complete it or to print its certificate`
   }
-  if (approval === undefined) return `${asked}; waits for a second person`
+  if (approval === undefined) return `${asked}; waiting for approval by a second person`
   return `${asked}; approved by ${approval.operator}; has refused Decrypt since ${toTime(approval.at)}; cannot be destroyed before ${toTime(approval.at + waitForMs)}`
 }
 
@@ -139,7 +139,7 @@ export const keysRetire: Command = {
     ...FLAGS,
   },
   examples: [
-    'latchkey keys retire payroll-2026 1 --reason "everything was encrypted again"',
+    'latchkey keys retire payroll-2026 1 --reason "all data was re-encrypted"',
     'latchkey keys retire payroll-2026 1 --quiet-for 180d --wait 30d --reason "audit 2026"',
   ],
   async run(context) {
@@ -225,6 +225,9 @@ export const keysCancelRetirement: Command = {
       retirements.cancel(nameOf(context, keyStore), by),
     )
     const { keyId, version } = cancelled
-    context.output.result(`cancelled: version ${String(version)} of ${keyId} decrypts`, cancelled)
+    context.output.result(
+      `cancelled the retirement of version ${String(version)} of ${keyId}`,
+      cancelled,
+    )
   },
 }

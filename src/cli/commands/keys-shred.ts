@@ -31,7 +31,7 @@ async function loadHere(context: Context) {
     'USAGE',
     `keys shred does not work through ${target.url} (${target.source})`,
     {
-      hint: 'run it on a host of the control store, with --config',
+      hint: 'run it with --config on a host that has access to the control store',
     },
   )
 }

@@ -36,14 +36,14 @@ export const keysList: Command = {
     group: {
       type: 'string',
       value: 'NAME',
-      description: 'Show only the keys of this group (policy document labels).',
+      description: 'Show only the keys in this group (as defined in the policy document labels).',
     },
     tag: {
       type: 'string',
       isRepeatable: true,
       value: 'NAME=VALUE',
       description:
-        'Show only the keys with this tag (policy document labels). If the flag is repeated, show only keys that have all of the tags.',
+        'Show only the keys with this tag (as defined in the policy document labels). If the flag is repeated, show only keys that have all of the tags.',
     },
     ...FLAGS,
   },
@@ -70,13 +70,13 @@ export const keysList: Command = {
     const more =
       last === undefined || keys.length === left.length
         ? []
-        : [`${String(left.length - keys.length)} more: --after ${last.keyId}`]
+        : [`${String(left.length - keys.length)} more keys; to see them, add --after ${last.keyId}`]
     const toText = () => context.output.fold([renderKeys(context, keys), ...more].join('\n'))
     context.output.result(toText, keys)
   },
 }
 
-/** The table of the keys, and what is wrong with them. */
+/** Formats the table of keys, and what is wrong with any of them. */
 function renderKeys({ output }: Context, keys: readonly KeySummary[]): string {
   const extra = EXTRA_COLUMNS.filter(({ valueOf }) => keys.some((key) => valueOf(key) !== ''))
   const rows = keys.map((key) => [
@@ -135,7 +135,7 @@ function parseFilter(context: Context): (key: KeySummary) => boolean {
 function parseLimit(text: string | undefined): number | undefined {
   if (text === undefined) return undefined
   if (/^[1-9]\d{0,8}$/.test(text)) return Number(text)
-  throw new UsageError('INPUT_INVALID', `--limit: expected a whole number from 1, found ${text}`)
+  throw new UsageError('INPUT_INVALID', `--limit: expected a positive whole number, found ${text}`)
 }
 
 export const keysRotate = changeCommand({
@@ -172,7 +172,7 @@ export const keysDestroyVersion: Command = {
     if (!Number.isInteger(version) || version < 1) {
       throw new UsageError(
         'INPUT_INVALID',
-        `expected a version number (a whole number from 1), found ${String(context.operands[1])}`,
+        `expected a version number (a positive whole number), found ${String(context.operands[1])}`,
       )
     }
     if (context.flags['yes'] !== true) {

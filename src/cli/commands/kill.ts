@@ -109,7 +109,7 @@ export const kill: Command = {
           if (noWait === true) return
           context.output.note(`written: ${where()}; waiting for the instances`)
         },
-        // Prints the revocation before any further query to the store, which may no longer respond.
+        // Print the revocation before any further query to the store, which may no longer respond.
         onRevoked: (revocation) => {
           const after = `revoked ${where()} after ${toMs(revocation.elapsedMs)}`
           context.output.line(`${after}\n${toRows(revocation, context.output)}`)
@@ -126,7 +126,8 @@ export const kill: Command = {
 }
 
 /**
- * Longest lease that a configuration allows. Used for a listener, which does not report its lease.
+ * Longest lease that a configuration allows. Assumed for an admin listener, which does not report
+ * its lease.
  */
 const LONGEST_LEASE_MS = 60_000
 
@@ -140,7 +141,7 @@ function createRetryNote({ output }: Context): (error: LatchkeyError) => void {
   return ({ code, message, hint = '' }) => {
     if (isSaid) return
     isSaid = true
-    output.note(`not written yet (${code}): ${message}; trying again. Meanwhile: ${hint}`)
+    output.note(`not written yet (${code}): ${message}; retrying. Meanwhile: ${hint}`)
   }
 }
 
@@ -149,7 +150,7 @@ function toText(name: string, { kill: written, revocation, receipt }: StopOutcom
     return `written: ${name} (${describe(written)}); did not wait for the instances`
   }
   return receipt === undefined
-    ? 'no receipt could be written; run the same command again to get one'
+    ? 'could not write a receipt; run the same command again to get one'
     : `receipt: latchkey receipt show ${receipt.statement.id}`
 }
 
@@ -168,7 +169,7 @@ function toJson(order: KillOrder, { kill: written, revocation, receipt, warning 
 function describe({ switch: made, isNew, epoch }: StopOutcome['kill']): string {
   const at = `epoch ${String(epoch)}`
   if (made === undefined) {
-    return `${at}; the store was changed outside of Latchkey, so everything is refused`
+    return `${at}; the store was changed outside of Latchkey, so all requests are refused`
   }
   return `switch ${made.id}${isNew ? '' : ', already in force'}, ${at}`
 }
@@ -192,11 +193,11 @@ function withWayToStop(error: unknown, sentinelFile: string | undefined): unknow
   if (!(error instanceof Error) || error instanceof UsageError) return error
   // The switch is written, and this error says what delays its confirmation.
   if (error instanceof ControlError) return error
-  // The listener itself responded, and so did its store.
+  // The listener responded, and its store did too.
   if (error instanceof AdminRefusal && !/^(STORE_|UNAVAILABLE$)/.test(error.code)) return error
   if (error instanceof TypeError || error instanceof RangeError) return error
   const touch = sentinelFile === undefined ? '' : `touch ${sentinelFile} there or `
-  const message = `no kill is confirmed; to stop a host now, ${touch}send SIGUSR2 to its latchkey process (${error.message})`
+  const message = `the kill is not confirmed; to stop a host now, ${touch}send SIGUSR2 to its latchkey process (${error.message})`
   const { code } = error as { readonly code?: unknown }
   const hint = error instanceof LatchkeyError ? error.hint : undefined
   const options = { cause: error, hint: hint ?? 'then run the same command again' }

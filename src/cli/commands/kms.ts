@@ -66,7 +66,8 @@ export const kms: Command = {
     'via-service': {
       type: 'string',
       value: 'NAME',
-      description: 'AWS service that calls KMS for the caller, such as s3 (default: none).',
+      description:
+        'AWS service that calls KMS on behalf of the caller, such as s3 (default: none).',
     },
     callers: {
       type: 'string',
@@ -162,7 +163,7 @@ function wholeNumber(
   const value = /^\d{1,7}$/.test(text) ? Number(text) : NaN
   if (value >= least && value <= most) return value
   const range = `${String(least)} to ${String(most)}`
-  throw new UsageError('INPUT_INVALID', `--${name}: expected a whole number of ${range}`)
+  throw new UsageError('INPUT_INVALID', `--${name}: expected a whole number from ${range}`)
 }
 
 function toCaller(context: Context, region: string, accountId: string): KmsCredential {
@@ -196,9 +197,9 @@ function toText(
   about: { readonly region: string; readonly accountId: string; readonly isExample: boolean },
 ): string {
   return [
-    `latchkey kms emulates KMS of account ${about.accountId} in ${about.region} at ${url}`,
+    `latchkey kms emulates KMS for account ${about.accountId} in ${about.region} at ${url}`,
     '',
-    'In the terminal of your application:',
+    'Run this in the terminal of your application:',
     '',
     `export AWS_ENDPOINT_URL_KMS=${url}`,
     // The AWS CLI and boto3 read only AWS_DEFAULT_REGION.

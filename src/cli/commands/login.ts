@@ -19,7 +19,7 @@ export const login: Command = {
     const target = await findAdminTarget(context)
     if (target === undefined) {
       throw new UsageError('USAGE', 'no admin listener to log in to', {
-        hint: 'set LATCHKEY_ADDR, or use latchkey context add',
+        hint: 'set LATCHKEY_ADDR, or add a context with latchkey context add',
       })
     }
     const { createAdminHttp } = await import('../../admin/client/http.ts')

@@ -31,7 +31,7 @@ export function createManual(loadAll: () => Promise<readonly NamedCommand[]>): C
       for (const [name, text] of Object.entries(pages)) {
         const file = join(folder, name)
         await mkdir(join(file, '..'), { recursive: true })
-        // Replaces an earlier release's page without following a link.
+        // Replace an earlier release's page without following a link.
         await rm(file, { force: true })
         await writeNewFile(file, text, 0o644)
         files.push(file)

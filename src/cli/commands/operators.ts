@@ -100,7 +100,7 @@ export const operatorsList: Command = {
     const headings = ['NAME', 'KIND', 'ROLE', 'KEY STORES', 'GROUPS', 'SINCE', 'BY']
     const text =
       rows.length === 0
-        ? 'no operators in the store; latchkey operators add adds one'
+        ? 'no operators in the store; add one with latchkey operators add'
         : context.output.table(headings, rows)
     context.output.result(text, all)
   },

@@ -20,7 +20,7 @@ export const pkcs11Certify: Command = {
     token: {
       type: 'string',
       value: 'LABEL',
-      description: 'Token of the backend, by its label (default: the first one).',
+      description: 'Label of the token to test (default: the first token of the backend).',
     },
     duration: {
       type: 'string',
@@ -35,7 +35,7 @@ export const pkcs11Certify: Command = {
     'remove-leftovers': {
       type: 'boolean',
       description:
-        'Destroy the keys that killed runs left behind. Their labels begin with latchkey-certify-.',
+        'Destroy the keys left behind by runs that were killed. Their labels begin with latchkey-certify-.',
     },
     ...CONFIG_FLAG,
   },
@@ -66,7 +66,10 @@ export const pkcs11Certify: Command = {
     )
     context.output.result(renderReport(report), report)
     if (report.hasPassed) return
-    throw new CertifyError('CERTIFY_FAILED', 'the token did not pass; the report says why')
+    throw new CertifyError(
+      'CERTIFY_FAILED',
+      'the token failed certification; see the report for the reasons',
+    )
   },
 }
 
@@ -97,7 +100,9 @@ async function untilSignal<T>(
   const controller = new AbortController()
   const abort = () => {
     note('interrupted; finishing the current test')
-    controller.abort(new CertifyError('CERTIFY_INTERRUPTED', 'interrupted; the keys are destroyed'))
+    controller.abort(
+      new CertifyError('CERTIFY_INTERRUPTED', 'interrupted; the test keys were destroyed'),
+    )
   }
   const signals = ['SIGINT', 'SIGTERM'] as const
   for (const signal of signals) process.on(signal, abort)

@@ -39,7 +39,7 @@ export const policyList: Command = {
       ])
       const text =
         names.length === 0
-          ? 'no policies: every caller with a credential of a key store may use all of its keys'
+          ? 'no policies: every caller with a credential for a key store may use all of its keys'
           : `revision ${String(revision)}\n${context.output.table(['NAME', 'STATE', 'IN SHADOW', 'POLICIES'], rows)}`
       context.output.result(context.output.fold(text), { revision, documents })
     }),
@@ -67,7 +67,7 @@ export const policyGet: Command = {
       const given = stringFlag(context, 'revision')
       if (given !== undefined && !/^\d{1,9}$/.test(given)) {
         throw new UsageError('INPUT_INVALID', `expected a revision number, found ${given}`, {
-          hint: 'latchkey policy history lists the revisions',
+          hint: 'run latchkey policy history to see the revisions',
         })
       }
       const { enforced, shadow } = await policies.state()
@@ -76,7 +76,7 @@ export const policyGet: Command = {
       const text = documents.get(name)
       if (text === undefined) {
         throw new PolicyError('POLICY_NOT_FOUND', `there is no document ${name}`, {
-          hint: 'latchkey policy list shows the documents',
+          hint: 'run latchkey policy list to see the documents',
         })
       }
       context.output.document(text, { name, text, sha256: hash(text) })
@@ -98,7 +98,9 @@ export const policyHistory: Command = {
       ])
       const heading = ['REVISION', 'AT', 'ACTION', 'OPERATOR', 'DOCUMENTS', 'REASON']
       const text =
-        rows.length === 0 ? 'no policies were ever stored' : context.output.table(heading, rows)
+        rows.length === 0
+          ? 'no policies have ever been stored'
+          : context.output.table(heading, rows)
       const toHash = ({
         name,
         mode,

@@ -66,7 +66,7 @@ export const policyTest: Command = {
     if (failed.length === 0) return
     throw new PolicyError(
       'POLICY_TESTS_FAILED',
-      `${String(failed.length)} of ${String(results.length)} cases did not give the expected result`,
+      `${String(failed.length)} of ${String(results.length)} test cases failed`,
     )
   },
 }
@@ -78,7 +78,7 @@ function toLine({ name, passed, expect, decision }: CaseResult): string {
 
 function describe({ denial, policies }: Decision): string {
   const by = policies.length === 0 ? '' : ` by ${policies.join(', ')}`
-  if (denial === undefined) return `allow${by === '' ? ', as there is no policy' : by}`
+  if (denial === undefined) return `allow${by === '' ? ', because there are no policies' : by}`
   return denial === 'POLICY_DEFAULT' ? 'deny: no policy permits it' : `deny (${denial})${by}`
 }
 
@@ -88,7 +88,7 @@ export const policyExplain: Command = {
     log: {
       type: 'string',
       value: 'FILE',
-      description: 'Request log to search; REQUEST is then a kmsRequestId.',
+      description: 'Request log to search for REQUEST, which is then a kmsRequestId.',
     },
     all: { type: 'boolean', description: 'Show every policy, not only those that almost applied.' },
     ...CANDIDATE_FLAGS,

@@ -24,7 +24,8 @@ const SINCE_FLAG = {
   since: {
     type: 'string',
     value: 'WHEN',
-    description: 'Start of the recorded usage: a duration ago such as 7d, or a date (default: 7d).',
+    description:
+      'Start of the recorded usage: a duration before now such as 7d, or a date (default: 7d).',
   },
 } as const satisfies Record<string, Flag>
 
@@ -72,7 +73,7 @@ function toText(found: Simulation, output: Output): string {
     `of ${String(requests)} requests, ${String(wouldBeRefused)} that succeeded would be refused`,
     ...(wouldBeAllowed === 0
       ? []
-      : [`${String(wouldBeAllowed)} that policies refused would be allowed`]),
+      : [`${String(wouldBeAllowed)} that the policies refused would be allowed`]),
     ...(uncertain === 0
       ? []
       : [`${String(uncertain)} depend on data that is not recorded: ${unrecorded.join(', ')}`]),
@@ -90,7 +91,7 @@ export const policySuggest: Command = {
     withPolicies(context, async (policies) => {
       const { usage } = await policies.usage(sinceOf(context))
       const text = suggestPolicies(usage)
-      if (text === '') throw new UsageError('INPUT_INVALID', 'no successful request is recorded')
+      if (text === '') throw new UsageError('INPUT_INVALID', 'no successful requests are recorded')
       await checkDocuments(new Map([['suggested', text]]))
       const unknown = usage.some(({ subject }) => subject.isOverflow)
       if (unknown)

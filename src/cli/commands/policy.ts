@@ -70,7 +70,7 @@ export const policyPut: Command = {
     const name = stringFlag(context, 'name')
     const [only, ...more] = given.values()
     if (name !== undefined && (more.length > 0 || only === undefined)) {
-      throw new UsageError('USAGE', '--name applies to a single file')
+      throw new UsageError('USAGE', '--name can only be used with a single file')
     }
     if (only === undefined) throw new UsageError('INPUT_INVALID', `no policies in ${path}`)
     const documents = name === undefined ? given : new Map([[documentNameOf(name), only]])
@@ -108,7 +108,7 @@ export const policyRollback: Command = {
     const [text = ''] = context.operands
     if (!/^\d{1,9}$/.test(text)) {
       throw new UsageError('INPUT_INVALID', `expected a revision number, found ${text}`, {
-        hint: 'latchkey policy history lists the revisions',
+        hint: 'run latchkey policy history to see the revisions',
       })
     }
     await change(context, { kind: 'rollback', revision: Number(text) })
@@ -182,13 +182,13 @@ function describe(order: PolicyChange, { entries }: PlannedChange): string {
   switch (order.kind) {
     case 'put':
     case 'delete':
-      return `${names.join(', ')}${order.mode === 'shadow' ? ' in shadow' : ''}`
+      return `${names.join(', ')}${order.mode === 'shadow' ? ' in shadow mode' : ''}`
     case 'promote':
-      return `put the policies in shadow mode into force: ${names.join(', ')}`
+      return `promote the policies in shadow mode: ${names.join(', ')}`
     case 'discard':
       return `discard the policies in shadow mode: ${entries.map(({ name }) => name).join(', ')}`
     case 'rollback':
-      return `go back to revision ${String(order.revision)}: ${names.join(', ')}`
+      return `roll back to revision ${String(order.revision)}: ${names.join(', ')}`
   }
 }
 
@@ -199,7 +199,7 @@ function toOutlook(found: Simulation, isShadow: boolean): string {
   const unsure = uncertain === 0 ? '' : `; ${String(uncertain)} depend on data that is not recorded`
   return (
     `of ${String(requests)} requests in the last seven days, ${isShadow ? 'the policies in shadow mode' : 'the change'} ` +
-    `would refuse ${String(wouldBeRefused)} that succeeded${unsure}: latchkey policy simulate lists them`
+    `would refuse ${String(wouldBeRefused)} that succeeded${unsure}; to see them, run latchkey policy simulate`
   )
 }
 

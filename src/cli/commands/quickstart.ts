@@ -111,17 +111,17 @@ function render({ demo, port, consoleUrl, steps }: Started): string {
     `  --data '${CURL_BODY}' \\`,
     `  ${endpoint}${demo.uriPath}/keys/${demo.keyId}/encrypt`,
     '',
-    'The whole scenario, with KMS, a vendor, a kill and a restore; --serve then keeps applications running for the console:',
+    'Run the whole scenario, with KMS, a vendor, a kill and a restore (add --serve to keep applications running for the console):',
     '',
     `${ownCommand()} simulate --demo ${quote(dirname(demo.configFile))} --endpoint ${endpoint}`,
     '',
-    'Press Ctrl-C to stop. A second run reuses everything.',
+    'Press Ctrl-C to stop. The next run reuses these files.',
   ].join('\n')
 }
 
 /**
- * Returns a command line for this program that works in any folder, even without latchkey on the
- * path.
+ * Returns a command line that runs this program from any folder, even if latchkey is not on the
+ * PATH.
  */
 function ownCommand(): string {
   const main = fileURLToPath(new URL('../../main.js', import.meta.url))

@@ -55,7 +55,8 @@ export const receiptVerify: Command = {
     'public-key': {
       type: 'string',
       value: 'KEY',
-      description: 'Public key as printed by receipt key (default: the key of the control store).',
+      description:
+        'Public key, as printed by latchkey receipt key (default: the key of the control store).',
     },
     ...CONTEXT_FLAG,
     ...CONFIG_FLAG,
@@ -68,7 +69,7 @@ export const receiptVerify: Command = {
       stringFlag(context, 'public-key') ??
       (await withOperator(context, (control) => control.publicKey()))
     if (!verifySigned(signed, publicKey)) {
-      throw new UsageError('INPUT_INVALID', 'the signature does not match this receipt and key', {
+      throw new UsageError('INPUT_INVALID', 'the signature is not valid for this receipt and key', {
         ...(signed.publicKey === publicKey ? {} : { hint: 'the receipt names a different key' }),
       })
     }
@@ -98,10 +99,7 @@ function checkPlace({ proof, ...signed }: SignedReceipt, publicKey: string): str
       ? hash('sha256', text, 'hex') === detailSha256
       : toCanonicalJson(detail) === text
   if (!isSame || certificate.kind !== 'control log') {
-    throw new UsageError(
-      'INPUT_INVALID',
-      'the proof is for a different entry, not for this receipt',
-    )
+    throw new UsageError('INPUT_INVALID', 'the proof does not belong to this receipt')
   }
   return `entry ${String(index)} of ${String(checkpoint.size)} in ${checkpoint.origin}`
 }
@@ -131,7 +129,7 @@ function render(receipt: Receipt): string {
     `reason     ${receipt.reason} (${receipt.operator})`,
     `killed     ${toDate(receipt.killedAt)}`,
     `revoked    ${toDate(receipt.revokedAt)}, after ${String(receipt.timeToRevokeMs)} ms`,
-    `last data  ${receipt.lastSuccessAt === null ? 'none reported by an instance' : toDate(receipt.lastSuccessAt)}`,
+    `last data  ${receipt.lastSuccessAt === null ? 'none reported by any instance' : toDate(receipt.lastSuccessAt)}`,
     `instances  ${String(receipt.instances.length)}, in flight ${String(receipt.inFlight)}`,
   ].join('\n')
 }

@@ -64,16 +64,17 @@ export const register: Command = {
       type: 'string',
       value: 'FILE',
       description:
-        'JSON file for the KMS console, from credentials create (default: create a new credential).',
+        'JSON file for the KMS console, from latchkey credentials create (default: create a new credential).',
     },
     'dry-run': {
       type: 'boolean',
-      description: 'Print the calls, the AWS CLI commands and the JSON file, and change nothing.',
+      description:
+        'Print the calls, the AWS CLI commands and the JSON file, without changing anything.',
     },
     'skip-endpoint-checks': {
       type: 'boolean',
       description:
-        'Skip checks of an endpoint that is unreachable from here, such as a VPC endpoint service.',
+        'Skip the checks that call the endpoint. Use it if this host cannot reach the endpoint, such as a VPC endpoint service.',
     },
     ignore: {
       type: 'string',
@@ -112,7 +113,7 @@ export const register: Command = {
     const config = await loadContextConfig(context)
     const keyStore = findKeyStore(context, config)
     const plan = toPlan(context, keyStore, storeName(context, config))
-    // Checks all flags before anything is created.
+    // Check all flags before anything is created.
     durationFlag(context, 'timeout', CONNECT_TIMEOUT_MS)
     hostFlag(context, 'connect-to')
     const administration = await openAdministration(config, parseOperator(context))
@@ -135,7 +136,7 @@ function toPlan(context: Context, keyStore: KeyStoreConfig, name: string): Plan 
   if (owner !== undefined && (service === undefined || !/^\d{12}$/.test(owner))) {
     throw new UsageError(
       'USAGE',
-      '--vpc-endpoint-service-owner: expected twelve digits, together with --vpc-endpoint-service',
+      '--vpc-endpoint-service-owner: expected 12 digits, together with --vpc-endpoint-service',
     )
   }
   return {
@@ -171,7 +172,7 @@ async function settingsFindings(
     keyStore,
     region: knownRegion,
     keyId,
-    // The proxy may reach the token even if this host cannot.
+    // Ignore a failure, because the proxy may reach the token even if this host cannot.
     keys: await administration
       .keys(keyStore.name)
       .listKeys()
@@ -204,7 +205,7 @@ async function registerForReal(
   const { output } = context
   const kms = await openKms(plan.region)
   try {
-    output.line(`Checks of the proxy, before KMS in ${kms.region} runs its own`)
+    output.line(`Checking the proxy, before KMS in ${kms.region} runs its own checks`)
     const settings = await settingsFindings(plan, keyStore, administration, kms.region)
     reportFindings(output, settings)
     const job = { context, plan, kms, administration, keyStore }
@@ -215,7 +216,7 @@ async function registerForReal(
     })
     const value = { customKeyStoreId: storeId, name: plan.store.name, region: kms.region }
     if (plan.keyId === undefined) {
-      output.result('Registered, without a KMS key: name one with --key-id.', value)
+      output.result('Registered without a KMS key. To create one, add --key-id.', value)
       return
     }
     const key = await findOrCreateKey(kms, storeId, plan.keyId)
@@ -223,7 +224,7 @@ async function registerForReal(
     const roundTrip = await roundTripByKms(kms, key.keyId)
     output.line(done('round trip', describeRoundTrip(roundTrip)))
     output.line('')
-    output.result(`Registered. Use ${key.arn}; its external key is ${plan.keyId}.`, {
+    output.result(`Registered. Use the KMS key ${key.arn}; its external key is ${plan.keyId}.`, {
       ...value,
       key,
       roundTripMs: roundTrip,
@@ -248,5 +249,5 @@ function createStateTeller({ output }: Context): (state: string, elapsedMs: numb
 }
 
 function describeRoundTrip({ generateDataKeyMs, decryptMs }: RoundTrip): string {
-  return `GenerateDataKey ${generateDataKeyMs.toFixed(0)} ms, Decrypt ${decryptMs.toFixed(0)} ms: the same data key`
+  return `GenerateDataKey ${generateDataKeyMs.toFixed(0)} ms, Decrypt ${decryptMs.toFixed(0)} ms: both returned the same data key`
 }

@@ -25,7 +25,7 @@ export const REHEARSAL_FLAGS = {
     type: 'string',
     value: 'WHEN',
     description:
-      'With --rehearse: start of the window, as a duration ago such as 2h or 30d, or a date. --until then sets its end.',
+      'With --rehearse: start of the window, as a duration before now such as 2h or 30d, or a date. --until then sets its end.',
   },
   watch: {
     type: 'boolean',
@@ -100,7 +100,7 @@ async function watch(
     })
   let before = await look()
   context.output.note(
-    `dry run for ${describeScope(order.scope)}: no request is refused; press Ctrl-C to end`,
+    `dry run for ${describeScope(order.scope)}: no request is refused; press Ctrl-C to stop`,
   )
   for (;;) {
     const left = endsAt - systemClock.now()

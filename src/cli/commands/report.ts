@@ -27,20 +27,20 @@ export const report: Command = {
     ...REMOTE_FLAGS,
     endpoint: {
       ...REMOTE_FLAGS.endpoint,
-      description: 'Proxy to measure (default: a Latchkey demo that is started for the report).',
+      description: 'Proxy to measure (default: a Latchkey demo that the command starts).',
     },
     ...CONFIG_FLAG,
     config: {
       ...CONFIG_FLAG.config,
       description:
-        'With --endpoint: configuration file whose key backend is also measured by itself.',
+        'With --endpoint: configuration file whose key backend is also measured on its own.',
     },
     ...KEY_STORE_FLAG,
     log: {
       type: 'string',
       value: 'FILE',
       description:
-        "With --endpoint: that Latchkey server's request log, which has the time spent in each stage.",
+        'With --endpoint: request log of that Latchkey server, which records the time spent in each stage.',
     },
     out: {
       type: 'string',

@@ -81,7 +81,7 @@ async function showRequest(context: Context, control: Operator, id: string): Pro
   const request = requests.find((one) => one.id === id)
   if (request === undefined) {
     throw new UsageError('INPUT_INVALID', `there is no pending request ${id}`, {
-      hint: 'latchkey status lists the pending requests',
+      hint: 'run latchkey status to see the pending requests',
     })
   }
   const { operator, reason, expiresAt } = request
@@ -114,7 +114,7 @@ function parseTarget(context: Context, config: Place): RestoreOrder['target'] {
 function report(output: Output, outcome: RestoreOutcome): void {
   if (outcome.state === 'restored') {
     output.result(
-      `restored, at epoch ${String(outcome.epoch)}:\n${toLines(outcome.switches)}`,
+      `restored at epoch ${String(outcome.epoch)}:\n${toLines(outcome.switches)}`,
       outcome,
     )
     return
@@ -122,7 +122,7 @@ function report(output: Output, outcome: RestoreOutcome): void {
   const { id, readyAt, expiresAt } = outcome.request
   const who = outcome.needsApproval ? ', as a second person' : ''
   output.result(
-    `requested as ${id}; nothing has been lifted yet. Run this at ${new Date(readyAt).toISOString()} or later${who}:\n  latchkey restore approve ${id} --yes\nThe request expires at ${new Date(expiresAt).toISOString()}.`,
+    `requested as ${id}; nothing has been lifted yet. Run this command at ${new Date(readyAt).toISOString()} or later${who}:\n  latchkey restore approve ${id} --yes\nThe request expires at ${new Date(expiresAt).toISOString()}.`,
     outcome,
   )
 }

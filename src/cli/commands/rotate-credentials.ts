@@ -10,7 +10,7 @@ import { RegistrationError } from '../../tools/register/explanations.ts'
 import { openKms } from '../../tools/register/kms-api.ts'
 import { rotateCredential } from '../../tools/register/rotation.ts'
 
-/** Several times KMS's health check interval, which is a few minutes. */
+/** Several times as long as KMS's health check interval, which is a few minutes. */
 const QUIET_MS = 15 * 60_000
 const TIMEOUT_MS = 2 * 3_600_000
 const PAUSE_MS = 10_000
@@ -31,7 +31,7 @@ export const rotateCredentials: Command = {
     },
     restart: {
       type: 'boolean',
-      description: 'Abandon a rotation in progress; its credentials stay unchanged.',
+      description: 'Abandon a rotation in progress, without changing its credentials.',
     },
     ...YES_FLAG,
     ...KMS_FLAGS,
@@ -56,7 +56,7 @@ export const rotateCredentials: Command = {
           'STORE_UNKNOWN',
           `KMS in ${kms.region} has no key store ${name}`,
           {
-            hint: 'latchkey register creates one; --name and --region select it',
+            hint: 'create one with latchkey register, or select another with --name and --region',
           },
         )
       }
@@ -83,7 +83,7 @@ export const rotateCredentials: Command = {
         pollIntervalMs: config.store.pollIntervalMs,
         tell: createTeller(output.line),
       })
-      output.result(`Rotated: KMS signs with ${done.newAccessKeyId ?? ''}.`, {
+      output.result(`Rotated: KMS now signs with ${done.newAccessKeyId ?? ''}.`, {
         ...{ name, customKeyStoreId, done: true },
         accessKeyId: done.newAccessKeyId,
         revoked: done.oldAccessKeyId,
@@ -108,7 +108,7 @@ function createTeller(line: (text: string) => void) {
 
 function describePlan(name: string, current: string, isBegun: boolean): string {
   return [
-    `KMS signs for ${name} with ${current}.`,
+    `KMS signs requests to ${name} with ${current}.`,
     isBegun
       ? 'A rotation is in progress and would be continued. Its steps, each taken only after the previous one is confirmed:'
       : 'The rotation would take these steps, each only after the previous one is confirmed:',

@@ -21,14 +21,17 @@ export const serve: Command = {
   },
 }
 
-/** Resolves when the server has drained after a signal. A second signal exits at once. */
+/**
+ * Resolves when the server has drained after a signal. A second signal makes the process exit at
+ * once.
+ */
 export function untilStopped(
   server: RunningService,
   output: Output,
   onReload: () => Promise<void> = () => Promise.resolve(),
 ): Promise<void> {
   process.on('SIGHUP', () => {
-    // The reason is in the log; the old certificate stays in use.
+    // The reason is logged, and the old certificate stays in use.
     server.reloadCertificates().catch(output.error)
     onReload().catch(output.error)
   })

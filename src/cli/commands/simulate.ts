@@ -144,8 +144,8 @@ async function tellAll({ output }: Context, target: Target, timeoutMs: number): 
 }
 
 /**
- * Simulates applications until a signal arrives. In a demo they count as real applications;
- * elsewhere their requests stay marked, so that reports leave them out.
+ * Simulates applications until a signal arrives. In a demo, they count as real applications.
+ * Elsewhere, their requests stay marked, so that reports omit them.
  */
 async function serve({ output }: Context, target: Target, timeoutMs: number): Promise<void> {
   const kms = openKms(target, { timeoutMs, isProbe: target.tokenFile === undefined })
@@ -171,7 +171,7 @@ function describeConsole({ config: { admin }, tokenFile }: Target): readonly str
   const port = String(admin?.port)
   return [
     '',
-    `Still running: ${APPLICATION_NAMES.join(', ')}. Stop them in the console, and watch them here:`,
+    `Still running: ${APPLICATION_NAMES.join(', ')}. Watch them in the console, and stop them there:`,
     '',
     ...(admin === undefined
       ? ['There is no console: the configuration has no admin section.']
@@ -198,7 +198,7 @@ async function tell(
     if (outcome.state !== 'restored') {
       throw new SimulationError(
         'RESTORE_WAITS',
-        `the restore of ${switchId} waits for an approval`,
+        `the restore of ${switchId} is waiting for approval`,
         {
           hint: `latchkey restore approve ${outcome.request.id} --yes`,
         },
@@ -211,7 +211,7 @@ async function tell(
     const until = systemClock.now() + LIFTED_AFTER_MS
     const order = { scope: target.scope, direction: 'both', until, ...REASON } as const
     const written = await control.kill(order)
-    // A switch that was already in force before the scenario stays untouched.
+    // A switch that was already in force before the scenario is left alone.
     if (written.isNew) switchId = written.switch?.id
     const { instances, elapsedMs } = await control.wait(written)
     const count = instances.length

@@ -116,7 +116,7 @@ function describeBackup({ lastBackup, epoch }: ControlStatus): string {
 
 /**
  * Answers an operator's first questions in one line: whether a switch stops anything, and whether
- * the instances serve.
+ * the instances are serving.
  */
 function describeState({ switches, instances }: ControlStatus, now: number): string {
   const open = instances.filter((one) => one.state === 'open' && toState(one).startsWith('open'))

@@ -82,7 +82,7 @@ export const storeRekey: Command = {
     const config = await (label === undefined ? loadControlConfig : loadContextConfig)(context)
     checkNewSource(context)
     if (context.flags['yes'] !== true) {
-      show(context, 'give the store the new master key: after that, the old one no longer opens it')
+      show(context, 'replace the master key of the store: the old master key no longer opens it')
       return
     }
     const next = await readNewSource(context, config)
@@ -92,7 +92,7 @@ export const storeRekey: Command = {
       masterKey === undefined ? await toStoreOptions(config) : toEscrowed(config, masterKey)
     await rewrapStore({ ...options, connections: 'one' }, next)
     context.output.result(
-      'the store has the new master key: set store.masterKey to it before the next start. Running servers continue. Earlier backups still need the old master key.',
+      'the store has the new master key: set store.masterKey to it before the next start. Running servers keep working. Earlier backups still need the old master key.',
       { done: true, kind: next.kind },
     )
   },
@@ -114,7 +114,7 @@ export const storeEscrow: Command = {
     const [path = ''] = context.operands
     if (path === '') throw new UsageError('USAGE', 'expected FILE')
     const to = stringFlag(context, 'to')
-    if (to === undefined) throw new UsageError('USAGE', 'expected --to PEM')
+    if (to === undefined) throw new UsageError('USAGE', '--to is missing')
     const { escrowStoreKey } = await import('../../store/custody.ts')
     const options = await toStoreOptions(await loadControlConfig(context))
     const recoveryKey = await parseKey(to, createPublicKey)
@@ -132,7 +132,7 @@ const STAGES: Readonly<Record<RekeyStage, string>> = {
   announced: 'waiting until every instance has the new store key',
   switched: 'new data is sealed with the new store key; resealing everything else',
   rewrapped: 'everything is sealed with the new store key; waiting for every instance to use it',
-  finished: 'the old store key is dropped',
+  finished: 'the old store key was discarded',
 }
 
 async function replaceKey(context: Context): Promise<void> {
@@ -177,7 +177,10 @@ function show({ output }: Context, what: string): void {
   output.result(output.fold(`would ${what}. ${ADD_YES}`), { would: what, done: false })
 }
 
-/** Key ids cannot start with these characters, so this key is never served. */
+/**
+ * Labels that start with these characters cannot name a served key, because key ids cannot start
+ * with them.
+ */
 const LABEL_START = 'latchkey '
 
 const SOURCES = ['new-master-key', 'new-passphrase', 'new-token-key'] as const
@@ -187,7 +190,7 @@ function checkNewSource(context: Context): void {
   if (SOURCES.filter((name) => context.flags[name] !== undefined).length !== 1) {
     throw new UsageError(
       'USAGE',
-      'expected one of --new-master-key, --new-passphrase and --new-token-key',
+      'expected one of --new-master-key, --new-passphrase or --new-token-key',
     )
   }
   if (stringFlag(context, 'new-token-key')?.startsWith(LABEL_START) === false) {

@@ -37,7 +37,7 @@ export const storeRecoveryKey: Command = {
     for (const one of files) await writeNewFile(one.path, `${JSON.stringify(one.part)}\n`, 0o600)
     const [first, last] = [files.at(0)?.path ?? '', files.at(-1)?.path ?? '']
     context.output.result(
-      `the public key is in ${path}. Give each person one of ${first} to ${last}, and delete all of them here: any ${String(needed)} of the ${String(parts)} parts restore the private key.`,
+      `the public key is in ${path}. Give each person one of the files ${first} to ${last}, then delete these files here: any ${String(needed)} of the ${String(parts)} parts restore the private key.`,
       { publicKey: path, parts: files.map((one) => one.path), needed },
     )
   },

@@ -89,7 +89,7 @@ export const storeCopy: Command = {
   examples: ['latchkey store copy --to-config latchkey-postgres.yaml'],
   async run(context) {
     const target = stringFlag(context, 'to-config')
-    if (target === undefined) throw new UsageError('USAGE', 'expected --to-config FILE')
+    if (target === undefined) throw new UsageError('USAGE', '--to-config is missing')
     const { copyStore } = await import('../../killswitch/operator/recovery.ts')
     const config = await loadControlConfig(context)
     const { loadControlConfig: load } = await import('../../config/load.ts')
@@ -136,7 +136,9 @@ function toText({ manifest, seenEpoch, losses, unreadable, isOccupied }: Recover
   }
   if (unreadable !== undefined) lines.push(`the existing store cannot be read: ${unreadable}`)
   if (!isOccupied || losses === undefined) {
-    lines.push('no store to compare with: repeat every kill, revocation and rotation made since')
+    lines.push(
+      'no store to compare with: repeat every kill, revocation and rotation made since the backup',
+    )
     return lines.join('\n')
   }
   const named = (what: string, names: readonly string[]) =>
@@ -152,11 +154,11 @@ function toText({ manifest, seenEpoch, losses, unreadable, isOccupied }: Recover
       'key versions that would be lost, with everything that they encrypted',
       losses.versions,
     ),
-    ...named('destroyed key versions that exist again', losses.destroyedVersions),
+    ...named('destroyed key versions that would exist again', losses.destroyedVersions),
     ...losses.events.map(
       ({ at, kind, operator }) =>
         `lost event: ${new Date(at).toISOString()} ${kind} by ${operator}`,
     ),
   ]
-  return [...lines, ...(found.length === 0 ? ['nothing is lost'] : found)].join('\n')
+  return [...lines, ...(found.length === 0 ? ['nothing would be lost'] : found)].join('\n')
 }

@@ -30,7 +30,8 @@ const SINCE_FLAG = {
   since: {
     type: 'string',
     value: 'WHEN',
-    description: 'Start of the period: a duration ago such as 30d, or a date (default: 30d).',
+    description:
+      'Start of the period: a duration before now such as 30d, or a date (default: 30d).',
   },
 } as const satisfies Record<string, Flag>
 
@@ -40,7 +41,7 @@ export const tripwireSimulate: Command = {
     audit: {
       type: 'boolean',
       description:
-        'Replay each request from the audit logs, which is exact (default: use the hourly counts in the store).',
+        'Replay each request from the audit logs, for exact results (default: use the hourly counts in the store).',
     },
     ...AUDIT_FLAGS,
     ...CONFIG_FLAG,
@@ -51,7 +52,7 @@ export const tripwireSimulate: Command = {
     const { rules, learningMs, maxSubjects } = config.tripwire
     if (rules.length === 0) {
       throw new UsageError('INPUT_INVALID', 'the configuration has no tripwire.rules', {
-        hint: 'latchkey tripwire suggest writes rules from recorded usage',
+        hint: 'generate rules from recorded usage with latchkey tripwire suggest',
       })
     }
     const since = sinceOf(context)
@@ -71,10 +72,10 @@ export const tripwireSuggest: Command = {
   async run(context) {
     const rules = suggestRules(await loadSpans(context, sinceOf(context)))
     if (rules.length === 0) {
-      throw new UsageError('INPUT_INVALID', 'no successful Decrypt is recorded')
+      throw new UsageError('INPUT_INVALID', 'no successful Decrypt requests are recorded')
     }
     context.output.note(
-      'limits are three times what was recorded; review them, and try them out with mode rehearse',
+      'the limits are based on recorded usage; review them, and try them with tripwire.mode set to rehearse',
     )
     context.output.result(toYaml(rules), { rules })
   },
@@ -113,7 +114,7 @@ function toText({ requests, notToldApart, trips }: TripwireSimulation, output: O
   const heading = ['RULE', 'ACTION', 'SUBJECT', 'TRIPS', 'POSSIBLE', 'HIGHEST', 'FIRST']
   return [
     trips.length === 0
-      ? `no rule would have been broken by ${String(requests)} requests`
+      ? `${String(requests)} requests would not have broken any rule`
       : `${String(requests)} requests`,
     ...(notToldApart === 0
       ? []

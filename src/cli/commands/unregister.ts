@@ -59,7 +59,7 @@ export const unregister: Command = {
         const left = (await kms.listKeys(id)).keys
         const last = Math.max(...left.map(({ deletionAt }) => deletionAt?.getTime() ?? 0))
         output.result(
-          `${name} stays until its KMS keys are deleted: run this again after ${new Date(last).toISOString()}. Until then, aws kms cancel-key-deletion restores a key.`,
+          `${name} stays until its KMS keys are deleted: run this command again after ${new Date(last).toISOString()}. Until then, aws kms cancel-key-deletion restores a key.`,
           { name, customKeyStoreId: id, deleted: false, keys: left },
         )
         return
@@ -68,7 +68,7 @@ export const unregister: Command = {
       await disconnect(kms, id)
       await kms.deleteStore(id)
       output.result(
-        `deleted ${name} (${id}) from KMS; its credentials in Latchkey are unchanged: latchkey credentials list`,
+        `deleted ${name} (${id}) from KMS; its credentials in Latchkey are unchanged (to list them, run latchkey credentials list)`,
         { name, customKeyStoreId: id, deleted: true },
       )
     } finally {
@@ -106,7 +106,7 @@ function parseDays(text: string | undefined): number | undefined {
 function hasKeys(name: string, keys: readonly KmsKeySummary[]): RegistrationError {
   const list = keys.map(({ arn, xksKeyId }) => `${arn} (${xksKeyId})`).join(', ')
   return new RegistrationError('STORE_HAS_KEYS', `${name} has KMS keys: ${list}`, {
-    hint: 'data that they encrypted would be lost permanently; pass --schedule-key-deletion DAYS if you want that',
+    hint: 'to delete them and lose all data that they encrypted, pass --schedule-key-deletion DAYS',
   })
 }
 
@@ -114,7 +114,7 @@ function hasKeys(name: string, keys: readonly KmsKeySummary[]): RegistrationErro
 function unknownKeys(name: string, count: number): RegistrationError {
   return new RegistrationError(
     'STORE_HAS_KEYS',
-    `${String(count)} KMS keys cannot be read, and could belong to ${name}`,
+    `${String(count)} KMS keys cannot be read and might belong to ${name}`,
     { hint: 'run the command as a principal with kms:DescribeKey on all keys' },
   )
 }

@@ -16,7 +16,7 @@ export const webhooksTest: Command = {
     webhook: {
       type: 'string',
       value: 'NAME',
-      description: 'Webhook to test (default: all that are configured).',
+      description: 'Webhook to test (default: all configured webhooks).',
     },
     operator: REASON_FLAGS.operator,
     ...CONFIG_FLAG,
@@ -32,7 +32,7 @@ export const webhooksTest: Command = {
         'INPUT_INVALID',
         config.webhooks.length === 0
           ? 'the configuration has no webhooks'
-          : `there is no webhook ${name ?? ''}: expected ${names}`,
+          : `there is no webhook ${name ?? ''}; expected one of ${names}`,
       )
     }
     const { testWebhooks } = await import('../../app/webhooks.ts')

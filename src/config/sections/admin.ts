@@ -17,7 +17,7 @@ import {
 
 const role = choice(
   ROLES,
-  "Role to grant. viewer: read status and metrics. auditor: as viewer, and read the files of the audit logs. operator: as viewer, and stop access, renew dead man's switches and run drills. custodian: as viewer, and manage keys, credentials and policies. admin: all of these, restore access and manage operators.",
+  "Role to grant. viewer: read status and metrics. auditor: everything that viewer allows, plus reading the files of the audit logs. operator: everything that viewer allows, plus stopping access, renewing dead man's switches and running drills. custodian: everything that viewer allows, plus managing keys, credentials and policies. admin: everything that the other roles allow, plus restoring access and managing operators.",
 )
 
 const keyStores = optional(
@@ -33,7 +33,7 @@ const person = optional(
     {
       pattern: '^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$',
       patternErrorMessage:
-        '1 to 64 letters, digits, periods, underscores, dashes and @, starting with a letter or digit',
+        '1 to 64 letters, digits, periods, underscores, hyphens and @, starting with a letter or digit',
     },
   ),
 )
@@ -58,7 +58,7 @@ const tokens = list(
     name: text('Name of the token holder. It is recorded with every action.', {
       pattern: '^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$',
       patternErrorMessage:
-        '1 to 64 letters, digits, periods, underscores, dashes and @, starting with a letter or digit',
+        '1 to 64 letters, digits, periods, underscores, hyphens and @, starting with a letter or digit',
     }),
     role,
     keyStores,

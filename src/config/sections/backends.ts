@@ -44,7 +44,7 @@ const environment = converted(
 const modulePath = path("Path of the vendor's PKCS#11 module (a shared library).")
 const module = {
   ...modulePath,
-  // The dynamic linker resolves a bare name.
+  // Leave a bare name unchanged, because the dynamic linker resolves it.
   convert: (raw: string, ...rest: [string, Parameters<typeof modulePath.convert>[2]]) =>
     raw.includes('/') ? modulePath.convert(raw, ...rest) : raw,
 }
@@ -55,7 +55,7 @@ export const backends = list(
     name: text('Name by which key stores refer to this key manager.', {
       pattern: '^[a-z0-9][a-z0-9-]{0,63}$',
       patternErrorMessage:
-        '1 to 64 lower-case letters, digits and dashes, not starting with a dash',
+        '1 to 64 lower-case letters, digits and hyphens, not starting with a hyphen',
     }),
     kind: choice(
       ['pkcs11'],
@@ -153,7 +153,7 @@ export const backends = list(
       true,
     ),
     functionFailedIsBusy: flag(
-      'Report CKR_FUNCTION_FAILED on Encrypt as ThrottlingException. Set it for AWS CloudHSM, which returns this code when it is busy.',
+      'Report CKR_FUNCTION_FAILED on Encrypt as ThrottlingException. Enable it for AWS CloudHSM, which returns this code when it is busy.',
       false,
     ),
   }),

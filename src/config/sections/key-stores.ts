@@ -5,9 +5,10 @@ import { converted, list, object, optional, plain } from '../setting.ts'
 import { duration, integer, regionNames, text } from '../settings.ts'
 
 const name = converted(
-  text('Name of the key store in Latchkey: up to 64 lower-case letters, digits and dashes.', {
+  text('Name of the key store in Latchkey: up to 64 lower-case letters, digits and hyphens.', {
     pattern: '^[a-z0-9][a-z0-9-]{0,63}$',
-    patternErrorMessage: '1 to 64 lower-case letters, digits and dashes, not starting with a dash',
+    patternErrorMessage:
+      '1 to 64 lower-case letters, digits and hyphens, not starting with a hyphen',
   }),
   (value) => {
     const parsed = parseKeyStoreName(value)
@@ -50,7 +51,7 @@ export const keyStores = list(
       {
         pattern: '^(/[A-Za-z0-9_-]+)*$',
         patternErrorMessage:
-          'a slash, then letters, digits, dashes and underscores, without a slash at the end',
+          'segments of letters, digits, hyphens and underscores, each with a leading slash, such as /demo',
         default: '',
         examples: ['/demo'],
       },
@@ -65,7 +66,7 @@ export const keyStores = list(
       'Text that precedes the key id in the labels of keys on a token. Key stores with different prefixes can share a token.',
       {
         pattern: '^[A-Za-z0-9._:/-]{0,64}$',
-        patternErrorMessage: 'up to 64 letters, digits and . _ : / -',
+        patternErrorMessage: 'up to 64 letters, digits and the characters . _ : / -',
         default: '',
         examples: ['payroll/'],
       },

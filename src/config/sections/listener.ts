@@ -68,7 +68,7 @@ const clientCertificate = converted(
       ),
       mode: choice(
         ['enforce', 'observe'],
-        'enforce: clients without an accepted certificate are refused. observe: clients are accepted whatever their certificate, because their signatures are still verified, and latchkey_client_certificates_total counts the clients that enforce would refuse.',
+        'enforce: clients without an accepted certificate are refused. observe: clients are accepted regardless of their certificate; the signatures of their requests are still verified, and latchkey_client_certificates_total counts the clients that enforce would refuse.',
         'enforce',
       ),
       regions: optional(
@@ -152,6 +152,6 @@ export const listener = object('The HTTPS listener that KMS connects to.', {
       'How long Latchkey keeps serving requests while /ping already responds with 503, so that load balancers stop sending new requests. Behind a load balancer, use twice the interval of its health checks.',
       '0s',
     ),
-    timeout: duration('After the delay, how long requests in flight may take to finish.', '10s'),
+    timeout: duration('How long requests in flight may take to finish after the delay.', '10s'),
   }),
 })

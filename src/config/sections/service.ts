@@ -159,7 +159,7 @@ export const audit = object(
       [100, 60_000],
     ),
     headInterval: duration(
-      'Interval at which Latchkey records, in the control log, the size and root hash of each log that has grown. These records reveal that a log was replaced by an older copy.',
+      'Interval at which Latchkey records, in the control log, the size and root hash of each log that has grown. These records reveal whether a log was replaced by an older copy.',
       '1h',
       [1000, 86_400_000],
     ),

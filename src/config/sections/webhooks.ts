@@ -77,7 +77,7 @@ const receivers = list(
       {
         pattern: '^[a-z0-9][a-z0-9-]{0,31}$',
         patternErrorMessage:
-          '1 to 32 lower-case letters, digits and dashes, starting with a letter or digit',
+          '1 to 32 lower-case letters, digits and hyphens, starting with a letter or digit',
       },
     ),
     to: oneOf('Receiver type.', {

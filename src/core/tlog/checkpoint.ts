@@ -28,14 +28,14 @@ export function parseCheckpoint(text: string): Checkpoint | undefined {
   return count === undefined ? undefined : { origin, size: count, root: bytes }
 }
 
-/** Parses a decimal number without sign or leading zero, up to 2^53 - 1. */
+/** Parses a decimal number without a sign or leading zeros, up to 2^53 - 1. */
 export function parseDecimal(text: string): number | undefined {
   const value = Number(text)
   return /^(?:0|[1-9]\d*)$/.test(text) && Number.isSafeInteger(value) ? value : undefined
 }
 
 export interface OpenedCheckpoint extends Checkpoint {
-  /** The given witnesses that cosigned the checkpoint. */
+  /** The witnesses, among those given, that cosigned the checkpoint. */
   readonly witnesses: readonly NoteKey[]
 }
 

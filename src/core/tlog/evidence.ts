@@ -55,7 +55,7 @@ export function checkEvidence(
   witnesses: readonly NoteKey[] = [],
 ): CheckedEvidence | string {
   const proof = parseProof(text)
-  if (proof?.extra === undefined) return 'this is not a proof written by Latchkey'
+  if (proof?.extra === undefined) return 'the text is not a proof written by Latchkey'
   const extra = parseExtra(proof.extra)
   if (extra === undefined)
     return 'expected an entry and a certificate in the extra data of the proof'
@@ -67,7 +67,7 @@ export function checkEvidence(
   const key = parseVerifierKey(verifierKey)
   const checkpoint = key?.name === origin ? verifyProof(proof, entry, key, witnesses) : undefined
   if (checkpoint === undefined) {
-    return 'the proof does not lead from the entry to a checkpoint that the log signed'
+    return 'the proof does not connect the entry to a checkpoint signed by the log'
   }
   return { certificate: certificate.statement, entry, index: proof.index, checkpoint }
 }

@@ -15,14 +15,17 @@ export const EMPTY_ROOT = sha256(Buffer.alloc(0))
 const LEAF = 0
 const NODE = 1
 
-/** Memory for a prefix and what follows it, which is reused because Buffer.concat takes longer. */
+/**
+ * Reusable memory for a prefix and the bytes to hash after it, because Buffer.concat would take
+ * longer.
+ */
 const leafInput = Buffer.alloc(4096)
 const nodeInput = Buffer.alloc(1 + 2 * HASH_BYTES)
 leafInput[0] = LEAF
 nodeInput[0] = NODE
 
 /**
- * Converts through a string, because that takes half the time: Node.js would allocate an
+ * Converts the digest through a string, because that takes half the time: Node.js would allocate an
  * ArrayBuffer for each hash, whereas Buffer.from takes the bytes from a pool.
  */
 function sha256(bytes: Buffer): Buffer {
@@ -42,11 +45,11 @@ export function hashNode(left: Buffer, right: Buffer): Buffer {
   return sha256(nodeInput)
 }
 
-/** Maximum number of hashes that `hashPerfect` computes with in `rows`. */
+/** Maximum number of hashes that `hashPerfect` processes in `rows`. */
 const MAX_ROW = 256
 /** Memory for a row of hashes, after the space for a prefix. */
 const rows = Buffer.alloc(1 + MAX_ROW * HASH_BYTES)
-/** Each pair of hashes in a row, with the byte before it. */
+/** Each pair of hashes in a row, together with the byte before the pair. */
 const pairs = Array.from({ length: MAX_ROW / 2 }, (_, i) => {
   const at = 2 * HASH_BYTES * i
   return rows.subarray(at, at + 1 + 2 * HASH_BYTES)
@@ -54,8 +57,8 @@ const pairs = Array.from({ length: MAX_ROW / 2 }, (_, i) => {
 
 /**
  * Computes the root of a perfect tree. The number of hashes must be a power of two. Each row
- * replaces the row below it from left to right, so that only the root is allocated. This takes
- * two thirds of the time of `hashNode`.
+ * overwrites the row below it from left to right, so that only the root is allocated. This function
+ * takes two thirds of the time that `hashNode` would take.
  */
 export function hashPerfect(hashes: readonly Buffer[]): Buffer {
   if (hashes.length > MAX_ROW) {
@@ -70,7 +73,7 @@ export function hashPerfect(hashes: readonly Buffer[]): Buffer {
   }
   for (let width = hashes.length / 2; width >= 1; width /= 2) {
     for (const [i, pair] of pairs.slice(0, width).entries()) {
-      // This byte belongs to the pair before, which has been hashed already.
+      // This byte belongs to the previous pair, which has already been hashed.
       pair[0] = NODE
       rows.write(hash('sha256', pair, 'binary'), 1 + i * HASH_BYTES, 'latin1')
     }
@@ -89,7 +92,7 @@ export function nodesOf(leaves: readonly Buffer[]): NodeReader {
   const node: NodeReader = (level, index) => {
     if (level > 0) return hashNode(node(level - 1, 2 * index), node(level - 1, 2 * index + 1))
     const leaf = leaves[index]
-    if (leaf === undefined) throw new RangeError('the tree does not have this leaf')
+    if (leaf === undefined) throw new RangeError('the tree has no such leaf')
     return leaf
   }
   return node
@@ -98,7 +101,10 @@ export function nodesOf(leaves: readonly Buffer[]): NodeReader {
 /** Number of nodes that are hashed in one turn of the event loop. */
 const SLICE = 500
 
-/** Reads nodes like `nodesOf`, but hashes the tree over many leaves first, in short turns. */
+/**
+ * Reads nodes as `nodesOf` does, but first hashes the entire tree in short event-loop turns,
+ * because there may be many leaves.
+ */
 export async function hashTree(leaves: readonly Buffer[]): Promise<NodeReader> {
   const levels = [leaves]
   for (let below = leaves; below.length > 1;) {
@@ -113,7 +119,7 @@ export async function hashTree(leaves: readonly Buffer[]): Promise<NodeReader> {
   }
   return (level, index) => {
     const node = levels[level]?.[index]
-    if (node === undefined) throw new RangeError('the tree does not have this node')
+    if (node === undefined) throw new RangeError('the tree has no such node')
     return node
   }
 }
@@ -146,7 +152,7 @@ export function rootOf(node: NodeReader, size: number): Buffer {
  * root.
  */
 export function proveInclusion(node: NodeReader, index: number, size: number): Buffer[] {
-  if (index >= size) throw new RangeError(`the tree of ${String(size)} has no such leaf`)
+  if (index >= size) throw new RangeError(`a tree of size ${String(size)} has no such leaf`)
   const path = (start: number, end: number): Buffer[] => {
     if (end - start === 1) return []
     const middle = start + splitOf(end - start)

@@ -41,7 +41,7 @@ export interface SignatureLine {
 }
 
 export interface Note {
-  /** Ends with a line break. */
+  /** The signed text, which ends with a line break. */
   readonly text: string
   readonly signatures: readonly SignatureLine[]
 }

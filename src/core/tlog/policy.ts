@@ -114,7 +114,7 @@ class PolicyParser {
     const least = count === 'all' ? names.length : count === 'any' ? 1 : Number(count)
     const isCount = /^(all|any|[1-9]\d*)$/.test(count) && least <= names.length
     if (!isCount || names.length === 0) {
-      return 'expected all, any or a number up to the number of members, and the members'
+      return 'expected all, any or a number (at most the number of members), followed by the members'
     }
     this.#rules.set(
       name,
@@ -124,10 +124,10 @@ class PolicyParser {
   }
 
   #readQuorum([name = '', ...more]: readonly string[]): string | undefined {
-    if (this.#quorum !== undefined) return 'there is a second quorum line'
+    if (this.#quorum !== undefined) return 'expected only one quorum line'
     const rule = name === 'none' ? () => true : this.#rules.get(name)
     if (rule === undefined || more.length > 0)
-      return 'expected one name that is defined above, or none'
+      return 'expected the word none, or one name that is defined above'
     this.#quorum = rule
     return undefined
   }

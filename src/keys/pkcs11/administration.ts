@@ -140,8 +140,8 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
       checkSingle()
       const origin = describeOrigin(material, ceremony)
       await checkUnknown(keyId)
-      // Servers may find the key on the token before it is recorded, so the dates are written
-      // first. A server that has not read them yet may serve the key until its next poll.
+      // Write the dates first, because servers may find the key on the token before it is recorded.
+      // A server that has not read the dates yet may serve the key until its next poll.
       const setDates = (transaction: SealedTransaction) =>
         changeDates(transaction, keyId, replaceDates(dates))
       if (dates !== undefined) await store.change(setDates)

@@ -66,7 +66,7 @@ class FoundKey implements BackendKey, VerifiedEncryption {
   readonly canDecrypt: boolean
   readonly currentVersion: number
   readonly #deps: Pkcs11BackendDeps
-  /** Label or id on the token. */
+  /** The key's label or id on the token. */
   readonly #name: string
   readonly #versions: KnownKey['versions']
 
@@ -110,7 +110,7 @@ class FoundKey implements BackendKey, VerifiedEncryption {
   async #seal(request: VerifiedEncryptRequest, verify: number): Promise<VerifiedSealedBytes> {
     const { version, plaintext, aad, digestPrefix, deadline } = request
     const key = this.#find(version, 'canEncrypt')
-    // Encrypting with a version older than the newest known one would undo a rotation.
+    // Encrypting with a version older than the newest known version would undo a rotation.
     this.#deps.records.checkNewest(this.keyId, version)
     if (verify !== 0) this.#find(version, 'canDecrypt')
     const uses = this.#deps.records.uses(this.keyId, version)

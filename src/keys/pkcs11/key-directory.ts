@@ -1,6 +1,6 @@
 /**
- * The known keys of a fleet of tokens. Index runs over all keys find most of them; a key that no
- * run has found yet is looked up by name.
+ * The known keys of a fleet of tokens. Index runs, which read all keys of a token, find most of
+ * them. A key that no run has found yet is looked up by name.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -70,7 +70,7 @@ export class KeyDirectory {
       return deadline.race(this.#lookUp(name)).then(checkPresent)
     }
     if (age >= this.#refreshMs && key !== undefined) {
-      // The cached entry continues to serve in the meantime, even if the token does not respond.
+      // During the lookup, the cached entry remains in use, even if the token does not respond.
       this.#lookUp(name).catch(() => undefined)
     }
     return checkPresent(key)
@@ -85,7 +85,10 @@ export class KeyDirectory {
     for (const [name, key] of this.#listed) listener(name, key)
   }
 
-  /** @param versions returns a key's likely versions, which lookups then search for */
+  /**
+   * @param versions returns the versions that a key is likely to have, for which lookups then
+   * search
+   */
   addHints(versions: (name: string) => readonly number[]): void {
     this.#hints.push(versions)
   }
@@ -133,7 +136,7 @@ export class KeyDirectory {
     for (const name of list.takeShare(entries)) this.#combine(name)
   }
 
-  /** Ends a fresh run. Keys that the run did not report no longer exist. */
+  /** Ends a fresh run. Keys that the run did not report are gone from the token. */
   endFreshRun(token: string): void {
     for (const name of this.#lists.get(token)?.endFreshRun() ?? []) this.#combine(name)
   }
@@ -293,7 +296,9 @@ function checkNoProblem(key: KnownKey): KnownKey {
   for (const { problem } of key.versions.values()) {
     if (problem === undefined) continue
     throw problem.kind === 'AMBIGUOUS'
-      ? new BackendError('MISCONFIGURED', problem.reason, { hint: 'delete or rename all but one' })
+      ? new BackendError('MISCONFIGURED', problem.reason, {
+          hint: 'delete or rename all of these keys but one',
+        })
       : new BackendError('KEY_USAGE', problem.reason)
   }
   return key

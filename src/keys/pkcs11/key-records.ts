@@ -22,13 +22,13 @@ import { TrustedKeys, type SeenVersion } from './trusted-keys.ts'
 export interface KeyStoreRecords {
   /** Returns ENABLED if there is no record. @throws BackendError UNAVAILABLE */
   status(keyId: ExternalKeyId): KeyStatus
-  /** Records versions that were never seen before. Never throws. */
+  /** Records versions that have not been seen before. Never throws. */
   see(keyId: ExternalKeyId, versions: readonly SeenVersion[]): void
   /** @throws BackendError KEY_REPLACED */
   check(keyId: ExternalKeyId, version: SeenVersion): void
   /** @throws BackendError KEY_REPLACED */
   checkNewest(keyId: ExternalKeyId, current: number): void
-  /** Returns the counter of a version's encryptions; undefined if they are not counted. */
+  /** Returns the counter of a version's encryptions; undefined if encryptions are not counted. */
   uses(keyId: ExternalKeyId, version: number): UseCounter | undefined
   /** Returns the recorded versions. */
   versions(keyId: ExternalKeyId): readonly number[]

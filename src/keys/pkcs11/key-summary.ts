@@ -1,7 +1,4 @@
-/**
- * Describes keys on a token for `latchkey keys`, from what the token holds and what the store
- * records.
- */
+/** Describes keys on a token for `latchkey keys`, from what is on the token and what the store records. */
 // SPDX-License-Identifier: Apache-2.0
 import type { ExternalKeyId } from '../../core/ids.ts'
 import type { KeyProblem, KeyStatus, KeySummary } from '../administration.ts'
@@ -14,7 +11,9 @@ export interface Recorded {
   readonly dateFields: (keyId: ExternalKeyId) => Pick<KeySummary, keyof KeyDates | 'dateState'>
   readonly statuses: ReadonlyMap<string, KeyStatus>
   readonly versions: ReadonlyMap<string, readonly TokenKeyRow[]>
-  /** Returns the number of encryptions reserved so far; undefined if they are not counted. */
+  /**
+   * Returns the number of encryptions reserved so far; undefined if encryptions are not counted.
+   */
   readonly encryptions: (keyId: ExternalKeyId, version: number) => number | undefined
 }
 
@@ -53,11 +52,12 @@ function findReplaced(
   for (const { version, check, seenAt } of recorded) {
     const found = versions.find((one) => one.version === version)
     if (found !== undefined && isSameKey(check, found.check)) continue
-    // An older version may be gone because another tool destroyed it; the newest must be there.
+    // An older version may be missing because another tool destroyed it, but the newest must be
+    // present.
     if (found === undefined && version < (versions.at(-1)?.version ?? 0)) continue
-    const what = found === undefined ? 'is gone from the token' : 'is a different key'
+    const what = found === undefined ? 'is no longer on the token' : 'is no longer the same key'
     const since = new Date(seenAt).toISOString()
-    const reason = `version ${String(version)} ${what} since it was recorded at ${since}; latchkey keys trust accepts it`
+    const reason = `version ${String(version)} ${what} (recorded at ${since}); run latchkey keys trust to accept the change`
     return { kind: 'REPLACED', reason }
   }
   return undefined

@@ -97,7 +97,7 @@ async function ensureKey(
     if (!(error instanceof BackendError && error.code === 'KEY_NOT_FOUND')) throw error
     if (fleet.single === undefined) {
       throw new BackendError('MISCONFIGURED', `no token has the key ${JSON.stringify(label)}`, {
-        hint: "create it with the vendor's tools, so that every token has the same key",
+        hint: "create the key with the vendor's tools, so that every token has the same key",
       })
     }
     const usage = { canEncrypt: true, canDecrypt: true }
@@ -118,7 +118,7 @@ function parseRecord(text: string): TokenRecord {
     record = null
   }
   if (typeof record?.kind !== 'string') {
-    throw new StorageError('STORE_TAMPERED', 'the record of the master key cannot be parsed')
+    throw new StorageError('STORE_TAMPERED', 'cannot parse the master key record')
   }
   const { kind, label, iv, wrapped } = record
   if (kind !== KIND) {
@@ -128,7 +128,7 @@ function parseRecord(text: string): TokenRecord {
     )
   }
   if (typeof label !== 'string' || typeof iv !== 'string' || typeof wrapped !== 'string') {
-    throw new StorageError('STORE_TAMPERED', 'the record of the master key cannot be parsed')
+    throw new StorageError('STORE_TAMPERED', 'cannot parse the master key record')
   }
   return { kind, label, iv, wrapped }
 }

@@ -27,8 +27,8 @@ export interface Pkcs11Keys {
     operator?: string,
   ): TokenAdministration
   /**
-   * Applies new PINs, in the order of the tokens. A token that has refused its PIN gets one attempt
-   * with the new PIN.
+   * Applies new PINs, in the order of the tokens. If a token has refused its PIN, the new PIN is
+   * tried once.
    */
   setPins(pins: readonly Secret[]): void
   /** The tokens, for calls that belong to no key store. */
@@ -142,12 +142,13 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
 
 /**
  * Maximum time that startup waits for the tokens' keys to be read. The first use of an unread key
- * costs many calls, so a slow token cannot keep up while every use is a first use.
+ * requires many calls, so a slow token cannot keep up while every use is a first use.
  */
 const READ_FIRST_MS = 25_000
 
 /**
- * Derives the token's id, which is printable ASCII and stays the same while the configuration does.
+ * Derives the token's id, which is printable ASCII and stays the same as long as the configuration
+ * does.
  */
 function toTokenId(
   config: Pkcs11BackendConfig,
@@ -194,7 +195,7 @@ function toAddress({ module, parameters }: Pkcs11BackendConfig) {
   return { module, ...(parameters === undefined ? {} : { parameters }) }
 }
 
-/** Makes a call in a separate process. */
+/** Makes a call in a separate process that serves only this call. */
 async function callOnce(
   config: Pkcs11BackendConfig,
   clock: Clock,

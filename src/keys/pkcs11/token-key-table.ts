@@ -21,7 +21,7 @@ export interface KeyName {
 
 export interface TokenKeyRow extends KeyName {
   readonly version: number
-  /** Key-check value in Base64. */
+  /** Key check value in Base64. */
   readonly check: string
   readonly seenAt: number
   /**

@@ -1,8 +1,8 @@
 /**
  * Recognizes tokens' keys across restarts. The check value of each version is recorded in the store
- * when it is first seen (trust on first use). Every instance holds the records in memory and
- * refuses a different key under the same name until the old key is back or `keys trust` accepts the
- * new one.
+ * when the version is first seen (trust on first use). Every instance holds the records in memory
+ * and refuses a different key under the same name until the old key is back or `keys trust` accepts
+ * the new one.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -24,7 +24,7 @@ import {
 /** One version, as reported by a token. */
 export interface SeenVersion {
   readonly version: number
-  /** Key-check value in Base64; empty if the token cannot compute one. */
+  /** Key check value in Base64; empty if the token cannot compute one. */
   readonly check: string
 }
 
@@ -41,7 +41,10 @@ export interface TrustedKeysDeps {
 
 /** Number of rows applied in one turn of the event loop. */
 const SLICE = 100
-/** Number of rows per change. A change holds the store's lock, which a kill also needs. */
+/**
+ * Number of rows per change. It is limited, because a change holds the store's lock, which a kill
+ * also needs.
+ */
 const BATCH = 100
 /** Random delay, so that processes that start together do not all record the same rows. */
 const RECORD_EVERY_MS = 200 + Math.random() * 100
@@ -63,7 +66,7 @@ export class TrustedKeys {
       work: () => this.#record(),
       onError: (err) => {
         if (!this.#hasFailed)
-          deps.logger.warn('check values of keys could not be recorded; retrying', { err })
+          deps.logger.warn('could not record key check values; retrying', { err })
         this.#hasFailed = true
       },
     })
@@ -133,7 +136,7 @@ export class TrustedKeys {
     }
   }
 
-  /** @throws BackendError KEY_REPLACED if the version has a record and does not match it */
+  /** @throws BackendError KEY_REPLACED if the version has a record that it does not match */
   check(keyStore: KeyStoreName, keyId: ExternalKeyId, { version, check }: SeenVersion): void {
     const trusted = this.#trusted(nameOf(keyStore, keyId), version)
     if (trusted === undefined || isSameKey(trusted, check)) return
@@ -152,7 +155,9 @@ export class TrustedKeys {
       newest = Math.max(newest, version)
     if (newest <= current) return
     this.#warn(keyStore, keyId, newest, 'no key')
-    throw replaced(`version ${String(newest)} is recorded in the store, but is gone from the token`)
+    throw replaced(
+      `version ${String(newest)} is recorded in the store, but is no longer on the token`,
+    )
   }
 
   /** Writes pending records and stops. */
@@ -181,7 +186,7 @@ export class TrustedKeys {
     if (this.#warned.has(name)) return
     this.#warned.add(name)
     this.#deps.logger.warn(
-      'a token does not have the recorded key; refusing requests for it until it is back or latchkey keys trust accepts the change',
+      'a token does not have the recorded key; refusing requests for the key until it is restored or latchkey keys trust accepts the change',
       { keyStore, keyId, keyVersion, found, hint: HINT },
     )
   }
@@ -201,7 +206,8 @@ export class TrustedKeys {
   async #record(): Promise<void> {
     const { store, reload } = this.#deps
     while (this.#pending.size > 0) {
-      // Rows that another process has recorded in the meantime need not be recorded again.
+      // Reload first, because rows that another process has recorded in the meantime need not be
+      // recorded again.
       await reload()
       const batch = this.#takeBatch()
       if (batch.length === 0) break

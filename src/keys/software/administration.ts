@@ -1,4 +1,4 @@
-/** Administration of software keys by `latchkey keys`. Each call is one durable transaction. */
+/** Administers software keys for `latchkey keys`. Each call is one durable transaction. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
@@ -33,9 +33,9 @@ const KEY_BYTES = 32
 /** Number of keys summarized in one turn of the event loop. */
 const SLICE = 200
 
-/** Event kind, and the event's details other than the key name. */
+/** What to record about a change: the kind of event and its details, except the key's name. */
 interface KeyChange {
-  /** If absent, only the dates change, which produces an event of its own. */
+  /** Absent if only the dates change, because a change of dates records its own event. */
   readonly kind?: string
   readonly dates?: KeyDatesChange
   readonly [field: string]: unknown

@@ -45,7 +45,7 @@ export class SoftwareKey {
       return plaintext
     } catch {
       // OpenSSL's error message must not reach the caller.
-      throw new BackendError('INTEGRITY_FAILURE', 'the ciphertext does not verify')
+      throw new BackendError('INTEGRITY_FAILURE', 'the ciphertext failed authentication')
     }
   }
 }
@@ -69,7 +69,7 @@ export async function importKey(material: Buffer): Promise<SoftwareKey> {
     return key
   } catch (cause) {
     if (cause instanceof BackendError) throw cause
-    throw new BackendError('UNAVAILABLE', 'a key cannot be used', { cause })
+    throw new BackendError('UNAVAILABLE', 'the key material cannot be used', { cause })
   } finally {
     material.fill(0)
   }

@@ -33,7 +33,8 @@ export async function ensureHealthKey(store: Store, clock: Clock): Promise<void>
 async function findTestKey(store: Store): Promise<VersionRow | undefined> {
   const where = { key_store: HEALTH_STORE, key_id: HEALTH_KEY }
   const versions = await store.database.snapshot(async (reader) => {
-    // Checking that epoch and state match detects most changes that Latchkey did not make.
+    // Checking that the epoch and the state match detects most changes that were not made by
+    // Latchkey.
     await readState(reader, store.sealing)
     return selectRows(reader, store.sealing, KEY_VERSIONS, where)
   })
@@ -66,10 +67,10 @@ async function checkHealth(store: Store): Promise<ManagerStatus> {
   }
 }
 
-/** Milliseconds within which requests of several key stores share one check. */
+/** Time in milliseconds within which checks for several key stores share one run. */
 const SHARED_MS = 100
 
-/** Returns a check that key stores share if they ask at the same time. */
+/** Returns a health check. Key stores that call it at about the same time share one run. */
 export function createHealthCheck(store: Store, clock: Clock): () => Promise<ManagerStatus> {
   let running: Promise<ManagerStatus> | undefined
   let startedAt = -Infinity

@@ -1,4 +1,4 @@
-/** Stored keys and versions: their material is wrapped, and their rows are authenticated. */
+/** Reads and writes stored keys and versions. Key material is wrapped, and rows are authenticated. */
 // SPDX-License-Identifier: Apache-2.0
 import type { ExternalKeyId } from '../../core/ids.ts'
 import { materialContext } from '../../store/bindings.ts'
@@ -28,7 +28,7 @@ export interface VersionRow {
   readonly createdAt: number
   readonly destroyedAt: number | null
   /**
-   * Encryptions reserved by earlier releases, which kept the count in this row. The table
+   * Number of encryptions reserved by earlier releases, which kept the count in this row. The table
    * `key_uses` continues the count.
    */
   readonly reservedUses: number
@@ -94,7 +94,7 @@ export function parseContents(contents: Pick<StoreContents, 'keys' | 'versions'>
   return { keys: contents.keys.map(parseKey), versions: contents.versions.map(parseVersion) }
 }
 
-/** Access to the tables inside one transaction. */
+/** Reads and writes the tables inside one transaction. */
 export class KeyTable {
   readonly #transaction: SealedTransaction
   readonly #sealing: Sealing
@@ -132,7 +132,7 @@ export class KeyTable {
     await updateRow(this.#transaction, this.#sealing, KEYS, fromKey(key))
   }
 
-  /** Wraps `material` (32 bytes) into a new version with no encryptions yet. */
+  /** Wraps `material` (32 bytes) and stores it as a new version that has not been used yet. */
   async insertVersion(
     at: Pick<VersionRow, 'keyStore' | 'keyId' | 'version' | 'createdAt'>,
     material: Buffer,

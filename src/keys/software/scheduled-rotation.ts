@@ -13,7 +13,7 @@ const KEY_BYTES = 32
 
 export interface RotationOrder {
   readonly keyStore: string
-  /** Age in milliseconds at which a current version is replaced. */
+  /** Age in milliseconds at which the current version is replaced. */
   readonly maxAgeMs: number
 }
 

@@ -1,6 +1,4 @@
-/**
- * The keys of all key stores in memory, ready for use.
- */
+/** The keys of all key stores, held in memory and ready for use. */
 // SPDX-License-Identifier: Apache-2.0
 import { timingSafeEqual } from 'node:crypto'
 import type { Awaitable } from '../../core/deadline.ts'
@@ -108,7 +106,7 @@ function findVersions(snapshot: Snapshot, keyStore: string, keyId: string) {
   return snapshot.get(keyStore)?.get(keyId)?.versions
 }
 
-/** Returns the versions whose key arrives in the same change. */
+/** Returns the loaded versions of a key that is applied later in the same change. */
 function pendingOf(
   pending: Map<string, Map<number, LoadedVersion>>,
   keyStore: string,
@@ -146,7 +144,10 @@ function loadVersion(row: VersionRow, material: string, deps: SnapshotDeps): Loa
   }
 }
 
-/** Also returns false if either secret can no longer be unwrapped. */
+/**
+ * Reports whether two wrapped secrets are equal. Returns false if either can no longer be
+ * unwrapped.
+ */
 function isSameSecret(
   sealing: Sealing,
   context: ReturnType<typeof materialContext>,

@@ -24,8 +24,8 @@ import { createUseReservations } from './use-reservations.ts'
 
 export interface SoftwareKeystore {
   /**
-   * Applies changes in the store. After STORE_TAMPERED every backend refuses until a later reload
-   * succeeds, because such a store cannot be trusted.
+   * Applies changes in the store. After STORE_TAMPERED, every backend refuses all requests until a
+   * later reload succeeds, because the store cannot be trusted.
    * @throws StorageError
    */
   reload(): Promise<void>
@@ -46,7 +46,7 @@ export interface SoftwareKeystoreDeps {
   /** Product version, shown in health reports. */
   readonly version: string
   readonly logger: Logger
-  /** Encryptions per block and per version, for tests. */
+  /** Number of uses per block and maximum number of uses per version; set by tests only. */
   readonly uses?: { readonly blockUses: number; readonly maxUses: number }
 }
 
@@ -70,7 +70,7 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
   const feed = store.feed(KEYS, KEY_VERSIONS)
   let snapshot: Snapshot = new Map()
   let isClosed = false
-  /** While this is set, nothing is served. */
+  /** The reason every request is refused; undefined while requests are served. */
   let refusal: string | undefined
 
   function createUses(row: VersionRow): UseCounter {
@@ -101,8 +101,8 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
       await feed.update(apply)
       refusal = undefined
     } catch (error) {
-      // If the store does not respond, the contents read last stay valid. If it was tampered with,
-      // they do not.
+      // If the store does not respond, the contents that were read last stay valid. If it was
+      // tampered with, they do not.
       if ((error as { code?: unknown }).code === 'STORE_TAMPERED') {
         refusal = 'the store was changed outside of Latchkey'
       }

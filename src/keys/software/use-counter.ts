@@ -13,7 +13,8 @@ export const MAX_USES = 2 ** 32
 /** Number of uses reserved at a time. Reserved uses that remain when the process ends are lost. */
 export const BLOCK_USES = 65_536
 /**
- * Number of uses reserved at startup for a version that may never be used: a small part of a block.
+ * Number of uses reserved at startup for each version. It is much smaller than a block, because a
+ * version may never be used.
  */
 const WARM_USES = 1024
 
@@ -76,8 +77,8 @@ export class UseCounter {
   }
 
   /**
-   * Returns true if a use was available without waiting, as is the case for all but the first use
-   * in a process.
+   * Takes one use if one is available without waiting, as it is for all but the first use in a
+   * process. Returns false if none is available.
    */
   tryTake(): boolean {
     if (this.#left <= this.#refillAt) void this.#startRefill().catch(() => undefined)

@@ -61,7 +61,7 @@ interface Wish {
   isGuessWrong: boolean
 }
 
-/** Rows per statement. All of them share the disk sync of one commit. */
+/** Number of rows per statement. All rows of a statement share the disk sync of one commit. */
 const BATCH = 200
 /**
  * Maximum number of tries. Each fails only if another process reserves a block of the same version
@@ -172,7 +172,7 @@ export function createUseReservations(
         wish.isGuessWrong = true
         wishes.push(wish)
       } else
-        wish.reject(new StorageError('STORE_BUSY', 'uses of a key version could not be reserved'))
+        wish.reject(new StorageError('STORE_BUSY', 'could not reserve uses of the key version'))
     }
   }
 
@@ -226,6 +226,6 @@ function ofExistingRows(values: string): string {
 function wentDown(at: VersionUses): StorageError {
   return new StorageError(
     'STORE_TAMPERED',
-    `the count of uses went down outside of Latchkey: key_uses ${toId(at)}`,
+    `the use count was lowered outside of Latchkey: key_uses ${toId(at)}`,
   )
 }

@@ -9,7 +9,10 @@ import { Deadline } from '../../core/deadline.ts'
 import { parseExternalKeyId, type ExternalKeyId } from '../../core/ids.ts'
 import type { EncryptedBytes, PromisedBackend } from './promised-backend.ts'
 
-/** One key store, with the backend that serves its requests and a way to change its keys. */
+/**
+ * One key store, with the backend that serves its requests and the administration that changes its
+ * keys.
+ */
 export interface KeyStoreUnderTest {
   readonly backend: PromisedBackend
   /**
@@ -33,9 +36,12 @@ export interface KeyBackendTraits {
   readonly maxPlaintextBytes: number
   /** Number of encryptions made to look for repeated IVs. */
   readonly ivSamples: number
-  /** Whether `createKey` takes `material`. */
+  /** Whether `createKey` accepts `material`. */
   readonly importsKeys: boolean
-  /** Whether the first encryption after `createKey` needs the stalled key manager. */
+  /**
+   * Whether the first encryption after `createKey` has to wait for the key manager, and so does not
+   * finish while the key manager is stalled.
+   */
   readonly firstEncryptWaits: boolean
 }
 
@@ -72,13 +78,13 @@ export type Check = (
 /** Checks by name. A check's name is also the name of its test, and the name that `skip` uses. */
 export type Checks = Readonly<Record<string, Check>>
 
-export const AAD: Buffer = Buffer.from('what the caller binds')
+export const AAD: Buffer = Buffer.from('additional authenticated data')
 
 export const soon = () => new Deadline(systemClock, 20_000)
 
 export function keyId(text: string): ExternalKeyId {
   const parsed = parseExternalKeyId(text)
-  if (parsed === undefined) throw new TypeError(`no key id: ${text}`)
+  if (parsed === undefined) throw new TypeError(`invalid key id: ${text}`)
   return parsed
 }
 

@@ -25,7 +25,7 @@ export const KEY_CHECKS: Checks = {
     }
   },
 
-  'every key id that the specification allows names one key': async (t, fixture) => {
+  'every key id that the specification allows identifies exactly one key': async (t, fixture) => {
     const names = ['a', 'A', '...', '-', '_', 'a.b', 'a_b', 'a-b', 'x'.repeat(128), '0']
     for (const name of names) await createKey(fixture, name)
     for (const name of names) {
@@ -36,7 +36,7 @@ export const KEY_CHECKS: Checks = {
     }
   },
 
-  'a missing key is KEY_NOT_FOUND in every call': async (t, fixture) => {
+  'every call for a missing key fails with KEY_NOT_FOUND': async (t, fixture) => {
     const { backend } = fixture
     const id = await createKey(fixture)
     const sealed = await encrypt(fixture, id, PLAINTEXT)
@@ -96,7 +96,7 @@ export const KEY_CHECKS: Checks = {
     await t.rejects(
       backend.decrypt({ keyId: decryptOnly, ...sealed, aad: AAD, deadline: soon() }),
       refusal('INTEGRITY_FAILURE'),
-      'it decrypts its own ciphertexts, but not those of another key',
+      'a key decrypts its own ciphertexts, but not those of another key',
     )
   },
 
@@ -121,7 +121,7 @@ export const KEY_CHECKS: Checks = {
     }
   },
 
-  'a version that never existed is VERSION_NOT_FOUND': async (t, fixture) => {
+  'a version that never existed causes VERSION_NOT_FOUND': async (t, fixture) => {
     const id = await createKey(fixture)
     const sealed = await encrypt(fixture, id, PLAINTEXT)
     const gone = refusal('VERSION_NOT_FOUND')
@@ -134,7 +134,10 @@ export const KEY_CHECKS: Checks = {
     }
   },
 
-  'a destroyed version is VERSION_NOT_FOUND, and the others keep working': async (t, fixture) => {
+  'a destroyed version causes VERSION_NOT_FOUND, and the others keep working': async (
+    t,
+    fixture,
+  ) => {
     const { backend, administration } = fixture
     const id = await createKey(fixture)
     const first = await encrypt(fixture, id, PLAINTEXT)
@@ -150,7 +153,10 @@ export const KEY_CHECKS: Checks = {
     t.match(await backend.describe(id, soon()), { enabled: true, currentVersion: 2 })
   },
 
-  'key stores are isolated: the same id in two of them is two keys': async (t, fixture) => {
+  'key stores are isolated: the same id in two key stores identifies two keys': async (
+    t,
+    fixture,
+  ) => {
     const { other } = fixture
     const id = await createKey(fixture)
     const sealed = await encrypt(fixture, id, PLAINTEXT)
@@ -168,7 +174,7 @@ export const KEY_CHECKS: Checks = {
     fixture,
   ) => {
     const { backend, administration } = fixture
-    t.same(await administration.listKeys(), [], 'no key of a customer')
+    t.same(await administration.listKeys(), [], 'there are no customer keys')
     t.match(await backend.health(soon()), [{ status: 'ACTIVE' }])
     for (const name of ['health', '.health', 'test'])
       await t.rejects(backend.describe(keyId(name), soon()), refusal('KEY_NOT_FOUND'))
@@ -185,18 +191,22 @@ export const KEY_CHECKS: Checks = {
     t.same(await administration.listKeys(), before, 'no use is counted, and no key is created')
   },
 
-  'health names one to ten managers in printable ASCII': async (t, { backend }) => {
+  'health lists one to ten key managers in printable ASCII': async (t, { backend }) => {
     const managers = await backend.health(soon())
     t.ok(managers.length >= 1 && managers.length <= 10)
     for (const { id, model } of managers) {
       t.match(id, /^[\x20-\x7e]{1,256}$/)
       t.match(model, /^[\x20-\x7e]{1,256}$/)
     }
-    t.equal(new Set(managers.map(({ id }) => id)).size, managers.length, 'each has its own id')
+    t.equal(
+      new Set(managers.map(({ id }) => id)).size,
+      managers.length,
+      'each key manager has its own id',
+    )
     t.match(backend.vendor, /^[\x20-\x7e]{1,256}$/)
   },
 
-  'an unresponsive key manager is a TIMEOUT, and the backend recovers': async (
+  'an unresponsive key manager causes a TIMEOUT, and the backend recovers': async (
     t,
     fixture,
     traits,

@@ -43,7 +43,7 @@ export function promised(backend: KeyBackend): PromisedBackend {
     },
     async encryptVerified({ keyId, ...request }) {
       const key = await find(keyId, request.deadline)
-      if (!canVerify(key)) throw new TypeError('this key does not verify')
+      if (!canVerify(key)) throw new TypeError('this key does not support encryptVerified')
       return key.encryptVerified(request)
     },
     async decrypt({ keyId, ...request }) {

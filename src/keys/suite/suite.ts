@@ -106,7 +106,9 @@ export function describeError(error: unknown): string {
   return typeof code === 'string' ? `${code}: ${message}` : `${error.name}: ${message}`
 }
 
-/** Returns the code of an error, or its name; `success` if there is no error. */
+/**
+ * Returns the error's code, or its name if it has no code; returns `success` if there is no error.
+ */
 export function codeOf(error: unknown): string {
   if (error === undefined) return 'success'
   if (!(error instanceof Error)) return show(error)

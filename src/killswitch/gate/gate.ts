@@ -30,7 +30,7 @@ export interface Gate {
   allows(pass: GatePass): boolean
   /**
    * Call once the kernel has the whole response.
-   * @returns false when no guard is present and the lease had ended by then: the process was
+   * @returns false if no guard is present and the lease had expired by then: the process was
    * suspended between release and write, so the response may have been sent after it resumed
    */
   wasSentInLease(): boolean
@@ -44,7 +44,7 @@ export interface Gate {
 
 export interface GateStats {
   readonly state: 'open' | 'refusing'
-  /** Reason why the gate refuses every request, which can be a switch that blocks everything. */
+  /** The reason the gate refuses every request, which can be a switch that blocks everything. */
   readonly reason?: GateErrorCode
   /** Epoch of the rules in force. */
   readonly epoch: number
@@ -78,7 +78,7 @@ export type StandingReason = Extract<
 export interface GateControl extends Gate {
   /** Takes effect immediately: every later check uses these rules. */
   apply(rules: Rules, epoch: number): void
-  /** Call at a later epoch that has the same rules. */
+  /** Call when the store reaches a later epoch that has the same rules. */
   advance(epoch: number): void
   /**
    * Returns false if the gate is at this epoch but does not enforce these switches. To bound the
@@ -99,7 +99,7 @@ export interface GateControl extends Gate {
 const TRIED_AT_ONCE = 1000
 
 const MESSAGES: Readonly<Record<GateErrorCode, string>> = {
-  KILLED_ALL: 'everything is blocked by a kill switch',
+  KILLED_ALL: 'all requests are blocked by a kill switch',
   KILLED_STORE: 'the key store is blocked by a kill switch',
   KILLED_KEY: 'the key is blocked by a kill switch',
   KILLED_MATCH: 'requests with this metadata are blocked by a kill switch',

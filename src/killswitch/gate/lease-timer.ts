@@ -51,7 +51,7 @@ export function createLeaseEnd(deps: LeaseEndDeps): LeaseEnd {
 
   async function end(): Promise<void> {
     await deps.cutRevoked()
-    // If the lease was renewed in the meantime, the guard already belongs to the new lease.
+    // If the lease was renewed in the meantime, the guard already tracks the new lease.
     if (gate.stats().leaseLeftMs <= 0) guard.disarm()
     report()
   }

@@ -4,9 +4,9 @@ import type { Clock } from '../../core/clock.ts'
 
 /**
  * The lease is not held before the first `renew`, nor after it has expired. Wall time may jump
- * freely. It is read for one purpose: CLOCK_MONOTONIC stands still while a machine sleeps, and a
- * jump of wall time is a cheap sign of a possible sleep. The time since boot then settles the
- * question.
+ * freely and is read for only one purpose: CLOCK_MONOTONIC stands still while a machine sleeps, and
+ * a jump of wall time is a cheap sign of a possible sleep. The time since boot then settles whether
+ * the machine slept.
  */
 export interface Lease {
   /** Reads two clocks; does I/O only after a jump of wall time. */
@@ -18,7 +18,7 @@ export interface Lease {
   renew(askedAt: number): void
   /** Milliseconds since the heartbeat of the last renewal was sent; Infinity before the first. */
   ageMs(): number
-  /** Zero or less when the lease is not held. */
+  /** Milliseconds until the lease expires; zero or less if the lease is not held. */
   leftMs(): number
 }
 

@@ -56,7 +56,10 @@ interface Match {
 
 type AccessDeadlines = ReadonlyMap<string, AccessDeadline>
 
-/** For a small number of switches. `indexRules` handles as many switches as a store may have. */
+/**
+ * Indexes a small number of switches in a single turn of the event loop. `indexRules` handles as
+ * many switches as a store may have.
+ */
 export function createRules(
   switches: readonly Switch[],
   accessDeadlines: AccessDeadlines = new Map(),
@@ -225,8 +228,8 @@ export function matches(pattern: string, text: string | undefined): boolean {
 
 interface AccessDeadlineTable {
   /**
-   * @param at `askedAt` is the monotonic time in milliseconds before the query, `now` the
-   * database's wall clock
+   * @param at `askedAt` is the monotonic time in milliseconds before the query; `now` is the
+   * database's wall time
    */
   update(
     deadManSwitches: readonly DeadManSwitch[],
@@ -235,8 +238,8 @@ interface AccessDeadlineTable {
 }
 
 /**
- * Returns deadlines that never move to a later time within one renewal, so setting a wall clock
- * back, even the database's, does not keep a key store open.
+ * Returns a table of deadlines. Unless a dead man's switch is renewed, its deadline never moves to
+ * a later time, so setting a wall clock back, even the database's, does not keep a key store open.
  */
 export function createAccessDeadlines(): AccessDeadlineTable {
   let known = new Map<string, { renewal: string; deadline: AccessDeadline }>()

@@ -74,8 +74,8 @@ export interface RegistrationFeed {
 }
 
 /**
- * This feed is separate, because a removed registration leaves no record, so the whole table is
- * read.
+ * This feed is separate because it has to read the whole table: a removed registration leaves no
+ * record.
  */
 export function createRegistrationFeed(store: Store): RegistrationFeed {
   const feed: Feed = store.feed(REGISTRATIONS)
@@ -100,10 +100,7 @@ export function createRegistrationFeed(store: Store): RegistrationFeed {
 /** Number of rows parsed in one turn of the event loop. */
 const SLICE = 100
 
-/**
- * Keeps a table's rows by the first column of the primary key. In these tables, the primary key has
- * no other column.
- */
+/** Keeps the rows of a table by primary key, which in these tables has only one column. */
 function createRows<T>(table: SealedTable, parse: (row: TableChange['put'][number]) => T) {
   const [key = ''] = table.key
   const byKey = new Map<string, T>()

@@ -1,6 +1,6 @@
 /**
  * Lifts timed switches when they expire, and records when a dead man's switch was not renewed in
- * time. Both happen late rather than early, and only once for all instances.
+ * time. Both happen late rather than early, and only once in the whole fleet.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
@@ -27,22 +27,22 @@ export interface ExpiryDeps {
 
 export interface Expiry {
   /**
-   * Lifts the switches that have expired, and records lapses. Instances follow the store, so none
-   * of them decides alone.
+   * Lifts the switches that have expired, and records lapses. Instances follow the store, so no
+   * instance decides alone.
    */
   run(): Promise<void>
 }
 
 /**
- * Name of the stored value that says when the key store's dead man's switch expired, for the last
- * lapse in the event log.
+ * Name of the stored value that holds the expiry of a key store's dead man's switch as of the last
+ * recorded lapse.
  */
 const lapseOf = (keyStore: string) => `lapse ${keyStore}`
 
 /**
  * A switch expires once both the database's wall clock and our own have passed its expiry, and the
- * time that remained when we first saw it has passed on the monotonic clock. So a wall clock that
- * jumps ahead opens nothing while we watch.
+ * time that remained when we first saw it has passed on the monotonic clock. A wall clock that
+ * jumps ahead therefore opens nothing while we watch.
  */
 export function createExpiry({ store, clock, operator, onLoaded }: ExpiryDeps): Expiry {
   // This feed is separate, so that the gate is compared with switches that were read and verified
@@ -70,9 +70,12 @@ export function createExpiry({ store, clock, operator, onLoaded }: ExpiryDeps): 
     return wall >= until && clock.monotonic() >= (notBefore.get(id) ?? Infinity)
   }
 
-  /** The gate closes the key store on its own; this only decides when to record the lapse. */
+  /**
+   * The gate closes the key store on its own; this function only decides when to record the lapse.
+   */
   function hasLapsed({ keyStore, renewedAt, openUntil }: DeadManSwitch, databaseNow: number) {
-    // A switch that was closed by a command ends at its last change, and already has an event.
+    // If a command closed the key store, the expiry is no later than the last renewal, and the
+    // closing already has an event.
     if (openUntil <= renewedAt || recorded.get(keyStore) === openUntil) return false
     return Math.min(clock.now(), databaseNow) >= openUntil
   }
@@ -101,7 +104,7 @@ export function createExpiry({ store, clock, operator, onLoaded }: ExpiryDeps): 
         if (now?.openUntil !== openUntil || (await isRecorded(transaction))) return
         await putRow(transaction, store.sealing, FACTS, fact)
         const detail = {
-          ...{ keyStore, reason: 'it was not renewed in time' },
+          ...{ keyStore, reason: "the dead man's switch was not renewed in time" },
           openUntil: new Date(openUntil).toISOString(),
         }
         const event = { at: clock.now(), epoch, kind: 'deadman-lapsed', operator, detail }

@@ -27,7 +27,7 @@ export interface Fleet {
 }
 
 export interface FleetSize {
-  /** Result of the last call to take(); before the first call, one proxy with one process. */
+  /** Result of the last call to take(). Before the first call, it is one proxy with one process. */
   readonly fleet: Fleet
   /** Whether the last take() found a report that the store was changed from outside. */
   readonly isAlarmed: boolean
@@ -49,7 +49,7 @@ const LEAST_SILENCE_MS = 10_000
 const OTHERS_PATIENCE = 3
 const LOST: GateErrorCode = 'STORE_LOST'
 
-/** The part of an instance that its registration and its beat show. */
+/** The fields of an instance that its registration and its heartbeat provide. */
 type Member = Pick<
   Instance,
   'id' | 'group' | 'leaseMs' | 'beat' | 'registeredEpoch' | 'isDismissed'
@@ -98,8 +98,8 @@ export function createFleetSize(store: Store, clock: Clock, me?: string): FleetS
   }
 
   /**
-   * Reads only the beats, and the registrations once they may have changed, because each instance of
-   * a large fleet does this again and again.
+   * Reads only the heartbeats, and also the registrations once they may have changed. Every
+   * instance of a large fleet does this repeatedly, so it must be cheap.
    */
   async function read() {
     const { epoch, beats } = await readBeats(store)

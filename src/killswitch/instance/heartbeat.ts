@@ -33,7 +33,7 @@ export interface Heartbeat {
   readonly highEpoch: number
   readonly state: 'open' | 'refusing'
   readonly reason: string | null
-  /** Wall time, milliseconds since the Unix epoch. */
+  /** Wall time in milliseconds since the Unix epoch. */
   readonly lastSuccessAt: number | null
   readonly inFlight: number
   /** `beat` of the heartbeat whose response last renewed the instance's lease. */
@@ -91,7 +91,10 @@ export function hasNewestKey(sealing: Sealing, owner: HeartOwner, row: Row): boo
   return sealing.isProven(fieldsOf(owner, values), column(row, 'mac'))
 }
 
-/** Reports the acknowledged epoch and reads an epoch no older than the call, in one statement. */
+/**
+ * In one statement, reports the acknowledged epoch and reads the store's epoch, which is never
+ * older than the call.
+ */
 export async function sendHeartbeat(
   { database, sealing }: Pick<Store, 'database' | 'sealing'>,
   me: HeartOwner,

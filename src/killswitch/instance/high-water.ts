@@ -22,13 +22,14 @@ export interface HighWater {
   /** True while the file holds the mark of another store. */
   readonly isForeign: boolean
   /**
-   * The mark is durable before the promise resolves. A mark that is not higher changes nothing.
+   * Raises the mark, which is durable before the promise resolves. A mark that is not higher than
+   * the current one changes nothing.
    * @throws GateError HIGH_WATER_UNWRITABLE
    */
   raise(mark: EpochMark): Promise<void>
   /**
    * Raises the mark in memory only. Use it for quiet epochs, in which instances only registered or
-   * left: after a restart, this process has a new registration, and the registrations of other
+   * left. After a restart, this process has a new registration, and the registrations of other
    * processes do not affect it.
    */
   note(mark: EpochMark): void
@@ -67,7 +68,7 @@ export async function openHighWater(path: string | undefined, storeId: string): 
 
 /**
  * Reads what this host has seen of a store, without writing anything.
- * @returns FOREIGN when the file holds the mark of another store.
+ * @returns FOREIGN if the file holds the mark of another store
  * @throws StorageError or a system error
  */
 export async function readHighWater(
@@ -139,7 +140,7 @@ async function withDraft(
     const { code = 'UNKNOWN' } = cause as NodeJS.ErrnoException
     throw new GateError(
       'HIGH_WATER_UNWRITABLE',
-      `the high-water file ${path} cannot be written (${code})`,
+      `cannot write the high-water file ${path} (${code})`,
       {
         cause,
         hint: 'mount a writable volume at /var/lib/latchkey, or set control.highWaterFile to a path that this user can write to and that outlives the process',
@@ -152,7 +153,8 @@ async function withDraft(
 
 /** Returns the error for a store at `epoch` that a host with this mark must not trust. */
 export function wentBack(epoch: number, { mark, isForeign }: HighWater): StorageError {
-  const hint = 'repeat the kills made since then, then run latchkey control accept-epoch'
+  const hint =
+    'repeat every kill that is missing from the store, then run latchkey control accept-epoch'
   const found =
     mark !== undefined
       ? `the store is at epoch ${String(epoch)}, which does not continue the history seen up to epoch ${String(mark.epoch)}`
@@ -162,7 +164,7 @@ export function wentBack(epoch: number, { mark, isForeign }: HighWater): Storage
   return new StorageError('STORE_REPLACED', found, {
     hint:
       mark === undefined
-        ? 'check that the store has every kill, then run latchkey control accept-epoch while this server runs'
+        ? 'check that the store contains every kill, then run latchkey control accept-epoch while this server runs'
         : hint,
   })
 }

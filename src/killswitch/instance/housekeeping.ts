@@ -1,6 +1,6 @@
 /**
- * Determines how often an instance reads the other instances, looks for expired switches, and
- * audits the store. Each instance reads the rows of all instances from one database, so the
+ * Determines how often an instance reads the rows of other instances, looks for expired switches,
+ * and audits the store. Each instance reads the rows of all instances from one database, so the
  * interval grows with the size of the fleet.
  */
 // SPDX-License-Identifier: Apache-2.0
@@ -40,7 +40,9 @@ const LEAST_MS = 1000
  * sum exceeds LEAST_MS.
  */
 const PER_INSTANCE_MS = 20
-/** Share of its time that an instance spends on audits, regardless of the size of the store. */
+/**
+ * The fraction of its time that an instance spends on audits, regardless of the size of the store.
+ */
 const AUDIT_SHARE = 0.1
 /** All audits of a fleet together cost no more than the audits of this many instances. */
 const AUDITING_INSTANCES = 4

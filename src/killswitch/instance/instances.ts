@@ -31,7 +31,7 @@ export interface InstanceIdentity {
   readonly group: string
   readonly host: string
   readonly pid: number
-  /** Worker number (1-based); 0 without workers. */
+  /** Worker number, starting at 1; 0 if there are no workers. */
   readonly worker: number
   /** Latchkey's version. */
   readonly version: string
@@ -46,7 +46,8 @@ export interface Instance extends InstanceIdentity, Heartbeat {
    */
   readonly isGenuine: boolean
   /**
-   * Epoch at which the registration was last written; -1 if there is none, as in earlier releases.
+   * Epoch at which the registration was last written; -1 if there is no registration, as in earlier
+   * releases.
    */
   readonly registeredEpoch: number
   /**
@@ -60,14 +61,14 @@ export interface Instance extends InstanceIdentity, Heartbeat {
 }
 
 /**
- * Name of the stored value that holds the first group to serve from this store; absent before a
- * group serves.
+ * Name of the stored value that holds the first group that served from this store; absent until a
+ * group has served.
  */
 export const FIRST_GROUP = 'first_group'
 
 /**
- * The registration is durable before the promise resolves, so every later kill waits for this
- * instance.
+ * Registers an instance. The registration is durable before the promise resolves, so every later
+ * kill waits for this instance.
  * @throws StorageError
  */
 export async function register(
@@ -103,8 +104,8 @@ export async function register(
 }
 
 /**
- * Loads all registered instances, which are verified against the table's sum, and also the
- * instances of earlier releases, which have a row but no registration.
+ * Loads all registered instances, verified against the table's sum, and the instances of earlier
+ * releases, which have a row but no registration.
  * @throws StorageError STORE_TAMPERED
  */
 export async function loadInstances(
@@ -142,13 +143,15 @@ const SLICE = 100
 export interface Beat {
   readonly id: string
   readonly beat: number
-  /** Whether the row says that the store was changed from outside. Its MAC is not verified. */
+  /**
+   * Whether the row says that the store was changed from outside. The row's MAC is not verified.
+   */
   readonly saysLost: boolean
 }
 
 /**
- * Reads the heartbeats with one statement that returns little, because every instance repeats it,
- * and with it the epoch of the store. Neither is verified.
+ * Reads the heartbeats and the store's epoch without verifying them. A single statement returns
+ * little data, because every instance repeats it.
  */
 export async function readBeats({
   database,
@@ -196,9 +199,9 @@ export type SeenRegistration = Pick<Instance, 'id' | 'registeredEpoch'>
 
 /**
  * Dismisses the silent instances, and removes the instances that stayed dismissed for a whole
- * lease, in one change. Silence alone is no proof of death: an attacker who can write to the
- * database can hide heartbeats. A live instance that is dismissed sees the new epoch, does not
- * renew its lease under it, and registers again.
+ * lease, in one change. Silence alone does not prove that an instance is dead: an attacker who can
+ * write to the database can hide heartbeats. A live instance that is dismissed sees the new epoch,
+ * does not renew its lease under it, and registers again.
  */
 export async function dismissInstances(
   store: Store,
@@ -253,8 +256,7 @@ async function remove(transaction: SealedTransaction, sealing: Sealing, id: stri
 class Idle extends Error {}
 
 /**
- * Runs a change. If the change had nothing to do, rolls it back, so that it does not raise the
- * epoch.
+ * Runs a change. If the change had no effect, rolls it back, so that it does not raise the epoch.
  */
 async function changeUnlessIdle(
   store: Store,

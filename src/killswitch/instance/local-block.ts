@@ -1,6 +1,6 @@
 /**
- * Blocks this host immediately, without the database or the admin listener. The block is the
- * presence of a sentinel file; a signal creates the file.
+ * Blocks this host immediately, without the database or the admin listener. The host is blocked
+ * while a sentinel file exists; a signal creates the file.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Logger } from '../../core/logger.ts'
@@ -11,7 +11,7 @@ import { basename, dirname } from 'node:path'
 import type { GateControl } from '../gate/gate.ts'
 
 export interface LocalBlock {
-  /** Checks for the file once before it resolves. */
+  /** Resolves after it has checked for the file once. */
   start(): Promise<void>
   stop(): Promise<void>
   /**
@@ -50,7 +50,7 @@ export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
       deps.logger.warn('the sentinel file blocks this instance', { path, problem })
       await deps.cutRevoked()
     } else {
-      // Removing the file also cancels the signal that created it.
+      // Removing the file also ends the block by the signal that created it.
       gate.accept('SIGNAL')
       deps.logger.warn('the sentinel file was removed; it no longer blocks this instance', {
         path,
@@ -78,7 +78,7 @@ export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
         intervalMs: deps.intervalMs,
         work: lookOnce,
         onError: (error) => {
-          deps.logger.error('the sentinel file could not be checked', { path, err: error })
+          deps.logger.error('could not check the sentinel file', { path, err: error })
         },
       })
       await looking.runNow()
@@ -97,7 +97,7 @@ export function createLocalBlock(deps: LocalBlockDeps): LocalBlock {
         // follow links either.
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
           deps.logger.warn(
-            'cannot create the sentinel file; the block ends when this process does',
+            'cannot create the sentinel file; the block ends when this process exits',
             {
               path,
               err: error,

@@ -21,7 +21,7 @@ export interface LongKill {
   readonly id: string
   readonly scope: string
   readonly createdAt: number
-  /** Wall time, milliseconds since the Unix epoch; may lie in the past. */
+  /** Wall time in milliseconds since the Unix epoch; may lie in the past. */
   readonly harmAt: number
 }
 
@@ -43,7 +43,7 @@ export function findLongKills(switches: readonly Switch[], now: number): readonl
     }))
 }
 
-/** Maximum number of warnings per check; the remaining ones follow with the next check. */
+/** Maximum number of warnings per check; the remaining warnings follow at the next check. */
 const MAX_WARNINGS = 50
 
 /** Logs a warning once a day for each switch. */

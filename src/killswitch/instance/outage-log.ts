@@ -10,8 +10,8 @@ export function createOutageLog(logger: Logger) {
   let current: Kind | undefined
 
   function warnOf(kind: Kind, err: unknown): void {
-    if (kind === 'store') logger.warn('the control store cannot be read', { err })
-    else logger.warn('the high-water file cannot be written: everything is refused', { err })
+    if (kind === 'store') logger.warn('cannot read the control store', { err })
+    else logger.warn('cannot write the high-water file; refusing all requests', { err })
   }
 
   return {
@@ -21,7 +21,7 @@ export function createOutageLog(logger: Logger) {
     },
     end(epoch: number): void {
       if (current === 'store') logger.warn('the control store is readable again', { epoch })
-      if (current === 'mark') logger.warn('the high-water file can be written again', { epoch })
+      if (current === 'mark') logger.warn('the high-water file is writable again', { epoch })
       current = undefined
     },
   }

@@ -38,9 +38,9 @@ export interface Poller {
 
 export interface EpochFollower {
   /**
-   * Reads in the same snapshot as the switches. Returns a function that prepares the result and
-   * returns another function, which applies it. The poller applies it at once, before it
-   * acknowledges the epoch.
+   * Reads in the same snapshot as the switches. Returns a function that prepares what was read and
+   * returns a second function, which applies it. The poller calls the second function immediately,
+   * before it acknowledges the epoch.
    */
   read(reader: Reader): Promise<() => Promise<() => void>>
 }
@@ -81,7 +81,7 @@ export function createPoller(deps: PollerDeps): Poller {
   let acked: EpochMark = { epoch: -1, tag: '' }
   let beat = 0
   let renewedBeat = 0
-  /** Monotonic milliseconds since which a lease has been held without a gap. */
+  /** Monotonic time in milliseconds since which a lease has been held without a gap. */
   let heldSince = Infinity
   let hasRow = false
   /** True while the loaded keys and credentials are from an earlier epoch. */
@@ -113,8 +113,8 @@ export function createPoller(deps: PollerDeps): Poller {
   }
 
   /**
-   * Until the registration is back, no kill would wait for us, so this poll must not renew the
-   * lease.
+   * Until this instance is registered again, no kill would wait for it, so this poll must not renew
+   * the lease.
    */
   function notRegistered(): StorageError {
     hasRow = false
@@ -184,9 +184,11 @@ export function createPoller(deps: PollerDeps): Poller {
   }
 
   /**
-   * A kill that cannot be written still raises the epoch. We must not serve from a store that was
-   * restored to an earlier state, so the mark counts as seen: only a holder of the store's key can
-   * have created it. A mark of another history does not count, however high its epoch is.
+   * Raises the high-water mark to an epoch whose switches cannot be trusted. A kill that cannot be
+   * written still raises the epoch, and this host must not later serve from a store that was
+   * restored to an earlier state. The epoch's own mark can be trusted, because only a holder of the
+   * store's key can have created it. A mark of another history does not count, however high its
+   * epoch is.
    */
   async function rememberEpoch(epoch: number): Promise<void> {
     const seen = highWater.mark
@@ -244,7 +246,8 @@ export function createPoller(deps: PollerDeps): Poller {
     } catch (error) {
       fail(error)
     } finally {
-      // We do not wait: the token may be slow. `store rekey` reports an instance without the key.
+      // We do not wait: the token may be slow. `store rekey` reports an instance that lacks the
+      // key.
       if (store.lacksNextKey) void store.loadNextKey().catch(() => undefined)
     }
   }

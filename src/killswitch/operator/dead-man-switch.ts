@@ -119,7 +119,9 @@ function open(
     // A command that opens a key store under fewer conditions than before counts as a restore.
     const isClosed = before !== undefined && before.openUntil <= now
     if (before !== undefined && (isClosed || ttlMs > before.ttlMs)) {
-      const what = isClosed ? `reopening ${keyStore}` : `a longer renewal period for ${keyStore}`
+      const what = isClosed
+        ? `reopening ${keyStore}`
+        : `extending the renewal period of ${keyStore}`
       if (!order.mayRestore) throw restoreNeeded(what)
       const target = { kind: 'reopen', keyStore, ttlMs } as const
       if (!isImmediate(policy)) return ask(change, policy, { order, target })
@@ -160,12 +162,12 @@ async function write(
 
 function noSwitch(keyStore: string): ControlError {
   return new ControlError('NOTHING_KILLED', `the key store ${keyStore} has no dead man's switch`, {
-    hint: 'latchkey deadman start creates one',
+    hint: "run latchkey deadman start to create a dead man's switch",
   })
 }
 
 function restoreNeeded(what: string): ControlError {
   return new ControlError('RESTORE_NEEDED', `${what} requires the same permission as a restore`, {
-    hint: 'the command requires --yes; the admin listener requires the role admin',
+    hint: 'pass --yes to the command, or call the admin listener with the role admin',
   })
 }

@@ -8,15 +8,15 @@ import { type WaitDeps, waitForRevocation } from './wait.ts'
 import type { InstanceOutcome } from './waiting-fleet.ts'
 
 /**
- * Only this key is used, because a drill lifts its own kill at once, even if control.restore
- * demands more.
+ * A drill uses only this key, because it lifts its own kill at once, even if control.restore
+ * requires a delay or a second person.
  */
 export const DRILL_KEY = 'latchkey-drill'
 
 export interface Drill {
   readonly keyStore: string
   readonly keyId: string
-  /** Milliseconds from the call until no instance would have served the key. */
+  /** Milliseconds from the call until no instance could serve the key any longer. */
   readonly revokedAfterMs: number
   /** Milliseconds from the call that lifts the switch until every instance has applied it. */
   readonly restoredAfterMs: number
@@ -31,7 +31,7 @@ export interface DrillOrder {
 }
 
 /**
- * Restores the key even on an error, if the store can be written.
+ * Runs a drill. Restores the key even after an error, provided that the store can be written.
  * @throws ControlError, StorageError
  */
 export async function drill(deps: WaitDeps, order: DrillOrder): Promise<Drill> {

@@ -21,7 +21,7 @@ import { type LongKill, findLongKills } from '../instance/long-kill.ts'
 import { ControlError } from '../model.ts'
 import { loadControlState } from '../switch-table.ts'
 
-/** Wall times, milliseconds since the Unix epoch. */
+/** Wall times in milliseconds since the Unix epoch. */
 export interface UsageWindow {
   readonly since: number
   readonly until: number
@@ -101,7 +101,7 @@ export async function reportExposure(
     const found = switches.find((one) => one.id === id)
     if (found !== undefined) return found.scope
     throw new ControlError('NOTHING_KILLED', `no switch ${id} is in force`, {
-      hint: 'latchkey status lists the switches in force',
+      hint: 'run latchkey status to see the switches in force',
     })
   }
 }
@@ -115,7 +115,7 @@ async function loadUsage(store: Store, clock: Clock, window: UsageWindow) {
 
 const isProbe = (subject: UsageKey) => subject.isProbe === true
 
-/** Applies the gate's own rules, with this switch as the only one. */
+/** Applies the gate's own rules, as if the given switch were the only one in force. */
 function createJudge(scope: Scope, direction: Direction): Judge {
   const rules = createRules([
     ...[{ scope, direction, id: '', reason: '', operator: '', createdAt: 0, epoch: 0 }],

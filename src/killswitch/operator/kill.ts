@@ -22,22 +22,25 @@ export interface KillOrder {
   readonly direction: Direction
   readonly reason: string
   readonly operator: string
-  /** Wall time, milliseconds since the Unix epoch. */
+  /** Wall time in milliseconds since the Unix epoch. */
   readonly until?: number
 }
 
 /** A kill that was committed, with what a caller needs to wait until it takes effect. */
 export interface Kill extends PendingKill {
   readonly switch: Switch | undefined
-  /** False when such a switch already existed; the existing switch stays unchanged. */
+  /**
+   * False if a switch with the same scope, direction and expiry was already in force; that switch
+   * is left unchanged.
+   */
   readonly isNew: boolean
 }
 
 const ID_BYTES = 6
 
 /**
- * Writes one durable transaction.
- * @throws StorageError; it is then unknown whether the switch was written
+ * Writes the switch in one durable transaction.
+ * @throws StorageError, after which it is unknown whether the switch was written
  */
 export async function kill(store: Store, clock: Clock, order: KillOrder): Promise<Kill> {
   const startedAt = clock.monotonic()

@@ -50,9 +50,9 @@ export interface RecoveryPlan {
   readonly seenEpoch?: number
   /** Epoch of the existing store; absent if there is none or it cannot be read. */
   readonly storeEpoch?: number
-  /** Absent if there is no store to compare with, or it cannot be read. */
+  /** Absent if there is no store to compare with, or if it cannot be read. */
   readonly losses?: Losses
-  /** Reason why the existing store cannot be compared. */
+  /** The reason the existing store cannot be compared with the backup. */
   readonly unreadable?: string
   /** Whether the location to which the backup will be loaded already holds a store. */
   readonly isOccupied: boolean
@@ -203,6 +203,6 @@ async function checkIdle({ database, sealing }: Store): Promise<void> {
   if (running.length === 0) return
   throw new StorageError(
     'STORE_BUSY',
-    `${String(running.length)} instances are using the store; stop them before it is copied`,
+    `${String(running.length)} instances are using the store; stop them before copying it`,
   )
 }

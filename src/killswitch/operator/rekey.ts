@@ -17,12 +17,12 @@ export interface RekeyOptions extends Pick<RekeyDeps, 'onStage' | 'onProgress'> 
 
 const LOOK_EVERY_MS = 250
 /**
- * An instance without a heartbeat for this long has exited, or will read everything again when it
- * resumes.
+ * An instance without a heartbeat for this many milliseconds has exited, or will read everything
+ * again when it resumes.
  */
 const LEAST_SILENCE_MS = 10_000
 
-/** @returns the number of rows that were sealed again @throws StorageError */
+/** @returns the number of rows that were resealed @throws StorageError */
 export function replaceStoreKey(
   store: StoreOptions,
   { patienceMs, ...progress }: RekeyOptions,

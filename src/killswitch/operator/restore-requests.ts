@@ -44,20 +44,20 @@ export async function withdrawRequests(
   }
 }
 
-/** Removes expired requests and those in an earlier format. */
+/** Removes expired requests, and requests in an earlier format. */
 export async function pruneRequests(table: SwitchTable, change: Change): Promise<void> {
   const now = change.clock.now()
   const over = (await table.requests()).filter(({ expiresAt }) => now >= expiresAt)
   await withdrawRequests(table, change, {
     ids: over.map(({ id }) => id),
     operator: 'latchkey',
-    reason: 'it was not approved in time',
+    reason: 'the request was not approved in time',
     kind: 'restore-expired',
   })
   await withdrawRequests(table, change, {
     ids: await table.takeOldRequests(),
     operator: 'latchkey',
-    reason: 'an earlier release wrote it, without an identity and an epoch',
+    reason: 'an earlier release created the request, without an identity and an epoch',
   })
 }
 

@@ -20,7 +20,7 @@ export interface RestorePolicy {
 }
 
 export interface RestoreOrder extends Actor {
-  /** One switch by its id, or all switches of a scope, in one direction or in any. */
+  /** One switch by its id, or all switches of a scope, in one direction or in every direction. */
   readonly target:
     { readonly id: string } | { readonly scope: Scope; readonly direction?: Direction }
   readonly reason: string
@@ -56,7 +56,7 @@ export function findSwitches(
   if (found.length > 0) return found
   const what = 'id' in target ? target.id : describeScope(target.scope)
   throw new ControlError('NOTHING_KILLED', `no switch is in force for ${what}`, {
-    hint: 'latchkey status lists the switches in force',
+    hint: 'run latchkey status to see the switches in force',
   })
 }
 
@@ -147,12 +147,14 @@ export async function approveRestore(
     const { target } = request
     const switches =
       target.kind === 'switches' ? inForce.filter((one) => target.switchIds.includes(one.id)) : []
-    // The second person saw the store as it was before this change.
+    // The second person approved the store as it was before this change.
     const mine = { operator, identity, epoch: epoch - 1 }
     const approval = request.approval ?? (isSamePerson(mine, request) ? undefined : mine)
     if (policy.people === 2 && approval === undefined) {
-      const message = `${request.operator} (${request.identity}) asked for this, and ${operator} (${identity}) counts as the same person`
-      throw new ControlError('SAME_PERSON', message, { hint: 'a second person must approve' })
+      const message = `${request.operator} (${request.identity}) made this request, and ${operator} (${identity}) counts as the same person`
+      throw new ControlError('SAME_PERSON', message, {
+        hint: 'have a second person approve the request',
+      })
     }
     if (now < request.readyAt) {
       if (approval === request.approval) throw notReady(request)
@@ -228,7 +230,7 @@ async function findRequest(table: SwitchTable, id: string): Promise<RestoreReque
   const request = (await table.requests()).find((one) => one.id === id)
   if (request === undefined) {
     throw new ControlError('NO_SUCH_REQUEST', `there is no restore request ${id}`, {
-      hint: 'latchkey status lists the pending requests',
+      hint: 'run latchkey status to see the pending requests',
     })
   }
   return request

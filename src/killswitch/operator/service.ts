@@ -103,8 +103,8 @@ export interface KillSwitch {
   /** Reports what a kill would have refused within the window. Refuses no request. */
   rehearse(order: RehearsalOrder, window: UsageWindow): Promise<RehearsalReport>
   /**
-   * Reports who fetched data keys within a scope, or within the scope of a switch in force.
-   * Default: all scopes, for as long as usage is kept.
+   * Reports who fetched data keys within a scope, or within the scope of a switch in force. By
+   * default, the report covers all scopes and the whole period for which usage is kept.
    */
   exposure(
     about: Scope | { readonly id: string } | undefined,
@@ -119,12 +119,18 @@ export interface KillSwitch {
   close(): Promise<void>
 }
 
-/** The result of a stop as its caller sees it, on this host or through the admin listener. */
+/**
+ * The result of a stop, in the form that its caller sees on this host or through the admin
+ * listener.
+ */
 export interface StopOutcome extends Omit<StopResult, 'kill'> {
   readonly kill: Pick<Kill, 'switch' | 'isNew' | 'epoch'>
 }
 
-/** The part of the kill switch that commands use, on the store or through the admin listener. */
+/**
+ * The part of the kill switch that commands use, either directly on the store or through the admin
+ * listener.
+ */
 export interface Operator extends Pick<
   KillSwitch,
   | 'restore'
@@ -149,7 +155,7 @@ export interface Operator extends Pick<
 }
 
 /**
- * Works on a store that is already open; `close` closes it.
+ * Creates the kill switch on a store that is already open; `close` closes that store.
  * @param openReports opens a separate handle for reports and receipts, so that no kill waits for
  * them (default: the same store)
  */
@@ -173,7 +179,7 @@ export function createKillSwitch(
       const found = await findReceipt(await reports.open(), switchId)
       if (found !== undefined) return found
       throw new ControlError('NO_SUCH_RECEIPT', `there is no receipt for ${switchId}`, {
-        hint: 'latchkey receipt list shows the existing receipts',
+        hint: 'run latchkey receipt list to see the existing receipts',
       })
     },
     publicKey: async () => (await openSigner(store)).publicKey,
@@ -225,7 +231,7 @@ function firstKeyStore({ keyStores: [first] }: Config): string {
   return first.name
 }
 
-/** Opens the handle for the first report, and keeps it. */
+/** Opens the handle for the first report, and keeps it open for later reports. */
 function createReports(store: Store, openReports: (() => Promise<Store>) | undefined) {
   let opening: Promise<Store> | undefined
   return {
@@ -244,9 +250,9 @@ function createReports(store: Store, openReports: (() => Promise<Store>) | undef
 }
 
 /**
- * Raises the epoch above every epoch that a running instance has seen, and marks it as accepted. A
- * host that was down may have seen a higher epoch; if so, it refuses requests when it starts, and
- * this must be called again.
+ * Raises the epoch above every epoch that a running instance has seen, and marks the new epoch as
+ * accepted. A host that was down may have seen a higher epoch. If so, it refuses requests when it
+ * starts, and this function must be called again.
  * @returns the new epoch
  */
 export async function acceptEpoch(

@@ -1,6 +1,6 @@
 /**
- * Carries out an order to stop something, from the first attempt to the receipt. The command and
- * the admin listener both use this path.
+ * Carries out an order to stop access, from the first attempt to the receipt. The command and the
+ * admin listener both use this path.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'

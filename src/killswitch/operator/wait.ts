@@ -63,7 +63,7 @@ export async function waitForRevocation(
       // Earlier acknowledgements say nothing about the present, even if an identical switch has
       // been created since.
       throw new ControlError('RESTORED_MEANWHILE', 'the switch was lifted during the wait', {
-        hint: 'latchkey status shows who lifted it; kill again if that was a mistake',
+        hint: 'run latchkey status to see who lifted it; kill again if that was a mistake',
       })
     }
     const now = clock.monotonic()

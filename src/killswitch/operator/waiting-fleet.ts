@@ -3,7 +3,7 @@
 import type { dismissInstances, Instance } from '../instance/instances.ts'
 import type { Switch } from '../model.ts'
 
-/** The part of a kill, or of another change, that a wait for all instances needs. */
+/** The part of a kill, or of another change, that is needed to wait for all instances. */
 export interface PendingKill {
   /** Undefined when the store was changed from outside; instances then refuse everything. */
   readonly switch?: Switch | undefined
@@ -58,10 +58,10 @@ export interface Sight {
 /** The clocks of two machines differ in rate by far less than this. */
 const RATE_MARGIN = 0.01
 /**
- * Margin that exceeds the grace of lease-guard.ts, which cuts responses that a suspended process
- * had released under its lease. The margin also equals KMS's timeout for a response (XKS 1.0.3,
- * Encrypt, Decrypt): without the guard, a response sent when the process resumes after this time
- * reaches a call that has already failed.
+ * Margin that exceeds the grace period of lease-guard.ts, which cuts responses that a suspended
+ * process had released under its lease. The margin also equals KMS's timeout for a response (XKS
+ * 1.0.3, Encrypt, Decrypt): without the guard, a response sent when the process resumes after this
+ * time reaches a call that has already failed.
  */
 const MARGIN_MS = 250
 
@@ -80,7 +80,7 @@ interface Watched {
   /** `beat` of the instance in the first snapshot after the commit. */
   first: number | undefined
   beat: number | undefined
-  /** Monotonic milliseconds since which `beat` has not changed. */
+  /** Monotonic time in milliseconds since which `beat` has not changed. */
   since: number
 }
 
@@ -147,7 +147,7 @@ export class WaitingFleet {
     const waiting = this.outcomes.filter(({ how }) => how === 'waiting').length
     return waiting === 0
       ? 'no instance has vouched for the store'
-      : `${String(waiting)} of ${String(this.#watched.size)} instances have not acknowledged it`
+      : `${String(waiting)} of ${String(this.#watched.size)} instances have not acknowledged the switch`
   }
 
   /** Returns the argument for `dismissInstances`. */

@@ -39,7 +39,10 @@ export function proveWritten({ signer, certificate }: ControlLogKey, event: Writ
   })
 }
 
-/** Returns the proof of an event in the tree over all events. Hashes the tree in short turns. */
+/**
+ * Returns the proof of an event in the tree over all events. Hashes the tree in slices, so that
+ * other work can run in between.
+ */
 export async function proveEvent(
   { signer, certificate }: ControlLogKey,
   { event, leaves }: ProvableEvent,

@@ -55,7 +55,8 @@ export interface SignedReceipt extends Signed<Receipt> {
 }
 
 /**
- * Returns undefined if nothing could be written, or an instance has not responded.
+ * Creates the receipt of a revocation. Returns undefined if the switch could not be written, or if
+ * an instance has not responded.
  * @param now wall clock
  */
 export function toReceipt(
@@ -107,7 +108,7 @@ export async function recordReceipt(
         'RESTORED_MEANWHILE',
         'the switch was lifted before its receipt was stored',
         {
-          hint: 'latchkey status shows who lifted it; kill again if that was a mistake',
+          hint: 'run latchkey status to see who lifted it; kill again if that was a mistake',
         },
       )
     }
@@ -124,13 +125,14 @@ export async function recordReceipt(
 
 export interface ReceiptQuery {
   readonly count: number
-  /** Maximum number of the newest events to search (default: all). */
+  /** Maximum number of events to search, starting with the newest (default: all). */
   readonly examined?: number
   readonly isVisible: (receipt: SignedReceipt) => boolean
 }
 
 /**
- * Returns receipts, newest first, without proofs. Reads the log in short turns.
+ * Returns receipts, newest first, without proofs. Reads the log in slices, so that other work can
+ * run in between.
  * @throws StorageError
  */
 export async function listReceipts(

@@ -26,8 +26,8 @@ export interface KmsSideClientOptions {
   /** `https://host:port`. The host is signed, and the certificate must name it. */
   readonly endpoint: string
   /**
-   * Address to connect to instead of the endpoint's address, before DNS is set up or when the load
-   * balancer uses another port.
+   * Address to connect to instead of the endpoint's address, for use before DNS is set up or when
+   * the load balancer uses another port.
    */
   readonly connectTo?: { readonly host: string; readonly port: number }
   /** XksProxyUriPath, such as `/demo/kms/xks/v1` */
@@ -44,7 +44,7 @@ export interface KmsSideClientOptions {
   }
   /** Timeout of a call in milliseconds (KMS uses 250). */
   readonly timeoutMs?: number
-  /** Marks every request as sent by one of Latchkey's own tools (core/probe.ts). */
+  /** Whether to mark every request as sent by one of Latchkey's own tools (core/probe.ts). */
   readonly isProbe?: boolean
   /** Local address to connect from (default: chosen by the system). */
   readonly localAddress?: string

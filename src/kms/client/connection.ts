@@ -31,7 +31,7 @@ export interface WireAnswer {
   readonly text: string
   /** The parsed body; undefined when it is not JSON. */
   readonly body: unknown
-  /** Milliseconds from the request's first byte to the response's head. */
+  /** Milliseconds from the first byte of the request to the headers of the response. */
   readonly firstByteMs: number
   /** Milliseconds from the first byte of the request to the last byte of the response. */
   readonly totalMs: number
@@ -198,7 +198,7 @@ function pairsOf(headers: WireRequest['headers']): readonly (readonly [string, s
     : Object.entries(headers as Record<string, string>)
 }
 
-/** Converts to a list of name, value, name, value, which Node sends unchanged. */
+/** Converts headers to a flat list of alternating names and values, which Node sends unchanged. */
 function toFlatHeaders(headers: WireRequest['headers']): string[] {
   return pairsOf(headers).flat()
 }

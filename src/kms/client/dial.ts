@@ -17,13 +17,13 @@ export interface Endpoint {
   readonly address?: string
   /** PEM bundle to trust instead of Node's own list. */
   readonly ca?: string
-  /** PEM data to present when the proxy requests mTLS. */
+  /** Certificate and private key in PEM, presented when the proxy requests mTLS. */
   readonly clientCertificate?: { readonly certificate: string; readonly privateKey: string }
 }
 
 export interface DialOptions {
   readonly timeoutMs: number
-  /** Protocols to offer by ALPN; empty for no ALPN at all. */
+  /** Protocols to offer by ALPN; if empty, the client does not use ALPN. */
   readonly alpn?: readonly string[]
   readonly tls?: Pick<ConnectionOptions, 'minVersion' | 'maxVersion' | 'ciphers'>
   /** Set to false to examine a connection whose certificate is not trusted. */
@@ -65,7 +65,7 @@ export async function resolveHost(
   try {
     return await lookup(host, { all: true })
   } catch (cause) {
-    throw new EndpointError('ENDPOINT_NOT_FOUND', `${host} has no address: ${reasonOf(cause)}`, {
+    throw new EndpointError('ENDPOINT_NOT_FOUND', `cannot resolve ${host}: ${reasonOf(cause)}`, {
       cause,
     })
   }
@@ -142,7 +142,7 @@ async function within<T>(
   }
 }
 
-/** Returns the reason in one line, without the file names and line numbers that OpenSSL adds. */
+/** Returns the reason on one line, without the file names and line numbers that OpenSSL adds. */
 export function reasonOf(error: unknown): string {
   if (error instanceof DeadlineExceeded) return 'no response in time'
   if (!(error instanceof Error)) return String(error)

@@ -6,7 +6,7 @@ import type { Secret } from '../../core/secret.ts'
 export interface SigningCredential {
   readonly accessKeyId: string
   readonly secretAccessKey: Secret
-  /** Region of the credential scope: the one that KMS calls from. */
+  /** Region of the credential scope, which is the region that KMS calls from. */
   readonly region: string
 }
 

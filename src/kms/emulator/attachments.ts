@@ -30,7 +30,10 @@ export interface KeyAttachments {
 
 export interface Attachments {
   tagsOf(keyId: string): readonly Tag[]
-  /** Replaces the values of tags that exist. @throws KmsException TagException */
+  /**
+   * Adds tags, and replaces the values of tags that already exist. @throws KmsException
+   * TagException
+   */
   tag(keyId: string, tags: readonly Tag[]): void
   untag(keyId: string, names: readonly string[]): void
   policyOf(keyId: string): string | undefined

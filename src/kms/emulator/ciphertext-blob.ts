@@ -8,7 +8,10 @@
 export interface BlobHeader {
   /** UUID of the KMS key. */
   readonly keyId: string
-  /** Id of the KMS key material, 16 bytes, so that two KMS keys over one external key produce different blobs. */
+  /**
+   * Id of the KMS key material, 16 bytes. It makes two KMS keys that use the same external key
+   * produce different blobs.
+   */
   readonly backingKeyId: Buffer
 }
 
@@ -28,7 +31,9 @@ const UUID_BYTES = 16
 const TAG_BYTES = 16
 export const HEADER_BYTES = 1 + UUID_BYTES + UUID_BYTES
 
-/** Encodes format, key and backing key in 33 bytes, which both ciphers authenticate. */
+/**
+ * Encodes the format, the KMS key and the backing key in 33 bytes, which both ciphers authenticate.
+ */
 export function encodeHeader({ keyId, backingKeyId }: BlobHeader): Buffer {
   return Buffer.concat([
     Buffer.of(FORMAT),

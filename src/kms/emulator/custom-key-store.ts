@@ -53,7 +53,7 @@ export function checkParameters(name: string, proxy: ProxyConfiguration): void {
   if (isVpc !== (proxy.vpcEndpointServiceName !== undefined)) {
     throw new KmsException(
       'ValidationException',
-      'xksProxyVpcEndpointServiceName must be set for VPC_ENDPOINT_SERVICE, and only for it',
+      'xksProxyVpcEndpointServiceName is required for VPC_ENDPOINT_SERVICE, and not allowed otherwise',
     )
   }
 }
@@ -67,18 +67,22 @@ export function checkUnique(
     throw new KmsException(code, message)
   }
   for (const other of others) {
-    if (other.name === name) refuse('CustomKeyStoreNameInUseException', 'the name is in use')
+    if (other.name === name)
+      refuse('CustomKeyStoreNameInUseException', 'the name is already in use')
     const sameEndpoint = other.proxy.uriEndpoint === proxy.uriEndpoint
     if (sameEndpoint && other.proxy.uriPath === proxy.uriPath) {
-      refuse('XksProxyUriInUseException', 'another key store has this endpoint and path')
+      refuse('XksProxyUriInUseException', 'another key store already uses this endpoint and path')
     }
     const bothPublic = [other.proxy, proxy].every((one) => one.connectivity === 'PUBLIC_ENDPOINT')
     if (sameEndpoint && !bothPublic) {
-      refuse('XksProxyUriEndpointInUseException', 'another key store has this endpoint')
+      refuse('XksProxyUriEndpointInUseException', 'another key store already uses this endpoint')
     }
     const service = proxy.vpcEndpointServiceName
     if (service !== undefined && other.proxy.vpcEndpointServiceName === service) {
-      refuse('XksProxyVpcEndpointServiceInUseException', 'another key store has this service')
+      refuse(
+        'XksProxyVpcEndpointServiceInUseException',
+        'another key store already uses this service',
+      )
     }
   }
 }

@@ -52,7 +52,7 @@ export interface CustomKeyStores {
    */
   connection(id: string): ProxyConnection
   /**
-   * Calls GetHealthStatus, as KMS does every few minutes.
+   * Calls GetHealthStatus once, as KMS does every few minutes.
    * @throws ProxyFailure
    */
   pollHealth(id: string): Promise<void>
@@ -126,7 +126,7 @@ export function createCustomKeyStores(deps: CustomKeyStoresDeps): CustomKeyStore
       if (entries.size >= MAX_STORES) {
         throw new KmsException(
           'LimitExceededException',
-          `there are already ${String(MAX_STORES)} custom key stores, which is the limit`,
+          `cannot create more than ${String(MAX_STORES)} custom key stores`,
         )
       }
       checkUnique({ name, proxy }, stores())
@@ -202,7 +202,7 @@ export function createCustomKeyStores(deps: CustomKeyStoresDeps): CustomKeyStore
       if (entry.store.state !== 'DISCONNECTED')
         throw wrongState(`the key store is ${entry.store.state}: disconnect it first`)
       if (deps.hasKeys(id)) {
-        throw new KmsException('CustomKeyStoreHasCMKsException', 'the key store has KMS keys')
+        throw new KmsException('CustomKeyStoreHasCMKsException', 'the key store still has KMS keys')
       }
       entries.delete(id)
       await entry.connection.close()
@@ -246,7 +246,7 @@ async function asKmsException<T>(work: () => Promise<T>): Promise<T> {
 
 const HEALTH = new Set<unknown>(['ACTIVE', 'DEGRADED', 'UNAVAILABLE'])
 
-/** @param kmsOperation the KMS operation that the health check serves. @throws ProxyFailure */
+/** @param kmsOperation KMS operation for which the health check runs @throws ProxyFailure */
 async function checkHealth(
   connection: ProxyConnection,
   kmsOperation: string,
@@ -275,6 +275,6 @@ async function checkHealth(
 function malformed(): never {
   throw new ProxyFailure(
     'MALFORMED',
-    'the health status does not have the fields that the specification requires',
+    'the health status lacks valid values for the fields that the specification requires',
   )
 }

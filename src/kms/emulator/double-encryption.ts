@@ -41,7 +41,8 @@ export function decryptInside(
 }
 
 /**
- * Checks the response to Encrypt: every length that the specification sets, and the CDIV of its Appendix C.
+ * Checks the response to Encrypt: the lengths that the specification requires, and the CDIV (XKS
+ * 1.0.3, Appendix C).
  * @throws ProxyFailure MALFORMED
  */
 export function parseSealed(answer: unknown, inner: Buffer, aad: Buffer): SealedByProxy {

@@ -35,7 +35,7 @@ export interface KmsStandInOptions {
   readonly timeoutMs?: number
   readonly onCall?: (report: CallReport) => void
   readonly connectDelay?: () => Promise<void>
-  /** Marks every request as sent by one of Latchkey's own tools (core/probe.ts). */
+  /** Whether to mark every request as sent by one of Latchkey's own tools (core/probe.ts). */
   readonly isProbe?: boolean
   readonly vpcEndpointServices?: ReadonlyMap<string, string>
   /** State of an earlier emulator to continue from (default: empty). */
@@ -163,7 +163,7 @@ async function checkExternalKey(
   if (!fits) {
     throw new KmsException(
       'XksKeyInvalidConfigurationException',
-      'the external key must be an AES-256 key that is enabled, encrypts and decrypts',
+      'the external key must be an enabled AES-256 key that can encrypt and decrypt',
     )
   }
 }

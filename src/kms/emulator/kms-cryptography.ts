@@ -68,7 +68,7 @@ export function createKmsCryptography(deps: {
   /** @throws KmsException when the store is not connected */
   readonly connectionOf: (key: KmsKey) => ProxyConnection
   readonly requestId: () => string
-  /** Prefix for the AAD of every request, which marks the request as a probe. */
+  /** Prefix of the AAD of every request. The prefix marks the request as a probe. */
   readonly aadPrefix?: Buffer
 }): KmsCryptography {
   const { aadPrefix = Buffer.alloc(0) } = deps

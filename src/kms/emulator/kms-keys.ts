@@ -18,7 +18,10 @@ export interface KmsKey {
   readonly state: 'Enabled' | 'Disabled' | 'PendingDeletion'
   /** Deletion date in milliseconds since the Unix epoch, while deletion is pending. */
   readonly deletionAt?: number | undefined
-  /** KMS's own key material, which never leaves KMS. It does the inner half of the double encryption. */
+  /**
+   * KMS's own key material, which never leaves KMS. It performs the inner encryption of the double
+   * encryption.
+   */
   readonly material: KeyObject
   /** 16 bytes. */
   readonly backingKeyId: Buffer
@@ -110,7 +113,7 @@ export function createKmsKeys(deps: {
       if (current().some(isTaken)) {
         throw new KmsException(
           'XksKeyAlreadyInUseException',
-          'another KMS key in this external key store has this external key',
+          'another KMS key in this external key store already uses this external key',
         )
       }
     },

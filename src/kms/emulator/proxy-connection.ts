@@ -21,7 +21,7 @@ export interface CallReport {
   readonly path: string
   /** Total time for all attempts, in milliseconds. */
   readonly totalMs: number
-  /** Number of attempts: 2 after a network timeout, else 1. */
+  /** Number of attempts: 2 after a network timeout, otherwise 1. */
   readonly attempts: number
   /** Absent when the call succeeded. */
   readonly failure?: ProxyFailureKind
@@ -46,13 +46,9 @@ export function createProxyConnection(
       } catch (cause) {
         const kind = classify(cause)
         if (kind === 'TIMEOUT' && attempts < ATTEMPTS) continue
-        const failure = new ProxyFailure(
-          kind,
-          `the proxy could not be reached: ${reasonOf(cause)}`,
-          {
-            cause,
-          },
-        )
+        const failure = new ProxyFailure(kind, `cannot reach the proxy: ${reasonOf(cause)}`, {
+          cause,
+        })
         return { attempts, answer: undefined, failure }
       }
     }
@@ -80,7 +76,7 @@ function readFailure({ status, body }: KmsSideResponse): ProxyFailure | undefine
   if (status === 200 || known === undefined) {
     return new ProxyFailure(
       'MALFORMED',
-      `a response with status ${String(status)} in an unknown format`,
+      `received a response with status ${String(status)} in an unknown format`,
     )
   }
   return new ProxyFailure(known, typeof errorMessage === 'string' ? errorMessage : known)

@@ -29,7 +29,7 @@ export class ProxyFailure extends LatchkeyError<ProxyFailureKind> {
   override readonly name = 'ProxyFailure'
 }
 
-/** The KMS operation in progress. It decides the name of the exception. */
+/** The KMS operation in progress, which determines which exception KMS throws. */
 export type KmsSituation = 'key store' | 'CreateKey' | 'cryptographic'
 
 interface Consequences {
@@ -41,7 +41,7 @@ interface Consequences {
 }
 
 const UNINTELLIGIBLE = 'KMS cannot interpret the response of the external key store proxy'
-const BUSY = 'the external key store proxy asked for fewer requests'
+const BUSY = 'the external key store proxy throttled KMS'
 
 /**
  * The rows follow XKS 1.0.3, Error codes, KMS Considerations. Cryptographic operations throw
@@ -147,7 +147,7 @@ export function toConnectionErrorCode(failure: ProxyFailure): ConnectionErrorCod
   return CONSEQUENCES[failure.code].connection
 }
 
-/** Returns the `errorName` if it is in the specification's table, else undefined. */
+/** Returns the `errorName` if it is in the specification's table, otherwise undefined. */
 export function parseXksErrorName(value: unknown): XksErrorName | undefined {
   return typeof value === 'string' && KNOWN.has(value) ? (value as XksErrorName) : undefined
 }

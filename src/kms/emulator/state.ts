@@ -1,7 +1,7 @@
 /**
  * Saves everything that the emulator needs to decrypt after a restart, as one JSON file with mode
- * 0600. The file holds KMS's half of each key and the credentials of proxies unencrypted, so it is
- * for trials only.
+ * 0600. The file holds KMS's key material and the proxies' credentials unencrypted, so it is for
+ * trials only.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createSecretKey, randomBytes } from 'node:crypto'
@@ -35,7 +35,7 @@ export class KmsStateError extends LatchkeyError<KmsStateErrorCode> {
   override readonly name = 'KmsStateError'
 }
 
-/** The account and region in the ARNs of the state. */
+/** The account and region that appear in the ARNs of the state. */
 export interface KmsIdentity {
   readonly region: string
   /** 12 digits. */
@@ -71,7 +71,7 @@ export async function loadKmsState(path: string, identity: KmsIdentity): Promise
     throw new KmsStateError(
       'KMS_STATE_OF_ANOTHER',
       `${path} belongs to account ${file.accountId} in ${file.region}, not to ${identity.accountId} in ${identity.region}`,
-      { hint: 'pass the same --account and --region, or name another file' },
+      { hint: 'pass the same --account and --region, or use a different file' },
     )
   }
   return {

@@ -48,7 +48,7 @@ const RULES: Readonly<Record<keyof XksParameters, Rule>> = {
     min: 10,
     max: 128,
     pattern: /^(?:\/[a-zA-Z0-9/_-]+)?\/kms\/xks\/v\d{1,2}$/,
-    form: '/prefix/kms/xks/v1, where the prefix has letters, digits, hyphens and underscores',
+    form: '/prefix/kms/xks/v1, where the prefix consists of letters, digits, hyphens and underscores',
   },
   accessKeyId: { min: 20, max: 30, pattern: /^[A-Z2-7]+$/, form: 'characters A-Z and 2-7' },
   rawSecretAccessKey: {
@@ -73,7 +73,10 @@ const RULES: Readonly<Record<keyof XksParameters, Rule>> = {
   },
 }
 
-/** Returns one sentence for each invalid parameter, or an empty array if KMS would accept them all. */
+/**
+ * Returns one sentence for each invalid parameter, or an empty array if KMS would accept all of
+ * them.
+ */
 export function findParameterFaults(parameters: XksParameters): readonly ParameterFault[] {
   return (Object.keys(RULES) as (keyof XksParameters)[]).flatMap((parameter) => {
     const value = parameters[parameter]

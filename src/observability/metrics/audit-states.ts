@@ -7,7 +7,7 @@ export interface AuditState {
   readonly written: number
   readonly lost: number
   readonly queued: number
-  /** Reason why the last entries could not be written. */
+  /** The reason the last entries could not be written. */
   readonly failure: string | undefined
 }
 
@@ -35,7 +35,10 @@ export function ofAudit(audit: () => AuditState | undefined): Collectors {
   }
 }
 
-/** With worker processes, the primary asks the witnesses, and has no other metrics. */
+/**
+ * Returns the metrics of the witnesses. With worker processes, the primary asks the witnesses, and
+ * it has no other metrics.
+ */
 export function ofWitnesses(witnesses: () => WitnessState | undefined): Collectors {
   return {
     latchkey_audit_witness_state: () =>

@@ -25,7 +25,7 @@ export const METRICS = {
   },
   latchkey_stage_duration_seconds: {
     type: 'histogram',
-    help: 'Time by stage; the stages add up to the request duration.',
+    help: 'Time that a request spends in each stage; the stages add up to the request duration.',
     labels: [...ofRequest, 'stage'],
     aggregator: sum,
   },
@@ -43,7 +43,7 @@ export const METRICS = {
   },
   latchkey_requests_total: {
     type: 'counter',
-    help: 'Requests that got a response.',
+    help: 'Requests that received a response.',
     labels: [...ofRequest, 'error_name', 'reason'],
     aggregator: sum,
   },
@@ -63,7 +63,7 @@ export const METRICS = {
   },
   latchkey_tls_handshake_duration_seconds: {
     type: 'histogram',
-    help: 'Time from the TCP connection to the end of the TLS handshake.',
+    help: 'Time from accepting the TCP connection to completing the TLS handshake.',
     labels: ['version', 'http', 'resumed'],
     aggregator: sum,
   },
@@ -75,7 +75,7 @@ export const METRICS = {
   },
   latchkey_client_certificates_total: {
     type: 'counter',
-    help: 'mTLS: connections with a valid signature, and in observe mode also requests through terminators. The result is OK, or why enforcing would refuse the client.',
+    help: 'mTLS: connections with a valid signature and, in observe mode, requests through TLS terminators. The result is OK, or the reason for which enforce mode would refuse the client.',
     labels: ['result'],
     aggregator: sum,
   },
@@ -139,7 +139,7 @@ export const METRICS = {
   },
   latchkey_gate_late_answers_total: {
     ...total,
-    help: 'Responses that may have been sent after their lease expired.',
+    help: 'Responses that may have been sent after the lease expired.',
   },
   latchkey_policies: {
     type: 'gauge',
@@ -201,7 +201,7 @@ export const METRICS = {
   },
   latchkey_tripwire_forgotten_total: {
     ...total,
-    help: 'Callers and keys that the tripwire forgot because there were more than tripwire.maxSubjects.',
+    help: 'Callers and keys that the tripwire stopped tracking because there were more than tripwire.maxSubjects.',
   },
   latchkey_lease_guard: {
     type: 'gauge',
@@ -215,13 +215,13 @@ export const METRICS = {
   },
   latchkey_key_manager_state: {
     type: 'gauge',
-    help: '1 for the state of the key manager in the most recent deep health check.',
+    help: '1 for the state that the key manager had in the most recent deep health check.',
     labels: ['key_store', 'manager', 'state'],
     aggregator: 'max',
   },
   latchkey_key_uses_ratio: {
     type: 'gauge',
-    help: "Fraction of the encryption limit that the key store's most used current software key version has reached.",
+    help: 'Fraction of its encryption limit that the most used current software key version of the key store has reached.',
     labels: ['key_store'],
     aggregator: 'max',
   },
@@ -250,7 +250,7 @@ export const METRICS = {
   },
   latchkey_token_hedges_total: {
     type: 'counter',
-    help: 'Operations also sent to another token because this token took longer than `hedge.after`, by the token that responded first: first (this token), other or none.',
+    help: 'Operations also sent to another token because this token took longer than `hedge.after`. The label gives the token that responded first: first (this token), other or none.',
     labels: ['backend', 'token', 'winner'],
     aggregator: sum,
   },

@@ -16,7 +16,7 @@ export interface GateState {
 }
 
 export interface TripwireState {
-  /** Trips by rule and by action taken. */
+  /** Number of trips, by rule and by action taken. */
   readonly trips: readonly {
     readonly rule: string
     readonly done: string

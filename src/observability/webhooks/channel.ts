@@ -25,9 +25,9 @@ export interface ChannelStats {
 }
 
 export interface Channel {
-  /** Sends the messages that are due. Calls must not overlap. Never rejects. */
+  /** Number of messages that were dropped without being delivered. */
   run(): Promise<void>
-  /** Uses another configuration from the next message on, and tries to send at once. */
+  /** Uses another configuration, starting with the next message, and tries to send at once. */
   update(config: WebhookConfig, receiver: Receiver): void
   /** Queues a refusal of this instance; when the queue is full, the oldest refusal is dropped. */
   push(notification: Notification): void
@@ -52,7 +52,10 @@ export interface ChannelDeps {
 /** Initial and maximum backoff after failed attempts; the delay doubles each time. */
 const FIRST_PAUSE_MS = 1000
 const LONGEST_PAUSE_MS = 60_000
-/** Added to the maximum duration of an attempt, so that a slow instance keeps its claim. */
+/**
+ * Milliseconds added to the maximum duration of an attempt, so that a slow instance keeps its
+ * claim.
+ */
 const CLAIM_RESERVE_MS = 10_000
 const MAX_QUEUED = 32
 
@@ -76,7 +79,7 @@ export function createChannel(deps: ChannelDeps): Channel {
 
   function drop(notification: Notification, reason: string): void {
     counts.dropped += 1
-    logger.error('webhook message dropped: it could not be delivered in time', {
+    logger.error('webhook message dropped', {
       webhook: name,
       id: notification.id,
       reason,
@@ -94,7 +97,7 @@ export function createChannel(deps: ChannelDeps): Channel {
       failingSince = undefined
       return 'told'
     }
-    // The receiver is not to blame for an attempt that this process ended.
+    // The receiver did not cause the failure of an attempt that this process ended.
     if (deps.stopping.aborted) return 'later'
     counts.failed += 1
     const { reason } = outcome
@@ -108,7 +111,7 @@ export function createChannel(deps: ChannelDeps): Channel {
     }
     // Log once per outage; the metric counts every failure.
     if (failures === 0)
-      logger.warn('webhook message could not be delivered; retrying', { webhook: name, reason })
+      logger.warn('could not deliver a webhook message; retrying', { webhook: name, reason })
     const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(failures, 10))
     failures += 1
     notBefore = clock.monotonic() + pause
@@ -140,7 +143,7 @@ export function createChannel(deps: ChannelDeps): Channel {
     }
   }
 
-  /** Returns at the first event that cannot be sent now. */
+  /** Sends the events after `from` in order. Returns at the first event that cannot be sent now. */
   async function tellFrom(from: number): Promise<void> {
     const events = await store.database.snapshot((reader) =>
       readEventsAfter(reader, store.sealing, from),

@@ -20,7 +20,7 @@ export interface Position {
 }
 
 export interface Cursor {
-  /** Reads without a claim. @throws StorageError */
+  /** Reads the position without claiming the webhook. @throws StorageError */
   position(): Promise<Position>
   /**
    * Claims the webhook for this instance, or renews the claim. A new webhook starts at the end of

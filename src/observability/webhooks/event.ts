@@ -10,7 +10,7 @@ export interface Notification {
   readonly event: WebhookEvent
   /** The kind of event in the log, or `refusing` or `serving`. */
   readonly kind: string
-  /** Wall time, milliseconds since the Unix epoch. */
+  /** Wall time in milliseconds since the Unix epoch. */
   readonly at: number
   readonly title: string
   readonly data: Readonly<Record<string, unknown>>
@@ -52,7 +52,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   },
   'retire-approved': {
     event: 'retirement',
-    title: 'A key version now refuses Decrypt, before its destruction',
+    title: 'A key version now refuses Decrypt in preparation for its destruction',
   },
   'retire-cancelled': {
     event: 'retirement',

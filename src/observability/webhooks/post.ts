@@ -11,7 +11,7 @@ export interface OutgoingRequest {
   readonly body: string
   /** CA certificates to trust instead of the public ones, in PEM. */
   readonly ca: Buffer | undefined
-  /** The proxy for https; undefined connects directly. */
+  /** The proxy for HTTPS requests; if undefined, requests connect directly. */
   readonly proxy: Proxy | undefined
   /** Reports whether a response rejects the body itself, which makes a retry pointless. */
   readonly isFinal: (answer: HttpAnswer) => boolean
@@ -25,7 +25,7 @@ export type PostOutcome =
 const MAX_ANSWER_BYTES = 65_536
 const MAX_REASON = 200
 
-/** Follows no redirect. Never rejects. @param signal sets the deadline */
+/** Sends a request without following redirects. Never rejects. @param signal sets the deadline */
 export async function post(
   { url, headers, body, ca, proxy, isFinal }: OutgoingRequest,
   signal: AbortSignal,

@@ -50,7 +50,7 @@ export async function deliver(
   const { signal } = attempt
   let request
   try {
-    // Files and credentials may come from a share or a service that hangs.
+    // The file share or service that provides files and credentials may hang.
     request = await raceSignal(receiver.toRequest(notification, attempt), signal)
   } catch (error) {
     const reason = signal.aborted
@@ -64,7 +64,7 @@ export async function deliver(
 }
 
 /**
- * @param proxy the proxy for https
+ * @param proxy the proxy for HTTPS requests
  * @param timeouts limits for calls that obtain credentials from AWS
  * @throws WebhookError
  */
@@ -76,12 +76,12 @@ export async function createReceiver(
   if (to.generic !== undefined) return createGeneric(name, to.generic, proxy)
   if (to.slack !== undefined) return createSlack(name, to.slack, proxy)
   if (to.sns !== undefined) return createSns(name, to.sns, { proxy, timeouts })
-  throw new TypeError(`the webhook ${name} has none of the kinds generic, slack and sns`)
+  throw new TypeError(`the webhook ${name}: expected generic, slack or sns`)
 }
 
 type Kinds = WebhookConfig['to']
 
-/** Returns the body for generic receivers and for subscribers of a topic. */
+/** Returns the body for generic receivers and for subscribers to a topic. */
 export function toBody(notification: Notification): string {
   const { id, event, kind, at, data } = notification
   const text = describe(notification)
@@ -109,7 +109,7 @@ async function createGeneric(
   const isBase64 = /^[A-Za-z0-9+/_-]+={0,2}$/.test(text)
   if (!isBase64 || bytes.length < KEY_BYTES.least || bytes.length > KEY_BYTES.most) {
     const message = `the webhook ${name}: expected a key of 24 to 64 bytes in Base64`
-    const hint = 'openssl rand -base64 32 makes one'
+    const hint = 'run openssl rand -base64 32 to generate a key'
     throw new WebhookError('WEBHOOK_KEY_INVALID', message, { hint })
   }
   await loadAuthorities(name, caFile)
@@ -230,7 +230,7 @@ async function createSns(
         'MessageAttributes.entry.1.Name': 'event',
         'MessageAttributes.entry.1.Value.DataType': 'String',
         'MessageAttributes.entry.1.Value.StringValue': event,
-        // A FIFO topic deduplicates on its own, within five minutes.
+        // A FIFO topic discards duplicates itself if they arrive within five minutes.
         ...(topicArn.endsWith('.fifo')
           ? { MessageGroupId: 'latchkey', MessageDeduplicationId: id }
           : {}),
@@ -265,7 +265,7 @@ async function loadAuthorities(
   try {
     return await readFile(file)
   } catch (cause) {
-    const message = `the certificate authorities of the webhook ${name} cannot be read: ${file}`
+    const message = `cannot read the certificate authorities of the webhook ${name}: ${file}`
     throw new WebhookError('WEBHOOK_CA_UNREADABLE', message, { cause })
   }
 }

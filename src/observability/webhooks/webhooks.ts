@@ -41,15 +41,18 @@ export interface WebhookDeps {
   readonly proxy: Proxy | undefined
 }
 
-/** Interval at which to check for events of other processes, due retries and expired claims. */
+/**
+ * Interval in milliseconds at which to check for events of other processes, due retries and expired
+ * claims.
+ */
 const LOOK_MS = 2000
 const REFUSAL_LOOK_MS = 500
 /**
- * A refusal is reported only if it lasts longer than this, so that a database failover is not
- * reported.
+ * A refusal is reported only if it lasts longer than this many milliseconds, so that a database
+ * failover is not reported.
  */
 const STEADY_MS = 3000
-/** Time for messages in flight to finish when the process stops. */
+/** Time in milliseconds for messages in flight to finish when the process stops. */
 const STOP_MS = 1000
 
 /** @throws WebhookError */

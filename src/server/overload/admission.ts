@@ -28,7 +28,10 @@ export interface Conduct {
   share: number
 }
 
-/** More requests than any signing caller would pipeline on a new HTTP/1.1 connection. */
+/**
+ * Maximum number of requests served per round on a new HTTP/1.1 connection: more than any signing
+ * caller would pipeline.
+ */
 const HTTP1_SHARE = 32
 /** Maximum number of streams in an HTTP/2 session. */
 export const HTTP2_SHARE = 128
@@ -71,13 +74,13 @@ export interface AdmissionDeps {
   readonly clock: Clock
   /** Total idle time of the event loop in milliseconds. */
   readonly idleMs: () => number
-  /** Milliseconds that a request may have waited after a crowded round. */
+  /** Milliseconds that a request may have waited if the previous round was crowded. */
   readonly limitMs: number
-  /** Milliseconds that a request may have waited after any other round. */
+  /** Milliseconds that a request may have waited if the previous round was not crowded. */
   readonly deadlineMs: number
 }
 
-/** Assumed time per request until this machine has been measured. */
+/** Assumed time per request in milliseconds, used until it has been measured on this machine. */
 const FIRST_GUESS_MS = 0.1
 /**
  * Weight of the newest round in the mean time per request. If the process paused during the round,
@@ -124,7 +127,7 @@ const MAX_STRIKES = 100
  */
 interface Group {
   heads: number
-  /** Requests in the previous round. */
+  /** Number of requests in the previous round. */
   headsBefore: number
   /** Number of requests that may be served in this round. */
   allowance: number

@@ -22,7 +22,7 @@ export interface Steps<Item, Answer> {
 export interface BatchRules {
   /** Number of requests that are served even if they are late. */
   readonly first: number
-  /** Reports whether the waiting requests have exceeded the limit. */
+  /** Reports whether the waiting requests have waited longer than the limit. */
   readonly isLate: () => boolean
   readonly onServing: () => void
   /** Called after all synchronous work. @param count number of requests served */

@@ -9,7 +9,7 @@ export interface Refusal {
   readonly issuer?: string
 }
 
-/** Reason for closing an open connection. */
+/** Reason for closing a connection that is already open. */
 export const CLOSED = {
   /** The client's certificate has expired, or its authority was removed. */
   untrusted: { reason: 'CERTIFICATE_OVER' },
@@ -20,7 +20,7 @@ export const CLOSED = {
    * longest.
    */
   crowded: { reason: 'CONNECTIONS_FULL' },
-  /** CONNECT, the method for tunnels, ends the connection. */
+  /** The request used CONNECT, the method for tunnels, which ends the connection. */
   connect: { reason: 'CONNECT' },
   /**
    * On HTTP/2, the headers of a request did not arrive in time. The code is Node's own for
@@ -32,8 +32,8 @@ export const CLOSED = {
 /**
  * XKS 1.0.3, Authentication, requires that the certificate chain to the configured authority and
  * have one of the configured subject common names, which must match exactly. `authorized` alone
- * proves nothing: Node sets it on a resumed TLS 1.3 session without any certificate. So the
- * certificate must be present; then the chain is checked, then the name.
+ * proves nothing: Node sets it on a resumed TLS 1.3 session without any certificate. The check
+ * therefore requires a certificate first, and then verifies the chain and the name.
  */
 export function checkClientCertificate(
   socket: TLSSocket,

@@ -21,7 +21,7 @@ const parserOf = (socket: unknown) => (socket as { readonly parser?: Parser | nu
 export function watchFirstBytes(socket: Socket, clock: Clock): void {
   const parser = parserOf(socket)
   if (parser === undefined || parser === null) return
-  // Node reuses parsers, so this removes the time left by an earlier connection.
+  // Node reuses parsers, so this clears the time recorded for an earlier connection.
   parser.latchkeyBegunAt = undefined
   parser[ON_MESSAGE_BEGIN] = function () {
     this.latchkeyBegunAt = clock.monotonic()

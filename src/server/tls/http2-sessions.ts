@@ -109,7 +109,7 @@ export function createHttp2Sessions(options: Http2SessionsOptions): Http2Session
     if (progress.isTimedOut) progress.socket.destroy()
     else {
       progress.isTimedOut = true
-      // A connection on which no request was begun is closed without a report, as with HTTP/1.1.
+      // A connection on which no request has started is closed without a report, as with HTTP/1.1.
       if (!isFirst) options.onTimeout(progress.socket.remoteAddress)
       session.close()
     }

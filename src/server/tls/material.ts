@@ -1,4 +1,4 @@
-/** TLS as the specification demands it: versions, cipher suites, and the certificates and keys. */
+/** TLS as the specification requires it: versions, cipher suites, and the certificates and keys. */
 // SPDX-License-Identifier: Apache-2.0
 import { X509Certificate, createPrivateKey, constants } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -147,15 +147,15 @@ async function loadPem(path: string, what: 'CERTIFICATE' | 'PRIVATE KEY'): Promi
   const ended = [...text.matchAll(/^-----END [A-Z0-9 ]+-----/gm)].length
   const unreadable = (message: string, hint: string) =>
     new TlsError('CERTIFICATE_UNREADABLE', `${path}: ${message}`, { hint })
-  if (/^(\xff\xfe|\xfe\xff)/.test(text)) throw unreadable('UTF-16 text', 'save it as ASCII')
+  if (/^(\xff\xfe|\xfe\xff)/.test(text)) throw unreadable('UTF-16 text', 'save the file as ASCII')
   if (begun.length === 0 && text.startsWith('\x30'))
     throw unreadable(
-      'DER, not PEM',
-      'openssl x509 or openssl pkey, with -inform DER -in FILE, converts it',
+      'expected PEM, found DER',
+      'run openssl x509 or openssl pkey with -inform DER -in FILE to convert the file',
     )
   if (begun.length !== ended) {
     throw unreadable(
-      `cut off: ${String(begun.length)} blocks begin and ${String(ended)} end`,
+      `the file is truncated: ${String(begun.length)} blocks begin and ${String(ended)} end`,
       'copy the whole file again',
     )
   }
@@ -163,7 +163,10 @@ async function loadPem(path: string, what: 'CERTIFICATE' | 'PRIVATE KEY'): Promi
   const has = (label: string) => begun.some((one) => one.endsWith(label))
   if (!has(what) && has(other)) {
     const kind = what === 'CERTIFICATE' ? 'certificate' : 'private key'
-    throw unreadable(`not a PEM ${kind}`, 'are certificate and private key swapped?')
+    throw unreadable(
+      `expected a PEM ${kind}`,
+      'check whether the certificate and the private key are swapped',
+    )
   }
   return Buffer.from(text, 'latin1')
 }
@@ -180,7 +183,7 @@ function parseCertificate(pem: Buffer, path: string): X509Certificate {
   try {
     return new X509Certificate(pem)
   } catch (cause) {
-    throw new TlsError('CERTIFICATE_UNREADABLE', `${path}: not a PEM certificate`, { cause })
+    throw new TlsError('CERTIFICATE_UNREADABLE', `${path}: expected a PEM certificate`, { cause })
   }
 }
 
@@ -198,17 +201,17 @@ function checkPair(certificate: X509Certificate, key: Buffer, config: TlsFiles):
         'CERTIFICATE_UNREADABLE',
         `${privateKeyFile}: the private key has a passphrase; expected an unencrypted key`,
         {
-          hint: 'openssl pkey -in FILE -out NEW_FILE removes it; keep the new file at mode 0600',
+          hint: 'run openssl pkey -in FILE -out NEW_FILE to remove the passphrase; keep the new file at mode 0600',
         },
       )
     }
     // The parser's message may quote the file.
-    throw new TlsError('CERTIFICATE_UNREADABLE', `${privateKeyFile}: not a PEM private key`)
+    throw new TlsError('CERTIFICATE_UNREADABLE', `${privateKeyFile}: expected a PEM private key`)
   }
   if (!matches) {
     throw new TlsError(
       'CERTIFICATE_MISMATCH',
-      `${privateKeyFile} is not the key of the first certificate in ${certificateFile}`,
+      `${privateKeyFile} does not match the first certificate in ${certificateFile}`,
     )
   }
 }

@@ -56,7 +56,7 @@ export function createCertificateReload(deps: CertificateReloadDeps): Certificat
   const files = filesOf(deps.config)
   let looking: Periodic | undefined
   let seen = deps.fingerprint
-  /** Reason why the current files were refused. */
+  /** The reason the current files were refused. */
   let refusal: string | undefined
 
   async function reload(): Promise<void> {

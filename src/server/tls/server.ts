@@ -38,7 +38,7 @@ const MAX_HEADER_BYTES = 16_384
 const TIMEOUT_CHECK_MS = 1000
 /**
  * Detects peers that have vanished, because dead connections would otherwise accumulate up to the
- * limit.
+ * connection limit.
  */
 const TCP_KEEPALIVE_MS = 60_000
 
@@ -63,7 +63,7 @@ export interface TlsServer {
   setMaterial(material: TlsMaterial): void
   /** Ends each HTTP/2 session after its current streams, and new sessions immediately. */
   closeSessions(): void
-  /** Counts open connections, including those in a handshake. */
+  /** Returns the number of open connections, including those in a handshake. */
   countConnections(): number
   /** Cuts every connection, including those in a handshake. */
   destroyConnections(): void
@@ -177,7 +177,7 @@ export function createTlsServer(options: TlsServerOptions): TlsServer {
   server.removeAllListeners('secureConnection')
   const startHttp = (socket: TLSSocket, peer: Peer) => {
     const address = addresses.get(tcpBelow(socket))
-    // Makes every later reader of `remoteAddress` get the caller's address.
+    // Makes `remoteAddress` return the caller's address from now on.
     if (address !== socket.remoteAddress)
       Object.defineProperty(socket, 'remoteAddress', { value: address })
     const refusal = peer.subjects && checkClientCertificate(socket, peer.subjects)

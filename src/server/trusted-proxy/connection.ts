@@ -55,7 +55,7 @@ export function createProxied(
       if (data.length > header.length) socket.unshift(data.subarray(header.length))
       start(header.source)
     }
-    // A timer per connection, cleared as soon as the header has arrived.
+    // Each connection has its own timer, which is cleared as soon as the header has arrived.
     const timer = setTimeout(refuse, options.timeoutMs)
     socket.on('readable', onReadable)
     socket.on('error', refuse)
@@ -78,14 +78,14 @@ interface ProxyHeader {
 type ProxyHeaderResult = ProxyHeader | 'incomplete' | 'invalid'
 
 /**
- * The signature contains carriage returns and a NUL, so that no other protocol starts like this
- * (proxy-protocol.txt, 2.2).
+ * The signature contains carriage returns and a NUL, so that no other protocol starts with the same
+ * bytes (proxy-protocol.txt, 2.2).
  */
 const SIGNATURE = Buffer.from('0d0a0d0a000d0a515549540a', 'hex')
 const FIXED_BYTES = 16
 /**
- * Maximum size of a header, enough for addresses and a few extensions. Real headers have under 300
- * bytes.
+ * Maximum size of a header, enough for addresses and a few extensions. Real headers are smaller
+ * than 300 bytes.
  */
 const MAX_BYTES = 2048
 
@@ -94,7 +94,10 @@ const COMMAND = { local: 0x0, proxy: 0x1 }
 const TCP4 = { code: 0x11, bytes: 12 }
 const TCP6 = { code: 0x21, bytes: 36 }
 
-/** Pure function. @param data the bytes received so far, from the first byte of the connection */
+/**
+ * Parses a PROXY header. Has no side effects. @param data the bytes received so far, from the first
+ * byte of the connection
+ */
 export function parseProxyHeader(data: Buffer): ProxyHeaderResult {
   const known = Math.min(data.length, SIGNATURE.length)
   if (!data.subarray(0, known).equals(SIGNATURE.subarray(0, known))) return 'invalid'

@@ -34,7 +34,7 @@ type CheckForwarded = (rawHeaders: readonly string[], isFromTerminator: boolean)
  * Applies the same rule as to a client certificate in our own handshake (XKS 1.0.3,
  * Authentication): one common name, which must match exactly. A client that is not a terminator was
  * checked in its handshake, so a header from it is forged.
- * @param subjects common names that may call
+ * @param subjects common names that are permitted to call the proxy
  */
 export function createCheckForwarded(
   config: ForwardedByConfig,
@@ -101,8 +101,8 @@ const PRINTABLE = /^[\x20-\x7e]+$/
 const SEPARATORS = [',', '+']
 
 /**
- * Pure function. Returns the common name if there is exactly one; we do not guess which of several
- * applies.
+ * Returns the common name if there is exactly one; we do not guess which of several applies. Has no
+ * side effects.
  * @param name at most as long as a header
  * @returns undefined for anything that is not entirely a name in this format
  */
@@ -153,17 +153,17 @@ function unescape(value: string): string | undefined {
 const KEYS = new Set(['by', 'hash', 'cert', 'chain', 'subject'])
 
 /**
- * One pair and the character that ends it. In quotes, a backslash belongs to the following
- * character.
+ * One pair and the character that ends it. Inside quotes, a backslash belongs to the character that
+ * follows it.
  */
 const PAIR = /([A-Za-z]{1,16})=(?:"((?:[^"\\]|\\.)*)"|([^",;=\\]*))([,;]|$)/y
 
 /**
- * Pure function. Returns the Subject of the last element in RFC 2253 format, exactly as it stands
- * between the quotes: Envoy copies it there with the escapes of that format. Every hop appends an
- * element, so the last one comes from the hop that connected to us, and the earlier ones cannot be
- * trusted. But the whole header must be well-formed: with an unclosed quote in an earlier element,
- * the last element would not be the one that was appended last.
+ * Returns the Subject of the last element in RFC 2253 format, exactly as it stands between the
+ * quotes: Envoy copies it there with the escapes of that format. Every hop appends an element, so
+ * the last one comes from the hop that connected to us, and the earlier ones cannot be trusted. But
+ * the whole header must be well-formed: with an unclosed quote in an earlier element, the last
+ * element would not be the one that was appended last. Has no side effects.
  * @returns undefined unless every element is well-formed and the last one has exactly one quoted
  * Subject
  */

@@ -1,7 +1,4 @@
-/**
- * Schema version 2: the kill switch and its history, the running instances, and the history of the
- * epoch.
- */
+/** Schema version 2: the kill switch and its history, the running instances, and the epoch history. */
 // SPDX-License-Identifier: Apache-2.0
 
 /**

@@ -1,4 +1,4 @@
-/** Schema version 5: renames leased access to dead man's switch. */
+/** Schema version 5: renames leased access to dead man's switches. */
 // SPDX-License-Identifier: Apache-2.0
 
 /**

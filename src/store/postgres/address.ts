@@ -87,7 +87,7 @@ async function loadPassword(address: PostgresAddress): Promise<Secret | undefine
   if ('problem' in result)
     throw new StorageError(
       'STORE_UNREACHABLE',
-      `no connection to the store: no password, because ${result.problem}`,
+      `cannot connect to the store: cannot get the password: ${result.problem}`,
     )
   return new Secret(result.output.replace(/\r?\n$/, ''))
 }
@@ -105,7 +105,10 @@ async function loadTls(
   }
 }
 
-/** Reads a file without its byte order mark, because OpenSSL skips a PEM block that follows one. */
+/**
+ * Reads a file without its byte order mark, because OpenSSL skips a PEM block that follows a byte
+ * order mark.
+ */
 async function readPem(path: string): Promise<Buffer> {
   const bytes = await read(path)
   return bytes.toString('latin1', 0, 3) === '\xef\xbb\xbf' ? bytes.subarray(3) : bytes
@@ -122,7 +125,7 @@ async function read(path: string): Promise<Buffer> {
     const { code } = cause as NodeJS.ErrnoException
     throw new StorageError(
       'STORE_UNREACHABLE',
-      `no connection to the store: ${path} cannot be read (${String(code)})`,
+      `cannot connect to the store: cannot read ${path} (${String(code)})`,
       { cause },
     )
   }

@@ -44,7 +44,10 @@ export interface PostgresOptions {
  * at a time.
  */
 const WRITER_LOCK = 0x4c6b6579
-/** A heartbeat that takes longer than this is abandoned and retried on a new connection. */
+/**
+ * Timeout of a heartbeat in milliseconds. A heartbeat that takes longer is abandoned and retried on
+ * a new connection.
+ */
 const BEAT_DEADLINE_MS = 1000
 /**
  * Connections per process: one each for reads, writes and heartbeats. The admin listener, which
@@ -56,7 +59,10 @@ const CONNECTIONS_OF_A_PROCESS = 3
  * parses rows as they arrive.
  */
 const PAGE_ROWS = 500
-/** Keepalive interval for an emergency connection, so that a lost connection is detected. */
+/**
+ * Interval in milliseconds at which an emergency connection is tested, so that a lost connection is
+ * detected.
+ */
 const KEEP_EVERY_MS = 5000
 
 /** @throws StorageError STORE_UNREACHABLE, STORE_MISSING, STORE_NEWER, STORE_UNSUITABLE */
@@ -186,7 +192,7 @@ class PostgresDatabase implements Database {
       'STORE_UNSUITABLE',
       `the database ${String(row?.['name'])} has the encoding ${encoding}; expected UTF8`,
       {
-        hint: "create one: CREATE DATABASE latchkey ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0",
+        hint: "create a database with this encoding: CREATE DATABASE latchkey ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0",
       },
     )
   }
@@ -207,7 +213,7 @@ function retryOnNew(session: PostgresSession, sql: string, error: unknown) {
   return session.run(sql)
 }
 
-/** A session for one kind of work, which it runs sequentially. */
+/** A connection for one kind of work, which it runs sequentially. */
 class Connection {
   readonly #session: PostgresSession
   readonly #lock = new Mutex()
@@ -283,7 +289,7 @@ async function findWarnings(reader: Reader, needed: number): Promise<readonly st
   const warnings: string[] = []
   if (Number(row['standbys']) > 0 && row['synchronous'] === '') {
     warnings.push(
-      'there are standbys but none is synchronous, so a failover can lose a kill; set synchronous_standby_names',
+      'there are standbys, but none is synchronous, so a failover can lose a kill; set synchronous_standby_names',
     )
   }
   const ofRole = Number(row['of_role'])

@@ -47,8 +47,8 @@ const KEEPALIVE_MS = 5000
 const REFUSED_SETTINGS = '08P01'
 
 /**
- * SQL for the synchronous_commit value. A role's or database's default can be `off`, so that a
- * crash could lose a confirmed switch. `remote_apply` is stricter than `on` and is kept.
+ * SQL for the synchronous_commit value. A role's or database's default can be `off`, in which case
+ * a crash could lose a confirmed switch. `remote_apply` is stricter than `on` and is kept.
  */
 export const DURABLE_COMMIT =
   "CASE pg_catalog.current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END"
@@ -218,7 +218,7 @@ export function dial(options: DialOptions): Dial {
 }
 
 function readOnly(): Error {
-  return Object.assign(new Error('the server accepts no writes'), { code: '25006' })
+  return Object.assign(new Error('the server does not accept writes'), { code: '25006' })
 }
 
 function toTlsOptions(

@@ -17,7 +17,7 @@ const MEANINGS: readonly Meaning[] = [
     state: '53300',
     code: 'STORE_BUSY',
     text: 'too many connections',
-    hint: 'close unneeded connections, raise max_connections, or use the admin listener, which keeps a connection open for this',
+    hint: 'close unneeded connections, raise max_connections, or use the admin listener, which already has a connection open',
   },
   { state: '53100', code: 'STORE_BUSY', text: "the server's disk is full" },
   { state: '53200', code: 'STORE_BUSY', text: 'the server is out of memory' },
@@ -36,20 +36,20 @@ const MEANINGS: readonly Meaning[] = [
   {
     state: '3D000',
     code: 'STORE_MISSING',
-    text: 'there is no such database',
+    text: 'the database does not exist',
     hint: "create it: CREATE DATABASE name OWNER role ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0",
   },
   {
     state: '25006',
     code: 'STORE_UNREACHABLE',
     text: 'the server is read-only: a standby, or a former primary',
-    hint: 'point store.postgres.host to the primary, or list every server there',
+    hint: 'set store.postgres.host to the primary, or to a list of all servers',
   },
   {
     state: '42501',
     code: 'STORE_FAILED',
     text: 'the role lacks a privilege on the tables',
-    hint: 'run latchkey init --if-absent --owner ROLE as the owner of the tables, which upgrades them and admits the role in store.postgres.user; or make that role the owner',
+    hint: 'run latchkey init --if-absent --owner ROLE as the owner of the tables, to upgrade them and grant access to the role in store.postgres.user; or make that role the owner',
   },
   {
     state: '22P05',
@@ -132,7 +132,7 @@ export function toStorageError(error: unknown): StorageError {
   const text = meaning === undefined ? '' : ` (${meaning.text})`
   return new StorageError(
     'STORE_UNREACHABLE',
-    `no connection to the store${typeof code === 'string' ? `: ${code}${text}` : ''}`,
+    `cannot connect to the store${typeof code === 'string' ? `: ${code}${text}` : ''}`,
     { cause: error, ...(meaning === undefined ? {} : { hint: meaning.hint }) },
   )
 }
@@ -144,10 +144,10 @@ export function toLoginError(error: unknown, usesTls: boolean): StorageError {
     if (!(error instanceof Error) || error.message !== NO_TLS_THERE) return known
     return new StorageError(
       'STORE_UNREACHABLE',
-      'no connection to the store: the server offers no TLS',
+      'cannot connect to the store: the server does not support TLS',
       {
         cause: error,
-        hint: 'turn TLS on with ssl = on and ssl_cert_file in postgresql.conf; store.postgres.tls.mode: off sends everything in the clear',
+        hint: 'enable TLS on the server with ssl = on and ssl_cert_file in postgresql.conf; with store.postgres.tls.mode: off, everything is sent unencrypted',
       },
     )
   }
@@ -155,9 +155,9 @@ export function toLoginError(error: unknown, usesTls: boolean): StorageError {
   const byRules = sqlState(error) === '28000' && routine(error) === 'ClientAuthentication'
   const byPooler = error instanceof Error && error.message === 'SSL required'
   if (!byRules && !byPooler) return known
-  return new StorageError(known.code, `${known.message}, and the connection has no TLS`, {
+  return new StorageError(known.code, `${known.message}, and the connection does not use TLS`, {
     cause: error,
-    hint: 'the server may admit only TLS (hostssl in pg_hba.conf, rds.force_ssl): remove store.postgres.tls.mode: off',
+    hint: 'the server may accept only TLS connections (hostssl in pg_hba.conf, rds.force_ssl): remove store.postgres.tls.mode: off',
   })
 }
 

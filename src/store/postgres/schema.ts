@@ -31,11 +31,11 @@ const textIf = (condition: string, text: string) =>
   `CASE WHEN ${condition} THEN '${text}' ELSE '' END`
 
 /**
- * Selects a definition for each column, index and foreign key of the tables `tables`, and one that
- * no table may have for any other constraint. Reads only the catalogs: the functions that print an
- * index or a constraint fail if REINDEX CONCURRENTLY drops it meanwhile, and those that print an
- * expression or a view wait for a lock on its table, such as that of VACUUM FULL. A default contains
- * no column, so that pg_get_expr needs no table.
+ * Selects a definition for each column, index and foreign key of the tables `tables`. For any other
+ * constraint, selects a definition that no table may have. Reads only the catalogs: the functions
+ * that print an index or a constraint fail if REINDEX CONCURRENTLY drops it in the meantime, and
+ * those that print an expression or a view wait for a lock on its table, such as that of VACUUM
+ * FULL. A default contains no column, so pg_get_expr needs no table.
  */
 const DEFINITIONS = `
   SELECT tables.relname, a.attname::text || ' ' || pg_catalog.format_type(a.atttypid, a.atttypmod)
@@ -197,7 +197,9 @@ function foreign(kind: string, name: string): StorageError {
   return new StorageError(
     'STORE_TAMPERED',
     `the database has a ${kind} that Latchkey did not create: ${name}`,
-    { hint: 'find out its purpose, and drop it if you can; Latchkey does not share its schema' },
+    {
+      hint: 'find out the purpose of this object, and drop the object if possible; Latchkey does not share its schema with other programs',
+    },
   )
 }
 
@@ -221,7 +223,7 @@ export async function migrateSchema(transaction: Transaction): Promise<void> {
     throw new StorageError(
       'STORE_NEWER',
       `the store has schema version ${String(version)}; this release supports up to ${String(MIGRATIONS.length)}`,
-      { hint: 'use the release that wrote it, or a later one' },
+      { hint: 'use the release that wrote the store, or a later release' },
     )
   }
   for (const step of MIGRATIONS.slice(version)) {

@@ -19,7 +19,7 @@ const ROWS = 'SELECT, INSERT, UPDATE, DELETE'
  * @throws StorageError STORE_UNSUITABLE if the role has the owner's rights anyway
  */
 export async function admitServingRole(transaction: Transaction, role: string): Promise<void> {
-  if (!ROLE.test(role)) throw unsuitable(`the role ${JSON.stringify(role)} has an unusual name`)
+  if (!ROLE.test(role)) throw unsuitable(`the role ${JSON.stringify(role)} has an unsupported name`)
   const name = quote(role)
   const [known] = await transaction.query(
     'SELECT 1 AS found FROM pg_catalog.pg_roles WHERE rolname = ?',
@@ -32,7 +32,7 @@ export async function admitServingRole(transaction: Transaction, role: string): 
     [role],
   )
   if (Number(row?.['is_owner']) === 1) {
-    throw unsuitable(`the role ${role} can do all that the owner ${String(row?.['owner'])} can`)
+    throw unsuitable(`the role ${role} has all privileges of the owner ${String(row?.['owner'])}`)
   }
   const home = quote(String(row?.['home']))
   const tables = [...TABLES.keys()].filter((table) => table !== VERSION_TABLE).join(', ')
@@ -42,7 +42,7 @@ export async function admitServingRole(transaction: Transaction, role: string): 
     `GRANT USAGE ON SCHEMA ${home} TO ${name}`,
     `GRANT ${ROWS} ON ${tables} TO ${name}`,
     `GRANT SELECT ON ${VERSION_TABLE} TO ${name}`,
-    // This covers tables that a later release adds.
+    // Default privileges cover tables that a later release adds.
     `ALTER DEFAULT PRIVILEGES IN SCHEMA ${home} GRANT ${ROWS} ON TABLES TO ${name}`,
   ]) {
     await transaction.execute(sql)

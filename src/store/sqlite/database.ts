@@ -1,7 +1,4 @@
-/**
- * The control store on a single host: SQLite in WAL mode with synchronous=FULL, on separate
- * threads.
- */
+/** The control store on a single host: SQLite in WAL mode with synchronous=FULL, accessed from separate threads. */
 // SPDX-License-Identifier: Apache-2.0
 import {
   type Database,
@@ -28,13 +25,13 @@ export interface SqliteOptions {
 }
 
 /**
- * Maximum wait for the write lock in milliseconds. Other processes hold the lock only for single,
- * short transactions.
+ * Maximum time to wait for the write lock, in milliseconds. Other processes hold the lock for only
+ * one short transaction at a time.
  */
 const BUSY_TIMEOUT_MS = 2000
 /**
- * Page size. Each page costs two messages between threads, and its rows are copied in one turn of
- * the event loop, which takes well under two milliseconds.
+ * Number of rows in a page. Reading a page takes two messages between threads, and copying its rows
+ * blocks the event loop for well under two milliseconds.
  */
 const PAGE_ROWS = 300
 /** Page size for a command, which has no requests to serve meanwhile. */
@@ -57,8 +54,8 @@ class SqliteDatabase implements Database {
   readonly #options: SqliteOptions
   readonly #main: SqliteThread
   /**
-   * Thread for heartbeats, started with the first one. A heartbeat must not queue behind a
-   * transaction's messages.
+   * Thread that writes heartbeats, started by the first heartbeat. A heartbeat must not queue
+   * behind a transaction's messages.
    */
   #heart: Promise<SqliteThread> | undefined
   readonly #locks: Readonly<Record<Connection, Mutex>> = {
@@ -93,7 +90,8 @@ class SqliteDatabase implements Database {
   }
 
   async epoch(): Promise<number> {
-    // Waits for any running snapshot, which would return the epoch at the snapshot's start.
+    // Waits for any running snapshot to end. Within a snapshot, the query would return the epoch as
+    // of the snapshot's start.
     const rows = await this.#locks.reader.run(() =>
       this.#query('reader', "SELECT value FROM facts WHERE name = 'epoch'", []),
     )
@@ -191,7 +189,7 @@ class SqliteDatabase implements Database {
         await this.#send({ kind: 'commit', on })
         return result
       } catch (error) {
-        // The rollback is sent even after a timeout, because the worker handles the message once it
+        // Sends the rollback even after a timeout, because the worker handles the message once it
         // resumes.
         await this.#send({ kind: 'rollback', on }).catch(() => undefined)
         throw error

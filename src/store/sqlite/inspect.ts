@@ -22,17 +22,19 @@ export interface StoreFile {
 }
 
 /**
- * Parts of the header in SQLite Database File Format, 1.3: the magic text at offset 0, two numbers,
- * and the file format versions, which indicate WAL mode.
+ * Fields of the database header (SQLite Database File Format, 1.3): the magic text at offset 0, the
+ * user version and application id, and the file format versions, which indicate WAL mode.
  */
 const MAGIC = 'SQLite format 3\0'
 const HEADER_BYTES = 100
 const AT = { writeVersion: 18, readVersion: 19, userVersion: 60, applicationId: 68 }
 const ROLLBACK_JOURNAL = 1
-/** Larger files are not read in full. */
+/** Maximum size of a file that is read in full. */
 const MAX_READ_BYTES = 256 * 1024 * 1024
 
-/** @throws StorageError STORE_CORRUPT or STORE_NEWER, as opening would; or a system error */
+/**
+ * @throws StorageError STORE_CORRUPT or STORE_NEWER, as when the store is opened; or a system error
+ */
 export async function inspectSqlite(path: string): Promise<StoreFile> {
   const wal = await stat(`${path}-wal`).catch(() => undefined)
   const hasWal = wal !== undefined && wal.size > 0
@@ -47,7 +49,7 @@ export async function inspectSqlite(path: string): Promise<StoreFile> {
     throw new StorageError(
       'STORE_NEWER',
       `${path} has schema version ${String(version)}; this release supports up to ${String(MIGRATIONS.length)}`,
-      { hint: 'use the release that wrote it, or a later one' },
+      { hint: 'use the release that wrote the store, or a later release' },
     )
   }
   const masterKeyRecord = await readMasterKeyRecord(path, hasWal)
@@ -81,7 +83,7 @@ async function readMasterKeyRecord(path: string, hasWal: boolean): Promise<strin
       database.close()
     }
   } catch (cause) {
-    // If there is a WAL, a checkpoint may have changed the file while it was read.
+    // If there is a WAL, a checkpoint may have changed the file while it was being read.
     if (hasWal) return undefined
     throw new StorageError('STORE_CORRUPT', `${path} cannot be read as a store`, { cause })
   }

@@ -7,15 +7,18 @@ export type Connection = 'reader' | 'writer'
 
 export type Command =
   /**
-   * An owner thread migrates the file. A heart thread only writes heartbeats: it has one connection
-   * and runs single statements.
+   * An `owner` thread migrates the file. A `heart` thread only writes heartbeats: it has one
+   * connection and runs only single statements.
    */
   | {
       readonly kind: 'open'
       readonly path: string
       readonly busyTimeoutMs: number
       readonly as: 'owner' | 'heart'
-      /** Identifies the files that the owner has open. A heart refuses to open any other files. */
+      /**
+       * Identifies the files that the owner has open. A heart thread refuses to open any other
+       * files.
+       */
       readonly identity?: string | undefined
     }
   | {

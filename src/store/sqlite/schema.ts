@@ -12,7 +12,7 @@ import { MIGRATIONS } from '../migrations/migrations.ts'
 export const APPLICATION_ID = 0x4c6b6579
 
 const SCHEMA = 'SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name'
-/** Tables that ANALYZE creates; only the query planner reads them. */
+/** Matches the tables that ANALYZE creates. Only the query planner reads them. */
 const STATISTICS = /^CREATE TABLE sqlite_stat[14]\([a-z,]+\)$/
 
 const require = createRequire(import.meta.url)
@@ -26,7 +26,8 @@ export function makeSchema(): readonly Row[] {
 }
 
 function make(): readonly Row[] {
-  // Imported lazily, so that the thread that first needs the add-on reports that it is missing.
+  // The add-on is imported lazily, so that the first thread that needs it reports that it is
+  // missing.
   const Engine = require('better-sqlite3') as typeof Sqlite
   const database = new Engine(':memory:')
   try {
@@ -59,7 +60,9 @@ export async function checkSqliteSchema(reader: Reader, expected: readonly Row[]
     foreign === undefined
       ? 'the file lacks a table or an index that Latchkey created'
       : `the file has a ${String(foreign['type'])} that Latchkey did not create: ${String(foreign['name'])}`,
-    { hint: 'find out its purpose, and drop it if you can; Latchkey does not share its file' },
+    {
+      hint: 'find out the purpose of this object, and drop the object if possible; Latchkey does not share its file with other programs',
+    },
   )
 }
 

@@ -13,7 +13,7 @@ interface Pending {
   readonly timer: NodeJS.Timeout
 }
 
-/** A worker, and the thread object that it works for. */
+/** A worker, and the object that currently owns it. */
 interface Host {
   readonly worker: Worker
   owner: Owner | undefined
@@ -24,9 +24,14 @@ interface Owner {
   fail(error: StorageError): void
 }
 
-/** Starting a worker takes as long as dozens of transactions, so a process keeps this many for its next stores. */
+/**
+ * Maximum number of idle workers that a process keeps for its next stores. Starting a worker takes
+ * as long as dozens of transactions.
+ */
 const MAX_IDLE = 4
-/** Hosts whose worker has closed its connections and waits for another store. */
+/**
+ * Hosts without an owner: each worker has closed its connections and is waiting for another store.
+ */
 const idle = new Set<Host>()
 
 function takeHost(): Host {
@@ -55,7 +60,7 @@ function startHost(): Host {
         : new StorageError(
             'STORE_ENGINE_MISSING',
             `the store's engine, better-sqlite3, ${engine}`,
-            { hint: 'run npm ci in the folder of Latchkey' },
+            { hint: 'run npm ci in the Latchkey folder' },
           ),
     )
   })
@@ -103,7 +108,7 @@ export class SqliteThread {
     })
   }
 
-  /** Later calls do nothing, because the worker may serve another store by then. */
+  /** Calls after the first send nothing, because the worker may serve another store by then. */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -111,7 +116,7 @@ export class SqliteThread {
 
   async #close(): Promise<void> {
     const { worker } = this.#host
-    // Replies come in order, so after this one the worker owes no other.
+    // Replies arrive in order, so after this reply no other reply is outstanding.
     const isIdle =
       this.#dead === undefined &&
       (await this.send({ kind: 'close' }).then(

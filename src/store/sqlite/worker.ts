@@ -12,7 +12,7 @@ import { MIGRATIONS } from '../migrations/migrations.ts'
 import { APPLICATION_ID, makeSchema } from './schema.ts'
 import type { Command, CommandMessage, Connection, ReplyMessage } from './protocol.ts'
 
-/** The store that is open; it is another one each time the worker is reused. */
+/** Path of the open store, which changes each time the worker is reused. */
 let path = ''
 let connections: Partial<Record<Connection, Sqlite.Database>> = {}
 
@@ -44,7 +44,9 @@ function open({ as, busyTimeoutMs, identity: expected, ...command }: OpenCommand
   checkIdentity()
 }
 
-/** Identifies the open files, because the file at this path may later be replaced. */
+/**
+ * Identifies the files that are open, because the file at the store's path may later be replaced.
+ */
 let identity: string | undefined
 
 function identify(): string {
@@ -59,14 +61,14 @@ function identify(): string {
 
 /**
  * SQLite keeps using files that were removed or replaced, while every other process uses the new
- * ones. A kill switch written to the new files would never be seen here.
+ * ones. This process would never see a kill switch that is written to the new files.
  */
 function checkIdentity(): void {
   const now = identify()
   if (identity?.endsWith(' none') === true && now.startsWith(identity.slice(0, -4))) identity = now
   if (now === identity) return
   throw new StorageError('STORE_REPLACED', `${path} was removed or replaced while it was open`, {
-    hint: 'move the file back if you moved it, or restart to use the current one',
+    hint: 'move the file back if you moved it, or restart to use the current file',
   })
 }
 
@@ -92,12 +94,12 @@ function checkFile(database: Sqlite.Database, as: 'owner' | 'heart'): number {
     throw new StorageError(
       'STORE_NEWER',
       `${path} has schema version ${String(version)}; this release supports up to ${String(MIGRATIONS.length)}`,
-      { hint: 'use the release that wrote it, or a later one' },
+      { hint: 'use the release that wrote the store, or a later release' },
     )
   }
   // Only the owner runs this check, because it takes longer for larger files.
   if (as === 'owner' && database.pragma('quick_check(1)', { simple: true }) !== 'ok') {
-    throw new StorageError('STORE_CORRUPT', `${path} fails its integrity check`)
+    throw new StorageError('STORE_CORRUPT', `${path} failed its integrity check`)
   }
   return version
 }

@@ -11,5 +11,5 @@ export const PROBES_FLAG = {
 
 export function describeProbes(requests: number): string {
   const [what, verb] = requests === 1 ? ['request', 'is'] : ['requests', 'are']
-  return `${String(requests)} ${what} of Latchkey's own tools ${verb} left out; --probes includes them`
+  return `${String(requests)} ${what} from Latchkey's own tools ${verb} left out; pass --probes to include them`
 }

@@ -10,7 +10,7 @@ import { parseConsoleFile, readPrivateFile } from '../files.ts'
 
 export interface Remote {
   readonly endpoint: Endpoint
-  /** Host header as KMS sends it, without port 443. */
+  /** Value of the Host header as KMS sends it, which omits port 443. */
   readonly hostHeader: string
   /** XksProxyUriPath, such as `/demo/kms/xks/v1`. */
   readonly uriPath: string
@@ -62,7 +62,10 @@ export async function loadRemote(context: Context): Promise<Remote> {
   const path = url.pathname.replace(/\/+$/, '')
   const uriPath = path === '' ? filePath : path
   if (uriPath === undefined) {
-    throw new UsageError('USAGE', '--endpoint: the path is missing, such as /prefix/kms/xks/v1')
+    throw new UsageError(
+      'USAGE',
+      '--endpoint: expected a URL with a path such as /prefix/kms/xks/v1',
+    )
   }
   const keyId = stringFlag(context, 'key-id')
   if (keyId !== undefined && parseExternalKeyId(keyId) === undefined) {

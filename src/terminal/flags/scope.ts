@@ -145,9 +145,7 @@ export function parseReason(context: Context): Actor & { readonly reason: string
   return { reason: toRemark(reason), ...parseActor(context) }
 }
 
-/**
- * The operator name can be any text, so people are distinguished by their operating system user.
- */
+/** The operator name can be any text, so the operating system user identifies the person. */
 export function parseActor(context: Context): Actor {
   return { operator: parseOperator(context), identity: `os:${currentUser()}` }
 }
@@ -170,7 +168,8 @@ function currentUser(): string {
 }
 
 /**
- * A pattern is either used unchanged or rejected: an altered pattern would match other requests.
+ * Rejects an invalid pattern instead of correcting it, because an altered pattern would match
+ * different requests.
  */
 function checkText(text: string, name: string): string {
   if (text === '' || text.length > MAX_TEXT || /[\u0000-\u001f\u007f]/.test(text)) {

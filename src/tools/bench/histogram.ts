@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { build, type Histogram } from 'hdr-histogram-js'
 
-/** Longer latencies are recorded as this value, one minute. */
+/** Maximum latency in microseconds (one minute). Longer latencies are recorded as this value. */
 const HIGHEST_US = 60_000_000
 
 export interface Latencies {

@@ -1,6 +1,4 @@
-/**
- * The load for a proxy: operations in KMS's typical proportions, with each request freshly signed.
- */
+/** Generates the load for a proxy: operations in KMS's typical proportions, with each request freshly signed. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { probeAad } from '../../core/probe.ts'
@@ -41,7 +39,7 @@ export function parseMix(text: string): Mix {
     if (operation === undefined) {
       throw new UsageError(
         'USAGE',
-        `--mix: expected a list such as encrypt=30,decrypt=70, of ${OPERATIONS.join(', ')}`,
+        `--mix: expected a list such as encrypt=30,decrypt=70; the operations are ${OPERATIONS.join(', ')}`,
       )
     }
     mix[operation] = Number(weight)
@@ -57,7 +55,10 @@ export interface RequestSource {
   next(): { readonly operation: LoadOperation; readonly request: WireRequest }
 }
 
-/** Number of ciphertexts to decrypt. More would only measure the client's memory. */
+/**
+ * Number of different ciphertexts to decrypt. A larger number would only measure the client's
+ * memory.
+ */
 const CIPHERTEXTS = 32
 const PREPARE_TIMEOUT_MS = 5000
 const DATA_KEY_BYTES = 32

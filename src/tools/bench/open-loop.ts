@@ -46,7 +46,9 @@ export interface LoadResult {
    */
   readonly latencyMs: LatencySummary
   readonly curve: readonly CurvePoint[]
-  /** Milliseconds from sending a request to its complete response, by operation. */
+  /**
+   * Time from sending a request to receiving its complete response, in milliseconds, by operation.
+   */
   readonly serviceMs: Readonly<Partial<Record<LoadOperation, LatencySummary>>>
   /** The client's own scheduling delay, before any wait for a connection. */
   readonly clientLagMs: LatencySummary
@@ -57,14 +59,20 @@ export interface LoadResult {
   readonly isClientLimited: boolean
 }
 
-/** Request timeout in milliseconds, well beyond KMS's own timeout. */
+/**
+ * Maximum time that a request waits for a connection, in milliseconds. It is well beyond KMS's own
+ * timeout.
+ */
 const GIVE_UP_MS = 2000
 /**
  * Above this many milliseconds, the client's own delay is significant compared to KMS's timeout of
  * 250 ms.
  */
 const MAX_CLIENT_LAG_MS = 5
-/** Timers are inexact, so the event loop is polled when a due time is this close, in milliseconds. */
+/**
+ * Timers are inexact, so once the next request is due within this many milliseconds, the clock is
+ * checked on every turn of the event loop.
+ */
 const POLL_MS = 2
 const PROGRESS_MS = 1000
 
@@ -227,7 +235,9 @@ interface SearchOptions {
 }
 
 export interface Search {
-  /** Requests per second; 0 when even the first rate failed. */
+  /**
+   * Highest rate that the proxy sustained, in requests per second; 0 if even the first rate failed.
+   */
   readonly highest: number
   /** The limit that ended the search: the proxy, the client, or the highest allowed rate. */
   readonly limitedBy: 'proxy' | 'client' | 'maximum'

@@ -14,12 +14,12 @@ import { type FaultResult, runFaults } from './faults.ts'
 import { measureSpeed, type SpeedReport } from './speed.ts'
 
 export interface CertifyPlan {
-  /** The entry of `backends`, reduced to the one token to use. */
+  /** The entry of `backends`, with only the token to test. */
   readonly config: Pkcs11BackendConfig
   readonly version: string
   /** Duration of each measurement and of the load under faults. */
   readonly durationMs: number
-  /** Maximum number of sessions to measure speed with. */
+  /** Maximum number of sessions for the speed measurements. */
   readonly sessions: number
   /** Whether to destroy keys left behind by killed runs. */
   readonly removesLeftovers: boolean
@@ -96,7 +96,7 @@ export async function certify(
   }
 }
 
-/** @throws BackendError MISCONFIGURED if requests could not be served */
+/** @throws BackendError MISCONFIGURED if the token could not serve requests */
 async function examine(config: Pkcs11BackendConfig) {
   const { library, slots, tokens } = await probeBackend(config)
   const [first] = tokens
@@ -109,7 +109,7 @@ async function examine(config: Pkcs11BackendConfig) {
   const outcome = modes.find((mode) => mode.iv === config.iv)?.outcome
   if (outcome !== 'works') {
     throw new BackendError('MISCONFIGURED', `iv: ${config.iv} does not work: ${outcome ?? ''}`, {
-      hint: iv === undefined ? 'the token offers no mode that works' : `set iv: ${iv}`,
+      hint: iv === undefined ? 'the token supports no iv mode that works' : `set iv: ${iv}`,
     })
   }
   const { manufacturer, model, firmware, maxSessions } = facts
@@ -126,8 +126,8 @@ async function findLeftovers(
   if (count === 0) return
   note(
     removesLeftovers
-      ? `destroyed ${String(count)} keys of earlier runs`
-      : `earlier runs left ${String(count)} keys on the token; --remove-leftovers destroys them`,
+      ? `destroyed ${String(count)} keys from earlier runs`
+      : `earlier runs left ${String(count)} keys on the token; pass --remove-leftovers to destroy them`,
   )
 }
 

@@ -1,4 +1,4 @@
-/** Runs the contract suite of key backends on a token. */
+/** Runs the contract suite for key backends on a token. */
 // SPDX-License-Identifier: Apache-2.0
 import type { OpenToken, TokenWorkplace } from '../../app/token-workplace.ts'
 import { systemClock as clock } from '../../core/clock.ts'
@@ -118,8 +118,8 @@ function openFixture(token: OpenToken, prefix: string): Fixture {
       })
     },
     async end() {
-      // Tokens hold few keys, so each check destroys the keys that it created; `discard` destroys
-      // any that remain.
+      // A token can hold only a few keys, so each check destroys the keys that it created;
+      // `discard` destroys any that remain.
       for (const destroy of created) await destroy().catch(() => undefined)
     },
   }
@@ -161,6 +161,6 @@ export function sendSignal(token: OpenToken, name: NodeJS.Signals): void {
 
 export function toKeyId(text: string): ExternalKeyId {
   const keyId = parseExternalKeyId(text)
-  if (keyId === undefined) throw new TypeError(`no key id: ${text}`)
+  if (keyId === undefined) throw new TypeError(`invalid key id: ${text}`)
   return keyId
 }

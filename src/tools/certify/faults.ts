@@ -41,9 +41,9 @@ const KEY = toKeyId('key')
 const KMS_MS = 250
 const RECOVERY_MS = 60_000
 const UNHURRIED_MS = 20_000
-/** Error codes that are allowed while the token does not work. KMS retries these errors. */
+/** Error codes that are allowed while the token is not working. KMS retries these errors. */
 const TEMPORARY: ReadonlySet<string> = new Set(['BUSY', 'TIMEOUT', 'UNAVAILABLE'])
-const AAD = Buffer.from('what KMS binds')
+const AAD = Buffer.from('additional authenticated data')
 const WIDTH = 8
 const SESSIONS = 2
 /**
@@ -58,7 +58,7 @@ const KILL_EVERY_MS = 500
 const RETRY_MS = 20
 
 const FAULTS: Readonly<Record<string, Fault>> = {
-  'a worker process is killed again and again under load': async (place) => {
+  'a worker process is killed repeatedly under load': async (place) => {
     const { token } = place
     // This timer is not a deadline: it causes the fault.
     const killing = setInterval(() => {
@@ -76,7 +76,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
 
   'all worker processes are killed at once': async (place) => {
     sendSignal(place.token, 'SIGKILL')
-    return `back after ${String(await recover(place))} ms`
+    return `recovered after ${String(await recover(place))} ms`
   },
 
   'the module hangs, and its processes are replaced': async (place) => {
@@ -85,7 +85,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     const error = await errorOf(roundTrip(place.keys, KMS_MS))
     const answeredMs = clock.monotonic() - startedAt
     require(TEMPORARY.has(codeOf(error)), `a request ended with ${describeError(error)}`)
-    return `${codeOf(error)} after ${answeredMs.toFixed(0)} ms, back after ${String(await recover(place))} ms`
+    return `${codeOf(error)} after ${answeredMs.toFixed(0)} ms, recovered after ${String(await recover(place))} ms`
   },
 
   'another program logs in and exits': async ({ workplace, keys }) => {
@@ -209,7 +209,10 @@ async function waitForSessions({ token, signal }: Place): Promise<void> {
   }
 }
 
-/** Waits until a round trip succeeds. @returns milliseconds */
+/**
+ * Waits until a round trip succeeds.
+ * @returns the time that this took, in milliseconds
+ */
 async function recover({ keys, signal }: Place): Promise<number> {
   const startedAt = clock.monotonic()
   for (;;) {
@@ -218,7 +221,7 @@ async function recover({ keys, signal }: Place): Promise<number> {
     const elapsedMs = clock.monotonic() - startedAt
     if (error === undefined) return Math.round(elapsedMs)
     require(elapsedMs <
-      RECOVERY_MS, `not back after ${String(RECOVERY_MS / 1000)} s: ${describeError(error)}`)
+      RECOVERY_MS, `not recovered after ${String(RECOVERY_MS / 1000)} s: ${describeError(error)}`)
     await pause(RETRY_MS)
   }
 }

@@ -1,7 +1,4 @@
-/**
- * Encrypts and decrypts with keys of a token, several operations at a time, and checks every
- * plaintext.
- */
+/** Encrypts and decrypts with a key on a token, several operations at a time, and checks every plaintext. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import { systemClock as clock } from '../../core/clock.ts'
@@ -17,7 +14,7 @@ export interface LoadPlan {
   /** Number of operations in flight. */
   readonly width: number
   readonly durationMs: number
-  /** Deadline of each operation. */
+  /** Time limit for each operation, in milliseconds. */
   readonly limitMs: number
 }
 
@@ -25,9 +22,9 @@ export interface LoadReport {
   readonly succeeded: number
   /** Number of decryptions that returned a wrong plaintext. */
   readonly wrong: number
-  /** Number of failures by code. */
+  /** Number of failures by error code. */
   readonly errors: Readonly<Record<string, number>>
-  /** Duration of each success in milliseconds, in ascending order. */
+  /** Duration of each successful operation in milliseconds, in ascending order. */
   readonly encryptMs: readonly number[]
   readonly decryptMs: readonly number[]
   /** Longest time from a failure to the next success. */
@@ -36,11 +33,11 @@ export interface LoadReport {
 }
 
 const PLAINTEXT_BYTES = 32
-const AAD = Buffer.from('what KMS binds')
+const AAD = Buffer.from('additional authenticated data')
 /** Pause after a failure, so that an open circuit does not cause a busy loop. */
 const PAUSE_MS = 5
 
-/** Encrypts and verifies, as for a request with a CDIV, and then decrypts. */
+/** Encrypts and verifies the ciphertext, as for a request with a CDIV, and then decrypts it. */
 export async function runLoad(plan: LoadPlan): Promise<LoadReport> {
   const backend = promised(plan.backend)
   const { keyId } = plan

@@ -78,7 +78,7 @@ function renderSpeed({ startMs, createMs, findMs, rows }: SpeedReport): readonly
       ]),
     ),
     '',
-    'A round trip is an Encrypt of 32 bytes that is verified by a decryption, and a Decrypt. Times are in milliseconds;',
+    'A round trip is an Encrypt of 32 bytes, verified by decrypting the result, followed by a Decrypt. Times are in milliseconds;',
     `KMS gives up after 250 ms. Startup, including login and self-test: ${toMs(startMs)}; creating a key: ${toMs(createMs)}; first use of a`,
     `key: ${toMs(findMs)}.`,
   ]

@@ -44,7 +44,7 @@ export interface DemoOptions {
 
 /**
  * Creates the parts of the demo that are missing, and keeps those that exist.
- * @param port port of a new demo
+ * @param port port to use for a new demo
  */
 export async function prepareDemo(
   folder: string,
@@ -76,7 +76,10 @@ export async function prepareDemo(
   return demo
 }
 
-/** Returns the port of the console, which is the one after the proxy's. */
+/**
+ * Returns the port of the console, which is the one after the proxy's. Returns 0, which selects any
+ * free port, if the proxy's port is 0 or the highest port.
+ */
 export function consolePort(port: number): number {
   return port === 0 || port === 65_535 ? 0 : port + 1
 }
@@ -148,7 +151,7 @@ export async function readCredential(demo: Demo) {
   >
   const { AccessKeyId, RawSecretAccessKey } = file.XksProxyAuthenticationCredential
   if (typeof AccessKeyId !== 'string' || typeof RawSecretAccessKey !== 'string') {
-    throw new UsageError('INPUT_INVALID', `${demo.consoleFile} has no credential`)
+    throw new UsageError('INPUT_INVALID', `${demo.consoleFile} contains no credential`)
   }
   return { accessKeyId: AccessKeyId, secretAccessKey: RawSecretAccessKey }
 }

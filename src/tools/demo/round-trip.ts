@@ -104,7 +104,7 @@ async function callAll(client: KmsSideClient, keyId: string): Promise<readonly S
   const decrypted = await askAsKms(() => client.decrypt(keyId, input))
   take('Decrypt', decrypted, 'the same 32 bytes')
   if (!bytes((decrypted.body as Schemas['DecryptResponse']).plaintext).equals(plaintext)) {
-    fail('the decrypted bytes differ from the encrypted ones')
+    fail('the decrypted bytes differ from the plaintext')
   }
   return steps
 }

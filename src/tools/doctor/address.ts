@@ -31,7 +31,7 @@ function checkName({ endpoint: { host } }: Remote): Finding {
   if (isIP(host) !== 0) {
     return fail(
       'host-name',
-      `${host} is an address; KMS requires a fully qualified domain name`,
+      `${host} is an IP address; KMS requires a fully qualified domain name`,
       'give the proxy a DNS name and a certificate for it',
     )
   }
@@ -41,7 +41,7 @@ function checkName({ endpoint: { host } }: Remote): Finding {
     return warn(
       'host-name',
       `${host} is not a fully qualified domain name`,
-      'KMS requires a name such as xks.example.com; a trial on this host does not',
+      'use a name such as xks.example.com, which KMS requires; a trial on this host works without it',
     )
   }
   return ok('host-name', `${host} is a fully qualified domain name`)
@@ -52,8 +52,8 @@ function checkPort({ endpoint: { port } }: Remote): Finding {
     ? ok('port', 'port 443')
     : warn(
         'port',
-        `port ${String(port)}: KMS calls port 443 and no other`,
-        'listen on 443, or have a load balancer forward TCP from there',
+        `port ${String(port)}: KMS calls only port 443`,
+        'listen on port 443, or have a load balancer forward TCP from port 443',
       )
 }
 
@@ -75,7 +75,7 @@ function checkPath({ uriPath, endpoint: { host }, keyId = '' }: Remote): Finding
     'uri-path',
     `KMS accepts the path ${uriPath}`,
     faults,
-    'choose another path prefix: XKS 1.0.3, API operations',
+    'choose another path prefix (see XKS 1.0.3, API operations)',
   )
 }
 
@@ -87,7 +87,7 @@ async function checkDns({ endpoint: { host } }: Remote): Promise<readonly Findin
     return [
       fail(
         'dns',
-        `${host} has IPv6 addresses only: ${list}`,
+        `${host} has only IPv6 addresses: ${list}`,
         'KMS connects over IPv4: add an A record',
       ),
     ]
@@ -97,8 +97,8 @@ async function checkDns({ endpoint: { host } }: Remote): Promise<readonly Findin
     ok(
       'dns',
       isPrivate
-        ? `${host} is ${list}: private, which works only with a VPC endpoint service`
-        : `${host} is ${list}`,
+        ? `${host} resolves to ${list}: private addresses work only with a VPC endpoint service`
+        : `${host} resolves to ${list}`,
     ),
   ]
 }

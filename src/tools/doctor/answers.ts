@@ -1,6 +1,4 @@
-/**
- * Checks single responses against what the specification requires of every success and every error.
- */
+/** Checks individual responses against what the specification requires of every success and every error. */
 // SPDX-License-Identifier: Apache-2.0
 import type { WireAnswer } from '../../kms/client/connection.ts'
 import { quoted } from './finding.ts'
@@ -28,17 +26,15 @@ export function faultsOfError(
 ): readonly string[] {
   const wanted = Object.entries(expected).map(([name, status]) => `${String(status)} ${name}`)
   const { errorName, errorMessage } = bodyOf(answer)
-  if (answer.status === 200) return [`was served, instead of ${wanted.join(' or ')}`]
+  if (answer.status === 200) return [`expected ${wanted.join(' or ')}, but the request succeeded`]
   if (typeof errorName !== 'string') {
-    return [`${String(answer.status)} without an errorName, instead of ${wanted.join(' or ')}`]
+    return [`expected ${wanted.join(' or ')}, found ${String(answer.status)} without an errorName`]
   }
   const status = expected[errorName]
   return [
-    ...(status === undefined
-      ? [`the response was ${describe(answer)}, instead of ${wanted.join(' or ')}`]
-      : []),
+    ...(status === undefined ? [`expected ${wanted.join(' or ')}, found ${describe(answer)}`] : []),
     ...(status !== undefined && status !== answer.status
-      ? [`${errorName} came with status ${String(answer.status)}, not ${String(status)}`]
+      ? [`expected status ${String(status)} with ${errorName}, found ${String(answer.status)}`]
       : []),
     ...faultsOfMessage(errorMessage),
     ...faultsOfForm(answer),
@@ -51,7 +47,7 @@ function faultsOfMessage(message: unknown): readonly string[] {
   return [
     ...(message.length < 512
       ? []
-      : [`expected an errorMessage of less than 512 characters, found ${String(message.length)}`]),
+      : [`expected an errorMessage of fewer than 512 characters, found ${String(message.length)}`]),
     ...(/^[\x20-\x7e]*$/.test(message) ? [] : ['expected an errorMessage in printable ASCII']),
   ]
 }

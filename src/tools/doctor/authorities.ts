@@ -26,11 +26,15 @@ export function builtInAuthorities(): AuthorityList {
   const rows = AWS_AUTHORITIES.trim().split('\n')
   return {
     byFingerprint: new Map(rows.map((row) => [row.slice(0, 64), row.slice(65)])),
-    source: `AWS's list of ${AWS_AUTHORITIES_DATE}`,
+    source: `AWS's list as of ${AWS_AUTHORITIES_DATE}`,
   }
 }
 
-/** Loads a list. @param file in AWS's format, the output of `keytool -list -v`. @throws UsageError */
+/**
+ * Loads a list of authorities.
+ * @param file path of a list in AWS's format, which is the output of `keytool -list -v`
+ * @throws UsageError
+ */
 export async function loadAuthorities(file: string): Promise<AuthorityList> {
   const entries = (await readFile(file, 'utf8')).split(/^Alias name: /m).slice(1)
   const byFingerprint = new Map<string, string>()
@@ -65,7 +69,10 @@ export function commonNameOf(name: string): string | undefined {
 const fingerprint = (certificate: X509Certificate) =>
   certificate.fingerprint256.replaceAll(':', '').toLowerCase()
 
-/** @param chain leaf first, including certificates that were not served but are trusted here */
+/**
+ * @param chain the certificates, leaf first, including those that the proxy did not send but this
+ * host trusts
+ */
 export function matchAuthority(
   chain: readonly X509Certificate[],
   list: AuthorityList,

@@ -11,7 +11,7 @@ const { ok, warn, fail } = createReporter('tls')
 const DAY_MS = 86_400_000
 /** AWS's example alarm for XksProxyCertificateDaysToExpire fires at 10 days. */
 const WARN_DAYS = 10
-/** Extended key usage for servers (RFC 5280, section 4.2.1.12). */
+/** Object identifier of the extended key usage for servers (RFC 5280, section 4.2.1.12). */
 const SERVER_AUTH = '1.3.6.1.5.5.7.3.1'
 
 export function checkCertificate(
@@ -41,7 +41,10 @@ export function checkCertificate(
   ]
 }
 
-/** Returns the chain, leaf first. Certificates that were not served but are trusted here, such as the root, come last. */
+/**
+ * Returns the chain, leaf first. Certificates that the proxy did not send but this host trusts,
+ * such as the root, come last.
+ */
 function chainOf(socket: TLSSocket): readonly X509Certificate[] {
   const chain: X509Certificate[] = []
   // Node returns an empty object when there is no certificate, and the root names itself as its issuer.
@@ -90,7 +93,7 @@ function checkAuthority(chain: readonly X509Certificate[], list: AuthorityList):
   return warn(
     'tls-authority',
     `${quoted(match.issuer)} is not on ${list.source}: KMS may not trust this certificate`,
-    "compare with AWS's current list, using --authorities FILE; KMS trusts no private authority, even behind a VPC endpoint service",
+    "compare the issuer with AWS's current list by passing --authorities FILE; KMS trusts no private authority, even behind a VPC endpoint service",
   )
 }
 
@@ -162,12 +165,12 @@ function checkKey(leaf: X509Certificate): Finding {
   if (type !== 'rsa')
     return ok('tls-key', `${(type ?? '').toUpperCase()} ${details?.namedCurve ?? ''}`)
   const bits = details?.modulusLength ?? 0
-  if (bits < 2048) return fail('tls-key', `RSA of ${String(bits)} bits`, 'P-256, or RSA of 2,048')
+  if (bits < 2048) return fail('tls-key', `${String(bits)}-bit RSA key`, 'P-256, or RSA of 2,048')
   return bits > 3072
     ? warn(
         'tls-key',
-        `RSA of ${String(bits)} bits: each new connection costs milliseconds of processor time`,
-        'use ECDSA P-256, whose handshakes are far cheaper, or RSA of 2,048 bits',
+        `${String(bits)}-bit RSA key: each new connection costs milliseconds of processor time`,
+        'use ECDSA P-256, whose handshakes are far cheaper, or 2,048-bit RSA',
       )
-    : ok('tls-key', `RSA of ${String(bits)} bits; ECDSA P-256 would make handshakes cheaper`)
+    : ok('tls-key', `${String(bits)}-bit RSA key; ECDSA P-256 would make handshakes cheaper`)
 }

@@ -17,7 +17,7 @@ import type { Ask, Session } from './session.ts'
 
 const { ok, fail, skip, judge } = createReporter('errors')
 const MEND =
-  'KMS reports the errorName to its callers, and treats any other format as malformed: XKS 1.0.3, Error codes'
+  'KMS reports the errorName to its callers, and treats any other format as malformed (see XKS 1.0.3, Error codes)'
 
 const VALIDATION = { ValidationException: 400 }
 const UNSUPPORTED = { UnsupportedOperationException: 501, ValidationException: 400 }
@@ -82,7 +82,7 @@ export async function checkErrors(session: Session): Promise<readonly Finding[]>
     await refuse('json', 'a body that is not JSON', { path: '/health', body: '{' }, VALIDATION),
     await refuse(
       'fields',
-      'a body without its fields',
+      'a body without the required fields',
       { path: '/health', body: '{}' },
       VALIDATION,
     ),
@@ -95,7 +95,11 @@ async function checkMethod(session: Session): Promise<Finding> {
   const answer = await session.ask({ path: '/health', body: '', method: 'GET' })
   return answer.status === 405
     ? ok('error-method', 'GET: 405')
-    : fail('error-method', `GET: ${describe(answer)}, instead of 405`, 'XKS 1.0.3, API operations')
+    : fail(
+        'error-method',
+        `GET: expected 405, found ${describe(answer)}`,
+        'see XKS 1.0.3, API operations',
+      )
 }
 
 /** Runs the checks that need an existing key. */

@@ -80,7 +80,12 @@ async function checkWithKey(session: Session, take: Take): Promise<void> {
   const { keyId } = session.remote
   if (keyId === undefined) {
     const { skip } = createReporter('api')
-    take([skip('key', 'GetKeyMetadata, Encrypt, Decrypt and sizes: pass a key with --key-id')])
+    take([
+      skip(
+        'key',
+        'GetKeyMetadata, Encrypt, Decrypt and sizes: not tested; pass a key with --key-id',
+      ),
+    ])
     return
   }
   await run('api', take, () => checkKey(session, keyId))
@@ -110,7 +115,7 @@ function hintOf(error: Error): string {
     case 'ENDPOINT_NOT_FOUND':
       return 'add the name to DNS'
     case 'ENDPOINT_UNREACHABLE':
-      return 'check that the proxy runs and that no firewall blocks the connection'
+      return 'check that the proxy is running and that no firewall blocks the connection'
     case 'ENDPOINT_TLS_FAILED':
       return 'check that the port serves TLS 1.2 or 1.3'
     case 'ENDPOINT_NO_ANSWER':
@@ -173,6 +178,6 @@ async function roundTrip(session: Session, keyId: string, sizes: Sizes): Promise
     `limit-${sizes.check}`,
     `${sizes.what}: encrypted and decrypted`,
     faults.map((fault) => `${sizes.what}: ${fault}`),
-    'raise the limits of the proxy and anything in front of it: XKS 1.0.3, Encrypt',
+    'raise the limits of the proxy and anything in front of it (see XKS 1.0.3, Encrypt)',
   )
 }

@@ -23,7 +23,7 @@ export interface Reporter {
   warn(check: string, detail: string, hint: string): Finding
   fail(check: string, detail: string, hint: string): Finding
   skip(check: string, detail: string): Finding
-  /** Returns `ok` when `faults` is empty, else `fail` with all of them. */
+  /** Returns `ok` when `faults` is empty; otherwise, returns `fail` with all of them. */
   judge(check: string, good: string, faults: readonly string[], hint: string): Finding
 }
 

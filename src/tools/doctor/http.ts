@@ -1,6 +1,6 @@
 /**
- * Checks HTTP: both versions, fallback, the format of responses, the clock, and how long a
- * connection is kept open.
+ * Checks HTTP: HTTP/1.1 and HTTP/2, the fallback between them, the format of responses, the clock,
+ * and how long a connection is kept open.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { systemClock } from '../../core/clock.ts'
@@ -36,7 +36,7 @@ async function checkProtocol(
   what: string,
   alpn: readonly string[],
 ): Promise<Finding> {
-  const hint = 'KMS may use HTTP/1.1: allow it'
+  const hint = 'allow HTTP/1.1, which KMS may use'
   try {
     const connection = await session.connect(alpn)
     const answer = await session.askOn(connection, health())
@@ -57,7 +57,7 @@ async function checkHttp2(session: Session): Promise<Finding> {
     if (answer.status !== 200) {
       return fail(
         'http-2',
-        `${connection.protocol}, when both are offered: ${describe(answer)}`,
+        `when HTTP/1.1 and HTTP/2 are offered, the proxy selects ${connection.protocol} and responds with ${describe(answer)}`,
         hint,
       )
     }
@@ -65,7 +65,7 @@ async function checkHttp2(session: Session): Promise<Finding> {
       ? ok('http-2', 'HTTP/2')
       : ok('http-2', 'HTTP/2 is not offered; connections fall back to HTTP/1.1')
   } catch (error) {
-    return fail('http-2', `when HTTP/2 is offered: ${messageOf(error)}`, hint)
+    return fail('http-2', `the request failed when HTTP/2 was offered: ${messageOf(error)}`, hint)
   }
 }
 
@@ -75,14 +75,14 @@ function checkCompact(answer: WireAnswer): Finding {
     ? warn(
         'http-compact',
         'responses are JSON on several lines',
-        "KMS accepts that, but AWS's test client does not, and it costs bytes: send JSON on one line",
+        "send JSON on one line, which is smaller; KMS accepts several lines, but AWS's test client does not",
       )
     : ok('http-compact', 'responses are JSON on one line')
 }
 
 /**
- * Checks the proxy's clock, which may be five minutes off either way (XKS 1.0.3, Appendix A, Task
- * 4).
+ * Checks the proxy's clock, which may be off by up to five minutes in either direction (XKS 1.0.3,
+ * Appendix A, Task 4).
  */
 function checkClock(answer: WireAnswer): Finding {
   const date = Date.parse(String(answer.headers['date'] ?? ''))
@@ -98,7 +98,7 @@ function checkClock(answer: WireAnswer): Finding {
   const side = skewSeconds < 0 ? 'behind' : 'ahead of'
   const what = `the proxy's clock is ${String(Math.abs(skewSeconds))} s ${side} this host's`
   const hint =
-    'KMS and the proxy may differ by at most five minutes: synchronize the clocks with NTP'
+    'the clocks of KMS and the proxy may differ by at most five minutes: synchronize them with NTP'
   if (Math.abs(skewSeconds) >= 300) return fail('clock', what, hint)
   if (Math.abs(skewSeconds) >= 30) return warn('clock', what, hint)
   return ok(

@@ -42,7 +42,7 @@ export async function checkHealth(session: Session): Promise<readonly Finding[]>
 
 function describeHealth(health: Json): string {
   const { xksProxyVendor: vendor, xksProxyModel: model, xksProxyFleetSize: size } = health
-  return `GetHealthStatus: ${quoted(String(model), 60)} of ${quoted(String(vendor), 60)}, fleet of ${String(size)}`
+  return `GetHealthStatus: ${quoted(String(model), 60)} by ${quoted(String(vendor), 60)}, fleet size ${String(size)}`
 }
 
 function faultsOfHealth(health: Json, managers: readonly Json[]): readonly string[] {
@@ -76,7 +76,7 @@ function checkManagers(managers: readonly Json[]): readonly Finding[] {
       fail(
         'key-managers',
         'all key managers are UNAVAILABLE',
-        'KMS then refuses to create or connect a key store',
+        'KMS does not create or connect a key store in this state',
       ),
     ]
   }
@@ -103,20 +103,24 @@ async function checkMetadata(session: Session, keyId: string): Promise<Finding> 
   const usages: readonly unknown[] = Array.isArray(keyUsage) ? keyUsage : []
   const faults = [
     ...faultsOfSuccess(answer),
-    ...(keySpec === 'AES_256' ? [] : [`keySpec is ${quoted(String(keySpec))}, not AES_256`]),
+    ...(keySpec === 'AES_256'
+      ? []
+      : [`expected the keySpec AES_256, found ${quoted(String(keySpec))}`]),
     ...(usages.includes('ENCRYPT') && usages.includes('DECRYPT')
       ? []
       : ['keyUsage lacks ENCRYPT or DECRYPT']),
     ...(usages.length > 10
       ? [`expected at most ten values in keyUsage, found ${String(usages.length)}`]
       : []),
-    ...(keyStatus === 'ENABLED' ? [] : [`keyStatus is ${quoted(String(keyStatus))}, not ENABLED`]),
+    ...(keyStatus === 'ENABLED'
+      ? []
+      : [`expected the keyStatus ENABLED, found ${quoted(String(keyStatus))}`]),
   ]
   return judge(
     'key-metadata',
     'GetKeyMetadata: AES_256, ENCRYPT and DECRYPT, ENABLED',
     answer.status === 200 ? faults : faultsOfSuccess(answer),
-    'KMS does not create a key for such an external key',
+    'KMS does not create a KMS key for an external key with these properties',
   )
 }
 
@@ -170,7 +174,7 @@ async function checkEncryption(session: Session, keyId: string): Promise<readonl
   return [
     judge(
       'encrypt',
-      'Encrypt: lengths of ciphertext, IV, tag and metadata',
+      'Encrypt: ciphertext, IV, tag and metadata have valid lengths',
       faultsOfSealed(sealed),
       MEND,
     ),
@@ -223,7 +227,7 @@ function judgeCdiv(answer: WireAnswer, sealed: DecryptArguments): Finding {
       : given === expected
         ? []
         : ['the ciphertextDataIntegrityValue is wrong']
-  return judge('cdiv', 'the data integrity value is correct', faults, 'XKS 1.0.3, Appendix C')
+  return judge('cdiv', 'the data integrity value is correct', faults, 'see XKS 1.0.3, Appendix C')
 }
 
 async function checkDecryption(
@@ -236,9 +240,9 @@ async function checkDecryption(
   const isSame = bytesOf(bodyOf(answer)['plaintext'])?.equals(plaintext) === true
   const faults = [
     ...faultsOfSuccess(answer),
-    ...(answer.status === 200 && !isSame ? ['the bytes differ from the encrypted ones'] : []),
+    ...(answer.status === 200 && !isSame ? ['the decrypted bytes differ from the plaintext'] : []),
   ]
-  return judge('decrypt', 'Decrypt: the same 32 bytes', faults, MEND)
+  return judge('decrypt', 'Decrypt returned the same 32 bytes', faults, MEND)
 }
 
 /**
@@ -263,6 +267,6 @@ async function checkUnknownFields(session: Session, keyId: string): Promise<Find
     'unknown-metadata',
     'new values of kmsOperation and kmsRequestId, and unknown fields, are accepted',
     faultsOfSuccess(answer),
-    'KMS may send them in the future: XKS 1.0.3, requestMetadata and Appendix B',
+    'KMS may send them in the future (see XKS 1.0.3, requestMetadata and Appendix B)',
   )
 }

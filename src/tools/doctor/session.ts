@@ -8,8 +8,8 @@ import { signHeaders, type SignInput, type SigningCredential } from '../../kms/c
 import type { Remote } from '../../terminal/flags/remote.ts'
 
 /**
- * Longer than KMS's timeout, so that slow responses can be examined too. Latency is checked
- * separately.
+ * Response timeout in milliseconds. It is longer than KMS's timeout, so that slow responses can be
+ * examined too. Latency is checked separately.
  */
 export const PATIENCE_MS = 5000
 
@@ -29,11 +29,12 @@ export interface Ask {
 export interface Session {
   readonly remote: Remote
   /**
-   * Calls over a persistent HTTP/1.1 connection, and reconnects if the proxy closed it.
+   * Calls the proxy over a persistent HTTP/1.1 connection, and reconnects if the proxy has closed
+   * it.
    * @throws EndpointError
    */
   ask(ask: Ask): Promise<WireAnswer>
-  /** Calls over the given connection. */
+  /** Calls the proxy over the given connection. */
   askOn(connection: Connection, ask: Ask): Promise<WireAnswer>
   /**
    * Connects without verifying the certificate, which is checked separately.
@@ -67,7 +68,8 @@ export function createSession(remote: Remote): Session {
       },
       { ...remote.credential, ...ask.credential },
     )
-    // The header has the length of the sent body, which may differ from the signed one.
+    // The header has the length of the body that is sent, which may differ from the length of the
+    // signed body.
     const sent = { ...headers, 'Content-Length': String(Buffer.byteLength(ask.body)) }
     return connection.exchange(
       {
@@ -89,8 +91,8 @@ export function createSession(remote: Remote): Session {
       try {
         return await askOn(shared, ask)
       } catch (error) {
-        // If the connection was reused, the proxy closed it between two calls. KMS would reconnect
-        // as well.
+        // An error on a reused connection means that the proxy closed it between two calls. KMS
+        // would reconnect as well.
         if (!reused) throw error
         shared = await connect()
         return askOn(shared, ask)

@@ -33,7 +33,7 @@ export async function checkSignatures(session: Session): Promise<readonly Findin
         : warn(
             `accepts-${slug(what)}`,
             `not accepted: ${what}: ${faults.join('; ')}`,
-            'a valid signature in the format of another client',
+            'accept every valid signature: another client may sign in this format',
           ),
     )
   }

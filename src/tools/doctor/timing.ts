@@ -18,10 +18,10 @@ import type { Ask, Session } from './session.ts'
 
 const { ok, warn, fail } = createReporter('time')
 
-/** Number of milliseconds after which KMS gives up (XKS 1.0.3, KMS Considerations). */
+/** KMS's request timeout, in milliseconds (XKS 1.0.3, KMS Considerations). */
 export const KMS_TIMEOUT_MS = 250
 /**
- * Number of milliseconds that the round trip to the AWS region SHOULD take at most (XKS 1.0.3, KMS
+ * Round-trip time to the AWS region that a proxy SHOULD not exceed, in milliseconds (XKS 1.0.3, KMS
  * Considerations).
  */
 export const ADVISED_ROUND_TRIP_MS = 35
@@ -80,7 +80,7 @@ async function timeKept(session: Session, count: number): Promise<Record<string,
   return kept
 }
 
-/** Number of calls to leave out of the summaries, since the first ones run cold code. */
+/** Number of calls to leave out of the summaries, because the first calls run cold code. */
 const WARM_UP = 5
 
 async function prepareAsks(session: Session): Promise<Readonly<Record<string, () => Ask>>> {
@@ -144,7 +144,7 @@ async function timeFresh(session: Session, count: number): Promise<Fresh> {
 /** Estimates the round trip from the TCP connect time. */
 function judgeRoundTrip(connect: Latencies): Finding {
   const ms = connect.at(50)
-  const what = `round trip ${ms.toFixed(1)} ms from here (TCP, median); AWS recommends at most 35 ms from its region`
+  const what = `the round trip from here takes ${ms.toFixed(1)} ms (TCP, median); AWS recommends at most 35 ms from its region`
   return ms <= ADVISED_ROUND_TRIP_MS
     ? ok('round-trip', what)
     : warn('round-trip', what, 'run the proxy closer to the region, and run doctor from there')
@@ -156,7 +156,7 @@ function judgeRoundTrip(connect: Latencies): Finding {
  */
 function judgeFirstByte(kept: Latencies | undefined, fresh: Latencies): Finding {
   const moreMs = fresh.at(50) - (kept?.at(50) ?? 0)
-  const what = `the first request of a connection takes ${moreMs.toFixed(1)} ms more than a later one (median)`
+  const what = `the first request on a connection takes ${moreMs.toFixed(1)} ms longer than later requests (median)`
   return moreMs < SLOW_START_MS
     ? ok('first-request', what)
     : warn(

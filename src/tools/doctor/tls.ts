@@ -34,7 +34,10 @@ const SUITES = [
 
 type TlsOptions = NonNullable<DialOptions['tls']>
 
-/** Suites that no server should still accept. OpenSSL's security level 0 lets this client offer them. */
+/**
+ * Versions and suites that no server should still accept. OpenSSL's security level 0 lets this
+ * client offer them.
+ */
 const OLD: TlsOptions = {
   minVersion: 'TLSv1',
   maxVersion: 'TLSv1.1',
@@ -65,13 +68,15 @@ export async function checkTls(
 }
 
 function describeGroup(group: string): string {
-  if (group.includes('MLKEM')) return `key exchange by ${group}, a hybrid against quantum computers`
+  if (group.includes('MLKEM')) return `key exchange with ${group}, a post-quantum hybrid group`
   return tlsGroups().includes('MLKEM')
-    ? `key exchange by ${group}; the proxy supports no hybrid group`
-    : `key exchange by ${group}; this version of Node.js offers no hybrid group`
+    ? `key exchange with ${group}; the proxy supports no hybrid group`
+    : `key exchange with ${group}; this version of Node.js supports no hybrid group`
 }
 
-/** Returns the negotiated suite; undefined when the server or the local OpenSSL refuses. */
+/**
+ * Returns the negotiated suite; undefined if the server or the local OpenSSL refuses the handshake.
+ */
 async function agree(remote: Remote, tls: TlsOptions): Promise<string | undefined> {
   try {
     const { socket } = await dial(remote.endpoint, { timeoutMs: PATIENCE_MS, verify: false, tls })
@@ -109,7 +114,7 @@ async function checkOld(remote: Remote): Promise<Finding> {
     : warn(
         'tls-old',
         `the server accepts TLS 1.0 or 1.1, with ${suite}`,
-        'allow TLS 1.2 and 1.3 only',
+        'allow only TLS 1.2 and 1.3',
       )
 }
 
@@ -120,7 +125,7 @@ async function checkWeak(remote: Remote): Promise<Finding> {
       return warn(
         'tls-weak',
         `the server accepts ${suite}, which lacks forward secrecy or uses a block mode`,
-        'allow the four suites of the specification only',
+        'allow only the four suites of the specification',
       )
     }
   }

@@ -16,7 +16,7 @@ import { renderFirstConfig } from '../demo/config-template.ts'
 const ETC = '/etc/latchkey'
 const STATE = '/var/lib/latchkey'
 const UNIT = '/etc/systemd/system/latchkey.service'
-/** Unit that the .deb and the .rpm install. If it exists, no copy in /etc is needed. */
+/** Unit file that the .deb and .rpm packages install. If it exists, no copy in /etc is needed. */
 const PACKAGED_UNIT = '/usr/lib/systemd/system/latchkey.service'
 const USER = 'latchkey'
 const COMMAND_TIMEOUT_MS = 30_000
@@ -45,7 +45,7 @@ export async function prepareSystem(): Promise<void> {
     HIDDEN.some((folder) => path.startsWith(folder)),
   )
   if (hidden !== undefined) {
-    throw new UsageError('USAGE', `--system: the service cannot see ${hidden}`, {
+    throw new UsageError('USAGE', `--system: the service cannot access ${hidden}`, {
       hint: 'install Node.js and Latchkey outside home folders, for example in /opt/latchkey',
     })
   }
@@ -99,8 +99,8 @@ export async function giveState(): Promise<void> {
 }
 
 /**
- * Changes the owner through a descriptor, and only for a regular file that root owns: otherwise the
- * service's user could place a link in its folder to take over another file.
+ * Changes the owner through a file descriptor, and only for a regular file that root owns.
+ * Otherwise, the service's user could place a link in its folder to take over another file.
  */
 export async function giveFile(path: string, uid: number, gid: number): Promise<void> {
   const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants

@@ -17,19 +17,21 @@ export interface KmsServiceOptions extends Omit<KmsApiOptions, 'kms' | 'clock' |
   /** File to which a CloudTrail record of each call is appended (default: none). */
   readonly cloudTrailFile?: string
   readonly host: string
-  /** Port; 0 selects any free one. */
+  /** Port to listen on; 0 selects any free port. */
   readonly port: number
   /** Timeout for calls to a proxy, in milliseconds. */
   readonly timeoutMs: number
-  /** How to reach proxies (default: by DNS, on port 443, with the system's authorities). */
+  /**
+   * How to reach proxies (default: by DNS, on port 443, with the system's certificate authorities).
+   */
   readonly reach?: Pick<KmsSideClientOptions, 'connectTo' | 'caFile' | 'clientCertificate'>
-  /** Quickstart's proxy, which is registered if the state has no key store yet. */
+  /** Quickstart's proxy, which is registered if the emulator's state has no key store yet. */
   readonly demo?: Target
 }
 
 export interface KmsService {
   readonly url: string
-  /** ARN of the demo's KMS key, and its alias. */
+  /** ARN and alias of the demo's KMS key. */
   readonly demoKey?: { readonly arn: string; readonly alias: string }
   close(): Promise<void>
 }
@@ -72,7 +74,7 @@ async function registerDemo(
   { host, keyStore, credential, xksKeyId }: Target,
   [caller]: readonly KmsCredential[],
 ): Promise<void> {
-  if (caller === undefined) throw new TypeError('there is a caller')
+  if (caller === undefined) throw new TypeError('expected at least one caller')
   const store = await kms.stores.create({
     name: DEMO_STORE,
     proxy: {

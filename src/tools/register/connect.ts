@@ -8,8 +8,8 @@ import type { KmsApi } from './kms-api.ts'
 export interface ConnectOptions {
   readonly timeoutMs: number
   /**
-   * Called with every state that KMS reports, and the milliseconds since the call to
-   * `connectStore`.
+   * Called with every state that KMS reports, and the time since the call to `connectStore`, in
+   * milliseconds.
    */
   readonly onState: (state: string, elapsedMs: number) => void
 }
@@ -18,8 +18,8 @@ const FIRST_LOOK_MS = 250
 const LOOK_EVERY_MS = 5000
 
 /**
- * Connects a key store, regardless of its state. A store that is FAILED is disconnected first, as
- * KMS requires.
+ * Connects a key store, regardless of its state. A store in the state FAILED is disconnected first,
+ * as KMS requires.
  * @throws KmsError, RegistrationError CONNECT_FAILED, CONNECT_TIMEOUT
  */
 export async function connectStore(

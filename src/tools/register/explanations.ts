@@ -11,7 +11,7 @@ export interface Explanation {
 
 const CLOUDHSM: Explanation = {
   meaning: 'this code applies to CloudHSM key stores, not to external key stores',
-  hint: 'check which key store this is: latchkey works with external key stores only',
+  hint: 'check which key store this is: latchkey works only with external key stores',
 }
 
 /** Placeholder in hints for a region's KMS service principals. */
@@ -30,7 +30,7 @@ export const CONNECTION_ERRORS = {
   },
   XKS_PROXY_INVALID_CONFIGURATION: {
     meaning: 'the proxy does not serve this URI path, or the whole key store is blocked',
-    hint: 'compare XksProxyUriPath with keyStores[].prefix; latchkey status shows whether the key store is killed',
+    hint: 'compare XksProxyUriPath with keyStores[].prefix; run latchkey status to see whether the key store is killed',
   },
   XKS_PROXY_INVALID_RESPONSE: {
     meaning: 'KMS cannot interpret the response, or the proxy failed',
@@ -42,12 +42,12 @@ export const CONNECTION_ERRORS = {
     hint: "run latchkey doctor: the chain must be complete and from an authority on AWS's list, with the host name as its common name",
   },
   XKS_PROXY_NOT_REACHABLE: {
-    meaning: 'no connection to the endpoint, or all key managers are UNAVAILABLE',
+    meaning: 'KMS cannot connect to the endpoint, or all key managers are UNAVAILABLE',
     hint: "check DNS, port 443, firewalls and security groups, then /ping?deep and the proxy's log",
   },
   XKS_PROXY_TIMED_OUT: {
     meaning: 'the proxy accepts the connection but does not respond within 250 ms',
-    hint: 'latchkey doctor shows where the time goes; the round trip to the region should be below 35 ms',
+    hint: 'run latchkey doctor to see where the time goes; the round trip to the region should be below 35 ms',
   },
   XKS_VPC_ENDPOINT_SERVICE_INVALID_CONFIGURATION: {
     meaning: 'the VPC endpoint service does not meet the requirements of KMS',
@@ -58,11 +58,11 @@ export const CONNECTION_ERRORS = {
     hint: 'check the endpoint service name; add cks.kms.REGION.amazonaws.com to its allowed principals',
   },
   NETWORK_ERRORS: {
-    meaning: 'network errors between KMS and the proxy',
+    meaning: 'network errors occurred between KMS and the proxy',
     hint: 'disconnect, wait a minute, and run latchkey register again',
   },
   INTERNAL_ERROR: {
-    meaning: 'an error inside KMS',
+    meaning: 'KMS had an internal error',
     hint: 'disconnect, and run latchkey register again; if it persists, ask AWS Support',
   },
   CLUSTER_NOT_FOUND: CLOUDHSM,
@@ -90,7 +90,7 @@ function withNames(hint: string, region: string): string {
   return hint.replace(PRINCIPAL, kmsNames(region).join(' and '))
 }
 
-const ACCESS = 'docs/register.md lists the permissions'
+const ACCESS = 'see docs/register.md for the required permissions'
 const CREDENTIALS =
   'set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run on a host with an attached role'
 
@@ -101,7 +101,7 @@ export const EXCEPTION_HINTS = {
   XksProxyInvalidConfigurationException: CONNECTION_ERRORS.XKS_PROXY_INVALID_CONFIGURATION.hint,
   XksProxyIncorrectAuthenticationCredentialException: CONNECTION_ERRORS.INVALID_CREDENTIALS.hint,
   XksProxyUriInUseException:
-    'another key store of this account and region has this endpoint and path: select it with --name, or give this one its own prefix',
+    'another key store of this account and region uses this endpoint and path: select that key store with --name, or give this key store its own prefix',
   XksProxyUriEndpointInUseException:
     'a host name can be used for PUBLIC_ENDPOINT or for VPC_ENDPOINT_SERVICE, but not for both',
   XksProxyVpcEndpointServiceInUseException:
@@ -113,9 +113,9 @@ export const EXCEPTION_HINTS = {
   CustomKeyStoreNameInUseException:
     'choose another --name; names are unique per account and region',
   CustomKeyStoreInvalidStateException:
-    'the connection state does not allow this: aws kms describe-custom-key-stores shows the state',
+    'the connection state does not allow this operation: run aws kms describe-custom-key-stores to see the state',
   CustomKeyStoreHasCMKsException:
-    'schedule the deletion of its KMS keys, wait until they are gone, and try again',
+    'schedule the deletion of the KMS keys in the key store, wait until they are deleted, and try again',
   XksKeyInvalidConfigurationException:
     'run latchkey keys list: the key must be ENABLED, for encrypt and decrypt, and not killed',
   XksKeyNotFoundException: 'run latchkey keys list, and compare the key id and the key store',

@@ -48,7 +48,7 @@ export interface KmsKeySummary {
 
 export interface KmsApi {
   readonly region: string
-  /** Finds a key store by name; undefined when there is none. */
+  /** Finds a key store by name; returns undefined if there is none. */
   findStore(name: string): Promise<Sdk.CustomKeyStoresListEntry | undefined>
   getStore(id: string): Promise<Sdk.CustomKeyStoresListEntry>
   /** @returns the id of the new key store */
@@ -75,12 +75,17 @@ type KmsTimeouts = AwsTimeouts & { readonly callMs: number }
 
 const TIMEOUTS: KmsTimeouts = { connectMs: 5000, requestMs: 30_000, callMs: 120_000 }
 
-/** AWS's own settings apply: profile, region, AWS_ENDPOINT_URL_KMS, HTTPS_PROXY, NO_PROXY, AWS_CA_BUNDLE. @throws KmsError */
+/**
+ * Creates a client for KMS. AWS's own settings apply: profile, region, AWS_ENDPOINT_URL_KMS,
+ * HTTPS_PROXY, NO_PROXY, AWS_CA_BUNDLE.
+ * @throws KmsError
+ */
 export async function openKms(
   region: string | undefined,
   timeouts: KmsTimeouts = TIMEOUTS,
 ): Promise<KmsApi> {
-  // Otherwise the SDK would print its end-of-support warning for Node.js 20 before every result.
+  // Without this setting, the SDK would print its end-of-support warning for Node.js 20 before
+  // every result.
   process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true'
   const [sdk, { defaultProvider }] = await Promise.all([
     import('@aws-sdk/client-kms'),
@@ -136,7 +141,7 @@ function createKmsApi(sdk: typeof Sdk, client: Sdk.KMSClient, { region, wrap }: 
     async getStore(id) {
       const [store] = (await describe({ CustomKeyStoreId: id })).CustomKeyStores ?? []
       if (store === undefined) {
-        throw new KmsError(STORE_NOT_FOUND, `there is no ${id}`, region, undefined)
+        throw new KmsError(STORE_NOT_FOUND, `KMS has no custom key store ${id}`, region, undefined)
       }
       return store
     },
@@ -280,7 +285,10 @@ export function isException(error: unknown, name: string): boolean {
   return error instanceof KmsError && error.exception === name
 }
 
-/** Copies only name and message, since other fields of an SDK error may hold the whole request. */
+/**
+ * Copies only the name and the message, because other fields of an SDK error may contain the whole
+ * request.
+ */
 async function wrapKmsErrors<T>(
   work: () => Promise<T>,
   region: string,

@@ -1,4 +1,7 @@
-/** Connects to AWS from an operator's network, through its proxy and with AWS_CA_BUNDLE. */
+/**
+ * Connects to AWS from an operator's network, through its proxy and with the certificate
+ * authorities in AWS_CA_BUNDLE.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import type https from 'node:https'

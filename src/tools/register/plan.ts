@@ -85,8 +85,8 @@ function option(name: string, value: string, files: Map<string, string>): string
 }
 
 /**
- * Returns example console values (XKS 1.0.3, XKS proxy configuration in AWS KMS console). The
- * credential is an example; `credentials create` makes a real one.
+ * Returns example values for the console (XKS 1.0.3, XKS proxy configuration in AWS KMS console).
+ * The credential is an example; `credentials create` makes a real one.
  */
 export function toConsoleExample({ store }: Plan) {
   return {

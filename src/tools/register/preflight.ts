@@ -65,8 +65,8 @@ function checkRegion({ name, regions }: KeyStoreConfig, region: string | undefin
     ? ok('region', `signatures from ${region} are accepted`)
     : warn(
         'region',
-        `keyStores[].regions of ${name} lacks ${region} in the configuration file`,
-        'what counts is the configuration of the running server; unless it lists this region, the server refuses its signatures',
+        `keyStores[].regions of ${name} does not list ${region} in the configuration file`,
+        'check the configuration of the running server: unless it lists this region, the server refuses signatures from the region',
       )
 }
 
@@ -94,20 +94,24 @@ function checkKeyHere({ keyId, keys }: SettingsToCheck): readonly Finding[] {
   const key = keys?.find((one) => one.keyId === keyId)
   if (key === undefined) {
     return [
-      skip('key', `${keyId} cannot be checked from here; the proxy is asked about the key later`),
+      skip('key', `cannot check ${keyId} from here; a later step asks the proxy about the key`),
     ]
   }
   if (key.problem !== undefined) {
     return [
-      fail('key', `${keyId} is ${key.problem.kind}: ${key.problem.reason}`, 'latchkey keys list'),
+      fail(
+        'key',
+        `${keyId} is ${key.problem.kind}: ${key.problem.reason}`,
+        'run latchkey keys list',
+      ),
     ]
   }
   return [
     key.status === 'ENABLED' && key.canEncrypt && key.canDecrypt
-      ? ok('key', `${keyId} is enabled, encrypts and decrypts`)
+      ? ok('key', `${keyId} is enabled, and can encrypt and decrypt`)
       : fail(
           'key',
-          `${keyId} is ${key.status}${key.canEncrypt && key.canDecrypt ? '' : ', and does not allow both encrypt and decrypt'}`,
+          `${keyId} is ${key.status}${key.canEncrypt && key.canDecrypt ? '' : ', and cannot both encrypt and decrypt'}`,
           'run latchkey keys enable, or create a key with both usages',
         ),
   ]
@@ -122,8 +126,8 @@ export interface EndpointToCheck {
 }
 
 /**
- * Maximum time in milliseconds until every instance knows a new credential, which each learns at
- * its next poll.
+ * Maximum time until every instance knows a new credential, in milliseconds. Each instance learns
+ * of it at its next poll.
  */
 const CREDENTIAL_KNOWN_WITHIN_MS = 10_000
 const PAUSE_MS = 100
@@ -166,7 +170,7 @@ async function checkTime(session: Session): Promise<Finding> {
   const detail = `GetHealthStatus took ${ms.toFixed(0)} ms from here; KMS waits for ${String(KMS_TIMEOUT_MS)} ms`
   return ms < KMS_TIMEOUT_MS
     ? ok('time', detail)
-    : warn('time', detail, 'latchkey doctor shows where the time goes')
+    : warn('time', detail, 'run latchkey doctor to see where the time goes')
 }
 
 /** @throws RegistrationError PREFLIGHT_FAILED */
@@ -195,7 +199,7 @@ export function ignoreChecks(
 ): readonly Finding[] {
   return findings.map((finding) =>
     checks.includes(finding.check) && finding.verdict === 'fail'
-      ? skip(finding.check, `not judged: ${finding.detail}`)
+      ? skip(finding.check, `ignored: ${finding.detail}`)
       : finding,
   )
 }

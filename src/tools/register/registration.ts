@@ -52,7 +52,7 @@ async function loadCredential({ administration, keyStore }: Job, accessKeyId: st
     throw new RegistrationError(
       'CREDENTIAL_STALE',
       `KMS signs with ${accessKeyId}, which is not an active credential of key store ${keyStore.name}`,
-      { hint: 'latchkey rotate-credentials gives KMS a new one' },
+      { hint: 'run latchkey rotate-credentials to give KMS a new credential' },
     )
   }
   return known
@@ -79,8 +79,8 @@ async function create(job: Job): Promise<string> {
 }
 
 /**
- * Reports whether KMS may have accepted the credential. If KMS cannot be asked, this is unknown, so
- * the credential is kept for the next run.
+ * Reports whether KMS may have accepted the credential. Returns true if KMS cannot be reached, so
+ * that the credential is kept for the next run.
  */
 async function mayBeThere(kms: KmsApi, name: string, error: unknown): Promise<boolean> {
   if (!(error instanceof KmsError)) return false
@@ -96,7 +96,7 @@ async function fromFile(job: Job, file: string): Promise<ProxyCredential> {
   if (known.secretAccessKey.reveal() !== pair.secretAccessKey.reveal()) {
     throw new UsageError(
       'INPUT_INVALID',
-      `${file} has a different secret from the one in this store`,
+      `the secret in ${file} differs from the secret in this store`,
     )
   }
   return pair
@@ -177,7 +177,7 @@ function checkSame(found: CustomKeyStoresListEntry, expected: NewStore): string 
       .join('; ')
     throw new RegistrationError(
       'STORE_DIFFERS',
-      `KMS has a key store ${expected.name} already, and ${list}`,
+      `KMS already has a key store ${expected.name} with different settings: ${list}`,
       {
         hint: 'choose another --name, or change the key store with aws kms update-custom-key-store',
       },
@@ -193,8 +193,8 @@ export interface RoundTrip {
 
 const CONTEXT = { purpose: 'latchkey register' }
 /**
- * How long to wait until KMS knows a new key, in milliseconds. KMS is eventually consistent, so a
- * new key may be unknown for a few seconds.
+ * Maximum time to wait until KMS knows a new key, in milliseconds. KMS is eventually consistent, so
+ * a new key may be unknown for a few seconds.
  */
 const KNOWN_WITHIN_MS = 60_000
 const PAUSE_MS = 1000
@@ -210,7 +210,7 @@ export async function roundTripByKms(kms: KmsApi, keyId: string): Promise<RoundT
   if (!same) {
     throw new RegistrationError(
       'KMS_ROUND_TRIP_FAILED',
-      'Decrypt returned a different data key than was generated',
+      'Decrypt returned a data key that differs from the generated data key',
     )
   }
   return { generateDataKeyMs: first.ms, decryptMs: second.ms }

@@ -29,7 +29,7 @@ export interface RotationDeps {
   readonly customKeyStoreId: string
   /** Period in milliseconds for which the old credential must have been unused. */
   readonly quietMs: number
-  /** Timeout in milliseconds for the old credential to become unused. */
+  /** Maximum time to wait for the old credential to become unused, in milliseconds. */
   readonly timeoutMs: number
   /** Interval between two checks, in milliseconds. */
   readonly pauseMs: number
@@ -39,8 +39,8 @@ export interface RotationDeps {
 }
 
 /**
- * Maximum time in milliseconds for which the update is retried. KMS uses a new credential at once,
- * so every instance of the fleet must already know it.
+ * Maximum time to retry the update, in milliseconds. KMS uses a new credential immediately, so
+ * every instance of the fleet must already know it.
  */
 const GIVEN_WITHIN_MS = 30_000
 const POLLS = 3
@@ -161,7 +161,7 @@ function changedByOthers(current: string): RegistrationError {
     'CREDENTIAL_STALE',
     `KMS signs with ${current}, which is neither the old nor the new credential of this rotation`,
     {
-      hint: 'the credential in KMS was changed in the meantime; --restart forgets the rotation in progress',
+      hint: 'the credential in KMS was changed in the meantime; pass --restart to discard the rotation in progress',
     },
   )
 }

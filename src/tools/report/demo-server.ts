@@ -56,7 +56,9 @@ async function listeningPort(child: ChildProcess, onLine: (line: string) => void
     })
     child.once('error', reject)
     child.once('close', () => {
-      reject(new LatchkeyError('REPORT_FAILED', 'the demo server ended'))
+      reject(
+        new LatchkeyError('REPORT_FAILED', 'the demo server exited before it started to listen'),
+      )
     })
   })
 }

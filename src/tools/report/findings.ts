@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { CurvePoint, LatencySummary } from '../bench/histogram.ts'
 
-/** Ordered from the cheapest path to the most expensive. */
+/** The measured paths, ordered from the cheapest to the most expensive. */
 export const RUNGS = ['in-process', 'backend', 'kept', 'new'] as const
 export type RungName = (typeof RUNGS)[number]
 
@@ -98,7 +98,7 @@ interface Served {
 
 type Operation = StageAccount['operation']
 
-/** Maximum number of lines to keep, to bound memory use. */
+/** Maximum number of requests to keep for each operation, to bound memory use. */
 const MAX_REQUESTS = 100_000
 /** Share of all requests to average, centered on the median. */
 const TYPICAL = 0.1

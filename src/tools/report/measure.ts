@@ -34,7 +34,7 @@ export interface MeasureOptions {
   readonly maxRate: number
   readonly version: string
   readonly note: (text: string) => void
-  /** Returns the stages that the server's log has shown so far. */
+  /** Returns the stages that have appeared in the server's log so far. */
   readonly stages: () => Promise<readonly StageAccount[]>
 }
 

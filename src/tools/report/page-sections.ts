@@ -46,7 +46,7 @@ export function cardsOf(data: ReportData): string {
   const card = (value: string, what: string, className = '') =>
     `<div class="card"><b class="${className}">${value}</b><span class="soft">${what}</span></div>`
   return [
-    card(`+${formatMs(added)}`, 'added to an Encrypt, median'),
+    card(`+${formatMs(added)}`, 'added to an Encrypt (median)'),
     card(
       formatMs(p99),
       'Encrypt at p99, persistent connection',
@@ -65,7 +65,9 @@ export function cardsOf(data: ReportData): string {
   ].join('')
 }
 
-/** Returns a bar's width in percent on a logarithmic scale, from a microsecond to KMS's limit. */
+/**
+ * Returns a bar's width in percent on a logarithmic scale, from one microsecond to KMS's timeout.
+ */
 function logPercent(ms: number): number {
   const [low, high] = [Math.log10(0.001), Math.log10(KMS_TIMEOUT_MS)]
   return (100 * (Math.log10(Math.max(0.0011, ms)) - low)) / (high - low)
@@ -80,7 +82,7 @@ export function ladderOf(data: ReportData): string {
     ].join(''),
   )
   return `<div class="bars">${bars.join('')}</div>
-<p class="soft small">Encrypt: the dark bar is the median, the pale one p99. Logarithmic scale from 1 µs to 250 ms.</p>
+<p class="soft small">Encrypt: the dark bar is the median, the pale bar is p99. Logarithmic scale from 1 µs to 250 ms.</p>
 ${table(['', 'p50', 'p90', 'p99', 'p99.9', 'slowest', 'calls'], data.rungs.flatMap(rowsOf))}`
 }
 
@@ -96,7 +98,7 @@ function rowsOf({ name, encrypt, decrypt }: Rung): readonly (readonly string[])[
 }
 
 /**
- * Shows the time spent in each server stage, and the client's remaining time, which is spent on
+ * Shows the time spent in each server stage, and the rest of the client's time, which is spent on
  * network, TLS and HTTP.
  */
 export function waterfallOf(data: ReportData): string {

@@ -1,4 +1,4 @@
-/** Renders the report as one self-contained HTML page that loads nothing. */
+/** Renders the report as one self-contained HTML page that loads no other resources. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'

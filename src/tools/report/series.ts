@@ -49,8 +49,8 @@ const toMeasured = (latencies: Latencies): Measured => ({
 })
 
 /**
- * Measures AES-256-GCM with node:crypto: encrypt, hash and the verifying decrypt together, then
- * decrypt alone.
+ * Measures AES-256-GCM with node:crypto: encryption, hash and verifying decryption together, then
+ * decryption alone.
  */
 export async function measureInProcess(count: number): Promise<Rung> {
   const key = createSecretKey(randomBytes(32))

@@ -33,9 +33,9 @@ interface Application {
 }
 
 const OWNER = { principalArn: 'arn:aws:iam::111122223333:role/KeyStoreAdministrator' }
-const MESSAGE = Buffer.from('a line of the payroll')
+const MESSAGE = Buffer.from('a line from the payroll')
 
-/** Fetches a new data key and later decrypts it again, as services do for each object. */
+/** Generates a data key and then decrypts it again, as services do for each object. */
 async function useDataKey(kms: KmsStandIn, keyId: string, caller: KmsCaller): Promise<void> {
   const encryptionContext = { tenant: 'northwind' }
   const { ciphertextBlob } = await kms.generateDataKey(caller, { keyId, encryptionContext })

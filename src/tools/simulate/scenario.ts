@@ -28,12 +28,12 @@ export interface ScenarioOptions {
 const OWNER = { principalArn: 'arn:aws:iam::111122223333:role/KeyStoreAdministrator' }
 const CONTEXT = { purpose: 'simulate' }
 
-/** For each document: its name, its text, and whether the vendor keeps its data key in memory. */
+/** Each document's name and text, and whether the vendor keeps its data key in memory. */
 const DOCUMENTS = [
   ['contract.pdf', 'This contract is between Northwind and its customers.', false],
   ['payroll-2026-10.csv', 'employee;gross;net', true],
   ['payroll-2026-11.csv', 'employee;gross;net;bonus', true],
-  ['board-minutes.md', '# Minutes of the board', false],
+  ['board-minutes.md', '# Board minutes', false],
   ['customers.json', '[{"name":"Ada"}]', false],
   ['roadmap.md', '# What comes next', false],
 ] as const
@@ -102,7 +102,9 @@ async function before(
   )
   await story.must('stores documents', async () => {
     for (const [name, text, isInUse] of DOCUMENTS) await vendor.store(name, text, isInUse)
-    return seen(`${String(COUNT)} documents; data keys of ${String(IN_USE)} stay in its memory`)
+    return seen(
+      `${String(COUNT)} documents; the data keys of ${String(IN_USE)} stay in the vendor's memory`,
+    )
   })
   await story.must('reads them', async () =>
     seen(expectReads(await vendor.readAll(), { memory: IN_USE, kms: COUNT - IN_USE })),
@@ -111,7 +113,7 @@ async function before(
     refused(() => vendor.readAs('contoso', 'contract.pdf'), 'KMSInvalidStateException'),
   )
   await story.step('Encrypt, ReEncrypt, Decrypt', async () => {
-    const plaintext = Buffer.from('a password of the vendor')
+    const plaintext = Buffer.from('a vendor password')
     const { ciphertextBlob } = await kms.encrypt(OWNER, { keyId: keyArn, plaintext })
     const moved = await kms.reEncrypt(OWNER, {
       ciphertextBlob,
@@ -122,7 +124,8 @@ async function before(
       ciphertextBlob: moved.ciphertextBlob,
       encryptionContext: CONTEXT,
     })
-    if (!opened.plaintext.equals(plaintext)) throw new NotAsExpected('different bytes came back')
+    if (!opened.plaintext.equals(plaintext))
+      throw new NotAsExpected('Decrypt returned different bytes')
     return seen('the same bytes, under a new encryption context')
   })
 }
@@ -180,7 +183,7 @@ async function after(
     const same = outcomes.every(
       ({ name, text }) => text === DOCUMENTS.find(([known]) => known === name)?.[1],
     )
-    if (!same) throw new NotAsExpected('not what was stored')
+    if (!same) throw new NotAsExpected('a document differs from what was stored')
     return seen(`${expectReads(outcomes, { kms: COUNT })}; nothing was lost`)
   })
   await story.step('stores a document', async () => {

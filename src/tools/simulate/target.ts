@@ -93,7 +93,7 @@ async function ownTarget(context: Context): Promise<Target> {
   if (xksKeyId === undefined) {
     throw new UsageError(
       'USAGE',
-      '--key-id is missing: name a key that may be killed for a while',
+      '--key-id is missing: name a key that may be killed temporarily',
       {
         hint: 'run latchkey keys create simulation, and then pass --key-id simulation',
       },

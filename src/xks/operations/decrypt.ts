@@ -51,9 +51,8 @@ export async function decrypt(
 }
 
 /**
- * Returns the version that a ciphertext names; undefined if its metadata is not recognized. Costs
- * no more than comparing a few bytes, so the version is also known for requests that are refused
- * early.
+ * Returns the version that a ciphertext names; undefined if its metadata is not recognized. This
+ * only compares a few bytes, so the version is also known for requests that are refused early.
  */
 export function findVersion(
   { metadata }: DecryptInput,

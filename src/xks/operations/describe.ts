@@ -11,7 +11,7 @@ const VENDOR = 'Latchkey'
 
 export interface ProxyIdentity {
   readonly version: string
-  /** Number of proxies behind the endpoint right now. */
+  /** Returns the current number of proxies behind the endpoint. */
   readonly fleetSize: () => number
 }
 

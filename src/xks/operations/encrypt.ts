@@ -20,7 +20,7 @@ import { computeCdiv, encodeAad, encodeCiphertextMetadata } from '../wire-bytes.
 
 type Response = components['schemas']['EncryptResponse']
 type Sealed = SealedBytes & Pick<VerifiedSealedBytes, 'digest'>
-/** The parts of the response, and the ciphertextMetadata. */
+/** The sealed bytes, the digest if there is one, and the ciphertextMetadata. */
 export type EncryptResult = Sealed & { readonly metadata: Buffer }
 type Context = Pick<RequestContext, 'record' | 'timer' | 'deadline'>
 
@@ -92,8 +92,8 @@ async function sealAndVerify(
     timer.move('backend', 'verify', sealed.verifyMs)
     return sealed
   }
-  // KMS takes a CDIV as a promise that decryption will work, so return none for a key that cannot
-  // decrypt (Appendix C, step 3).
+  // KMS takes a CDIV as a promise that decryption will work, so no CDIV is returned for a key that
+  // cannot decrypt (Appendix C, step 3).
   checkUsable(key, 'canDecrypt')
   const sealed = await deadline.race(key.encrypt({ version, plaintext, aad, deadline }))
   // Appendix C: compute the CDIV before the verifying decrypt; otherwise a bit flip in between

@@ -1,4 +1,4 @@
-/** General mutation operators on the syntax tree, each for certain kinds of nodes. */
+/** Defines general mutation operators on the syntax tree. Each applies to certain kinds of nodes. */
 // SPDX-License-Identifier: Apache-2.0
 import ts from 'typescript'
 

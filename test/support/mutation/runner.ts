@@ -20,7 +20,7 @@ export interface Verdict {
 }
 
 declare global {
-  /** Value of `import t from 'tap'` in the current mutant's modules. */
+  /** Value that `import t from 'tap'` yields in the current mutant's modules. */
   var tapOfMutant: unknown
 }
 

@@ -6,7 +6,7 @@ import { workerData } from 'node:worker_threads'
 const turn = new Int32Array(workerData as SharedArrayBuffer)
 /** Limit in processor time, so that load from other processes does not count. Most mutants take a tenth of a second. */
 const LIMIT_MS = 1500
-/** The first run also loads the shared modules. */
+/** Limit for the first run, which also loads the shared modules. */
 const FIRST_LIMIT_MS = 10_000
 const STEP_MS = 100
 

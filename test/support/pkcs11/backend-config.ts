@@ -22,7 +22,7 @@ export function backendConfig(
     tokens: [{ label: token.label, pin: new Secret(token.pin) }],
     sessions: { min: 1, max: 2 },
     maxQueued: 256,
-    // Long deadlines, because a busy machine must not look like a slow HSM.
+    // The deadlines are long, so that a busy machine does not look like a slow HSM.
     deadlines: { operationMs: 5000, startMs: 60_000, stuckMs: 1000 },
     heartbeatMs: 20_000,
     iv: 'host',

@@ -39,7 +39,7 @@ const VENDORS: readonly Vendor[] = ['none', 'luna', 'luna 7.9.3', 'cloudhsm']
 
 export interface FaultPlan {
   readonly latencyMs?: number
-  /** Duration of a hang in milliseconds; `until told` means until the plan changes. */
+  /** Duration of a hang in milliseconds, or `until told`, which makes the function hang until the plan changes. */
   readonly hang?: number | 'until told'
   /** Return value to use instead of calling the real module. */
   readonly rv?: number
@@ -76,7 +76,7 @@ export interface LoggedCall {
   readonly ms: number
 }
 
-/** A control file. Changed settings apply to every process from its next call. */
+/** A control file. A changed setting applies to every process from the process's next call on. */
 export class FaultControl {
   readonly file: string
   readonly #descriptor: number
@@ -136,7 +136,7 @@ export class FaultControl {
     this.#write(AT.maxSessions, most)
   }
 
-  /** Restricts faults to processes that use this slot; undefined restores faults for all processes. */
+  /** Restricts faults to processes that use this slot; undefined applies faults to all processes again. */
   only(slotId: number | undefined): void {
     this.#write(AT.only, slotId === undefined ? 0 : slotId + 1)
   }

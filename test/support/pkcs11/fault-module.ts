@@ -21,7 +21,7 @@ let built: Promise<string> | undefined
 
 /**
  * Returns the path to the shared library, and compiles it if its sources have changed.
- * @throws with gcc's output
+ * @throws an error that contains gcc's output
  */
 export function buildFaultModule(): Promise<string> {
   built ??= build()

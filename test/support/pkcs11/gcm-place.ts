@@ -1,4 +1,4 @@
-/** Opens a key on a token behind the fault module, with inputs for AES-GCM. */
+/** Opens a key on a token through the fault module, and provides inputs for AES-GCM. */
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'

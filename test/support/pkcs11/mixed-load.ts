@@ -144,7 +144,7 @@ export async function findLost(
   return lost
 }
 
-/** @param share the percentile, between 0 and 1 */
+/** @param share the quantile, between 0 and 1 */
 export function percentile(ascending: readonly number[], share: number): number {
   return ascending[Math.min(ascending.length - 1, Math.ceil(ascending.length * share) - 1)] ?? NaN
 }

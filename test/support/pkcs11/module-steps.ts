@@ -33,7 +33,7 @@ export interface NewTokenKey {
 }
 
 export type Step =
-  /** C_Initialize, with CKF_OS_LOCKING_OK unless `flags` overrides it. */
+  /** Calls C_Initialize, with CKF_OS_LOCKING_OK unless `flags` overrides it. */
   | { readonly step: 'initialize'; readonly flags?: number }
   | { readonly step: 'finalize' }
   | { readonly step: 'tokens' }

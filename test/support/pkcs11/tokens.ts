@@ -19,7 +19,7 @@ export interface TestToken extends ModuleAddress {
   readonly pinFile: string
 }
 
-/** Distinctive enough not to occur in a log by chance. */
+/** The PIN is distinctive enough not to occur in a log by chance. */
 const PIN = 'pin-of-test-tokens-2468'
 const OFFICER_PIN = '87654321'
 

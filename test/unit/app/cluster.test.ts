@@ -34,6 +34,6 @@ void t.test('a worker that cannot go back is reported', async (t) => {
   const callAll = () => Promise.reject(new Error('no answer'))
   const use = () => undefined
   await t.rejects(applyToAll({ callAll }, { next: 'next', before: 'before', use }), {
-    message: /could not go back; restart the server/,
+    message: /could not roll back; restart the server/,
   })
 })

@@ -9,7 +9,7 @@ import { StorageError } from '../../../src/store/database.ts'
 
 const ALL = ['backends', 'credentials', 'dates', 'keystore', 'retired']
 
-/** Returns resources whose parts in `failing` cannot be reloaded, and a list of the calls made. */
+/** Returns resources, of which those in `failing` fail to reload, and a list of the reload calls made. */
 function withFailures(failing: Readonly<Record<string, StorageError>>) {
   const calls: string[] = []
   const part = (name: string) => ({

@@ -1,4 +1,4 @@
-/** Tests the memory through which entries reach the audit log's thread: its contents, and when it is reused. */
+/** Tests the buffer that passes entries to the audit log's thread: its contents, and when its memory is reused. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { decodeBundle, MAX_ENTRY_BYTES } from '../../../src/audit/log/tiles.ts'

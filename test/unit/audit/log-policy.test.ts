@@ -11,7 +11,7 @@ const keys = NAMES.map(
   (name, i) => createNoteSigner(`${name}.example`, seed(i + 1), 'cosignature').verifierKey,
 )
 const witnesses = NAMES.map((name, i) => `witness ${name} ${String(keys[i])}`).join('\n')
-/** The specification's own example. */
+/** The example from c2sp.org/tlog-policy. */
 const EXAMPLE = `# comment
 log ${log} https://log.example/
 

@@ -159,7 +159,7 @@ void t.test('proofs match those of the RFC, and no changed proof verifies', (t) 
   t.end()
 })
 
-/** Returns variants of the proof: with a flipped bit, a missing hash, an extra hash, and two hashes swapped. */
+/** Returns variants of the proof: with an extra hash, a flipped bit, a missing hash, or the hashes in reverse order. */
 function changes(proof: readonly Buffer[], seed: number): readonly (readonly Buffer[])[] {
   const at = proof.length === 0 ? 0 : seed % proof.length
   const one = proof[at]

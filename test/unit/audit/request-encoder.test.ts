@@ -1,4 +1,4 @@
-/** Tests that remembering parts of earlier entries never changes an entry. */
+/** Tests that reusing parts of earlier entries never changes how an entry is encoded. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'

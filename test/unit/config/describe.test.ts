@@ -10,7 +10,7 @@ import { configFolder, SMALLEST } from '../../support/config.ts'
 import { listFiles, read, tableRows } from '../../support/repository.ts'
 
 const DOCUMENT = read('docs/configuration.md')
-/** Ignores unknown keywords, as an editor does. */
+/** The validator ignores unknown keywords, as an editor does. */
 const validate = new Ajv({ allErrors: true, strict: false }).compile(
   JSON.parse(describeAsJsonSchema()) as object,
 )

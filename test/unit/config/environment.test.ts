@@ -111,7 +111,7 @@ void t.test('faults name the variable', async (t) => {
     [{ LATCHKEY_METRICS: '{ port: 1' }, 'metrics: '],
     [
       { LATCHKEY_KEY_STORES__0: '{ name: UPPER }' },
-      'keyStores[0].name: expected 1 to 64 lower-case letters, digits and dashes, not starting with a dash, found "UPPER" (LATCHKEY_KEY_STORES__0)',
+      'keyStores[0].name: expected 1 to 64 lower-case letters, digits and hyphens, not starting with a hyphen, found "UPPER" (LATCHKEY_KEY_STORES__0)',
     ],
   ]
   for (const [environment, expected] of cases) {

@@ -24,14 +24,14 @@ colour: blue
     [...(await faults(text))].sort(),
     [
       'colour: is not a known setting; known are workers, listener, keyStores, backends, store, control, policy, audit, tripwire, admin, limits, sigv4, health, activity, logging, metrics, tracing, webhooks',
-      'keyStores[0].name: expected 1 to 64 lower-case letters, digits and dashes, not starting with a dash, found "Payroll"',
-      'keyStores[0].prefix: expected a slash, then letters, digits, dashes and underscores, without a slash at the end, found "payroll/"',
+      'keyStores[0].name: expected 1 to 64 lower-case letters, digits and hyphens, not starting with a hyphen, found "Payroll"',
+      'keyStores[0].prefix: expected segments of letters, digits, hyphens and underscores, each with a leading slash, such as /demo, found "payroll/"',
       'listener.port: expected at most 65535, found 70000',
       'listener.tls.certificate: is empty',
       'listener.tls.privateKey: is missing',
-      'sigv4.clockSkew: expected from 1000ms to 3600000ms, found 1ms',
+      'sigv4.clockSkew: expected a duration from 1000ms to 3600000ms, found 1ms',
       'store.masterKey: expected exactly one of file, passphrase, pkcs11',
-      'store.path: expected a string, found a number; put it in quotes',
+      'store.path: expected a string, found a number; put the value in quotes',
     ].sort(),
   )
 })
@@ -71,7 +71,7 @@ const ONE_FAULT: readonly (readonly [yaml: string, fault: string])[] = [
   ],
   ['health: { fleetSize: 0 }', 'health.fleetSize: expected at least 1, found 0'],
   ...['5', '"5"', '5 s', '5sec', '-5s', '1.5s', '5S', 's', '"5s "', '5w'].map((text) => {
-    const found = 'a time such as 200ms, 90s, 5m, 12h or 30d'
+    const found = 'a duration such as 200ms, 90s, 5m, 12h or 30d'
     const shown = text === '5' ? '5' : `"${text.replaceAll('"', '')}"`
     return [
       `health: { interval: ${text} }`,
@@ -165,7 +165,7 @@ void t.test('a missing file is named, with a hint', async (t) => {
   t.match(error, {
     code: 'CONFIG_INVALID',
     file,
-    message: `${file}: there is no such file`,
+    message: `${file}: the file does not exist`,
     hint: /--config .*latchkey init/,
   })
   await t.rejects(loadConfig(folder), { message: `${folder}: cannot be read (EISDIR)` })
@@ -184,12 +184,12 @@ void t.test(
   async (t) => {
     const { faults } = await configFolder(t)
     t.strictSame(await faults(`${SMALLEST}\n---\n${SMALLEST}`), [
-      ': has several documents, separated by "---"; expected one',
+      ': expected one document, found several, separated by "---"',
     ])
     const backend =
       '{ name: a, kind: pkcs11, module: m.so, tokens: [{ serial: 0123, pin: { env: P } }] }'
     t.strictSame(await faults(`${SMALLEST}\nbackends: [${backend}]`, { P: '1' }), [
-      'backends[0].tokens[0].serial: expected a string, found a number; put it in quotes',
+      'backends[0].tokens[0].serial: expected a string, found a number; put the value in quotes',
     ])
   },
 )

@@ -60,7 +60,7 @@ void t.test('a file that others can read is refused', async (t) => {
     const { faults, path } = await folderWith(t, PASSPHRASE, mode)
     t.strictSame(
       await faults(BY_FILE),
-      [`${PLACE}: others can read ${path}; chmod 600 makes it private`],
+      [`${PLACE}: others can read ${path}; run chmod 600 on it`],
       mode.toString(8),
     )
   }
@@ -70,7 +70,9 @@ void t.test('a file that others can read is refused', async (t) => {
 
 void t.test('a file that is missing or empty is a fault', async (t) => {
   const { faults, folder } = await configFolder(t)
-  t.strictSame(await faults(BY_FILE), [`${PLACE}: there is no file ${join(folder, 'passphrase')}`])
+  t.strictSame(await faults(BY_FILE), [
+    `${PLACE}: ${join(folder, 'passphrase')} does not exist or is not accessible`,
+  ])
   for (const content of ['', '\n']) {
     const { faults, path } = await folderWith(t, content)
     t.strictSame(await faults(BY_FILE), [`${PLACE}: ${path} is empty`])
@@ -81,7 +83,7 @@ void t.test('a secret that is missing is reported with all the rest', async (t) 
   const { faults } = await configFolder(t)
   t.strictSame(await faults(`${BY_ENV}\nlogging: { level: loud }\nhealth: { interval: 2m }`), [
     'logging.level: expected one of debug, info, warn, error, found "loud"',
-    'health.interval: expected from 100ms to 60000ms, found 2m',
+    'health.interval: expected a duration from 100ms to 60000ms, found 2m',
     `${PLACE}: the environment variable LATCHKEY_PASSPHRASE is not set`,
   ])
 })

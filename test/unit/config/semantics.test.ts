@@ -118,13 +118,13 @@ void t.test('times have inclusive bounds', async (t) => {
     await t.resolves(load(at(high)), `${setting} of ${String(high)}`)
     for (const value of [low - 1, high + 1])
       t.strictSame(await faults(at(value)), [
-        `${section}.${setting}: expected from ${String(low)}ms to ${String(high)}ms, found ${String(value)}ms`,
+        `${section}.${setting}: expected a duration from ${String(low)}ms to ${String(high)}ms, found ${String(value)}ms`,
       ])
   }
   const poll = (text: string) => SMALLEST.replace('store: {', `store: { pollInterval: ${text},`)
   await t.resolves(load(poll('10ms')))
   t.strictSame(await faults(poll('9ms')), [
-    'store.pollInterval: expected from 10ms to 60000ms, found 9ms',
+    'store.pollInterval: expected a duration from 10ms to 60000ms, found 9ms',
   ])
 })
 
@@ -134,7 +134,7 @@ void t.test('a section with a wrong type does not prevent checks of the others',
   t.strictSame(await faults(`${text}\nlimits: 5\nsigv4: { clockSkew: 2h }`), [
     'limits: expected settings, one per line, found a number',
     'keyStores[1].prefix: is already used by keyStores[0]: ""',
-    'sigv4.clockSkew: expected from 1000ms to 3600000ms, found 2h',
+    'sigv4.clockSkew: expected a duration from 1000ms to 3600000ms, found 2h',
   ])
 })
 

@@ -51,7 +51,7 @@ void t.test('race gives the work a chance, then rejects', async (t) => {
 void t.test('races that run at the same time each end at their own deadline', async (t) => {
   const never = new Promise(() => undefined)
   const startedAt = performance.now()
-  // A later race may end first, and a race that is won must not end the others or keep them alive.
+  // A race that starts later may end first. A race that is won must neither end nor prolong the others.
   const races = [60, 10, 30].map(async (ms) => {
     await t.rejects(new Deadline(new FakeClock(), ms).race(never), { name: 'DeadlineExceeded' })
     t.ok(performance.now() - startedAt >= ms, 'not before its deadline')

@@ -12,8 +12,8 @@ import { createSealing } from '../../../src/store/sealing.ts'
 import { listFiles, read } from '../../support/repository.ts'
 
 /**
- * Makes the kernel return only the byte `value` from now on, as if the kernel's generator had been reseeded after a
- * resume.
+ * Makes the kernel return only the byte `value` from now on, as if its generator had been reseeded after the machine
+ * was resumed.
  */
 function kernelGives(t: Test, value: number, size = 12): () => number {
   const read = fs.readSync

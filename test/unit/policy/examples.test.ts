@@ -1,4 +1,7 @@
-/** Tests the examples in docs/policies: each passes its test cases, and the cases detect every mistake in it. */
+/**
+ * Tests the examples in docs/policies: each example passes its test cases, and the cases detect every single mistake
+ * introduced into it.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { type PolicyCase, judgeCase, parseCases } from '../../../src/policy/cases.ts'

@@ -159,13 +159,13 @@ void t.test('cases and requests in YAML: every fault is reported', async (t) => 
       return (error as PolicyError).faults?.map(({ path, message }) => `${path}: ${message}`)
     }
   }
-  t.same(faultsOf('cases: []'), ['c.yaml: expected cases: a list with at least one case'])
+  t.same(faultsOf('cases: []'), ['c.yaml: expected a list named cases, with at least one case'])
   t.same(
     faultsOf(`
 cases:
   - { request: { keyStore: a, key: 4, operation: Delete, at: noon, kmsOperatoin: x, plaintextBytes: -1 }, expect: maybe, by: 7, extra: 1 }`),
     [
-      'c.yaml: cases[0].extra: expected name, request, expect or by',
+      'c.yaml: cases[0].extra: unknown field: expected name, request, expect or by',
       'c.yaml: cases[0].expect: expected allow or deny',
       'c.yaml: cases[0].by: expected the id of a policy, or a list of ids',
       'c.yaml: cases[0].request.kmsOperatoin: is not a known field; did you mean kmsOperation?',
@@ -257,9 +257,9 @@ void t.test(
       /^8: kmsOperation ReEncrypt is not listed/,
       /^11: kmsOperation CreateKey is not listed: no KMS key can be created/,
       /^14: policies never refuse health checks/,
-      /^15: cannot be translated: unknown_rule/,
+      /^15: cannot translate: unknown_rule/,
       /^15: the rule is omitted/,
-      /^16: cannot be translated: helper/,
+      /^16: cannot translate: helper/,
     ])
       t.ok(
         said.some((one) => expected.test(one)),

@@ -1,4 +1,4 @@
-/** Tests access to headers as received. */
+/** Tests reading a request's headers exactly as they were received. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { WireHeaders } from '../../../src/sigv4/signed-headers.ts'

@@ -33,7 +33,7 @@ void t.test("the specification's minimum: host and x-amz-date signed, nothing el
 })
 
 void t.test('a request whose signature was computed elsewhere', (t) => {
-  // Computed from the text of Appendix A, using Python's hmac and hashlib.
+  // This signature was computed from the text of Appendix A, using Python's hmac and hashlib.
   const authorization =
     'AWS4-HMAC-SHA256 Credential=AAAAAAAAAAAAAAAAAAAAAAAAAA/20260115/eu-west-1/kms-xks-proxy/aws4_request, SignedHeaders=host;x-amz-date, Signature=6934913d6e938840676954ea30f6dda03028d5707f7541b91f0fbf83278925fc'
   t.same(verdictOn(withHeader(signed(), 'authorization', authorization)), CALLER)

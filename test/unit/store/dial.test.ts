@@ -1,4 +1,4 @@
-/** Tests when the next host of a PostgreSQL address is tried, on a timer that the test moves. */
+/** Tests when the next host of a PostgreSQL address is tried, using a timer that the test controls. */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
@@ -9,7 +9,7 @@ import { dial } from '../../../src/store/postgres/dial.ts'
 
 const DOCUMENT = readFileSync('docs/store.md', 'utf8').replaceAll(/\s+/g, ' ')
 const STAGGER_MS = Number(/or has been silent for (\d+) ms/.exec(DOCUMENT)?.[1])
-/** Several times as many as a connection on loopback takes. */
+/** Number of event loop turns to wait: several times as many as a connection on loopback takes. */
 const TURNS = 50
 
 /** @param onConnection handles each connection; by default, the host stays silent */
@@ -34,7 +34,7 @@ async function listen(
   return server
 }
 
-/** Two hosts with one port. */
+/** Listens on the same port of two hosts, and dials an address that names both. */
 async function setUp(t: Test, onFirst?: (socket: Socket) => void) {
   const first = await listen(t, '127.0.0.1', 0, onFirst)
   const { port } = first.address() as AddressInfo

@@ -49,7 +49,7 @@ void t.test('a wrong master key file', async (t) => {
   await refusesUnchanged(t, wrong, {
     code: 'MASTER_KEY_WRONG',
     message: 'the master key does not open this store',
-    hint: 'store and master key belong together: restore both from the same backup',
+    hint: 'restore the store and its master key from the same backup',
   })
   t.ok(readFileSync(masterKeyFile).equals(right))
   t.same((await (await open()).contents()).epoch, 0, 'the right one opens it as before')
@@ -115,7 +115,7 @@ void t.test('a store of a later schema', async (t) => {
   await refusesUnchanged(t, options, {
     code: 'STORE_NEWER',
     message: `${options.path} has schema version ${String(later)}; this release supports up to ${String(MIGRATIONS.length)}`,
-    hint: 'use the release that wrote it, or a later one',
+    hint: 'use the release that wrote the store, or a later release',
   })
 })
 
@@ -160,7 +160,7 @@ void t.test('a store without its facts, as an interrupted init leaves it', async
   tamper("DELETE FROM facts WHERE name = 'store_id'")
   await refusesUnchanged(t, options, {
     code: 'STORE_CORRUPT',
-    message: /has no fact "store_id"/,
+    message: /lacks the required fact "store_id"/,
   })
   tamper('DELETE FROM facts')
   await refusesUnchanged(t, options, { code: 'STORE_CORRUPT' })

@@ -49,7 +49,7 @@ async function history(t: Test): Promise<{ options: StoreOptions; earlier: strin
 
 const TABLES = ['facts', 'external_keys', 'key_versions', 'credentials', 'removed_rows']
 
-/** Returns a database file's complete contents. */
+/** Returns the contents of the tables in TABLES from a database file. */
 function dump(path: string): unknown {
   const database = new Sqlite(path, { readonly: true })
   const rows = TABLES.map((table) => database.prepare(`SELECT * FROM ${table}`).all())

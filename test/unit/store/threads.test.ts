@@ -1,4 +1,6 @@
-/** Tests that the thread of a closed SQLite store serves the next one, and keeps nothing of the one before. */
+/**
+ * Tests that the thread of a closed SQLite store is reused for the next store, and keeps no state of the closed one.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { join } from 'node:path'
@@ -6,7 +8,7 @@ import t, { type Test } from 'tap'
 import { openSqlite } from '../../../src/store/sqlite/database.ts'
 import { SqliteThread } from '../../../src/store/sqlite/thread.ts'
 
-/** Returns a function that yields the number of threads started since the call. */
+/** Returns a function that returns the number of threads started since this call. */
 function countThreads(t: Test): () => number {
   let count = 0
   const add = () => {
@@ -67,7 +69,7 @@ void t.test('a thread that does not respond serves no other store', async (t) =>
     busyTimeoutMs: 0,
     as: 'owner',
   } as const
-  // The statement never ends, so the short deadline passes on any machine.
+  // The statement never ends, so the short deadline is exceeded on any machine.
   const sql =
     'WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT * FROM n WHERE i < 0'
   const thread = new SqliteThread(1)

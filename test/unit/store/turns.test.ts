@@ -23,7 +23,7 @@ import type { Store } from '../../../src/store/store.ts'
 import { keyStoreName, storeFolder } from '../../support/store.ts'
 import { countRows, countTurns } from '../../support/turns.ts'
 
-/** Several times the number of rows allowed per turn. */
+/** Number of rows to create: several times the number of rows allowed per turn. */
 const MANY = 1200
 /** Maximum number of rows per turn. Verifying or parsing this many takes well under two milliseconds. */
 const MOST = 200

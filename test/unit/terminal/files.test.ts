@@ -1,4 +1,4 @@
-/** Tests how commands write files: only new ones, and never through a link. */
+/** Tests how commands write files: they create only new files, and never write through a link. */
 // SPDX-License-Identifier: Apache-2.0
 import { link, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,4 +1,4 @@
-/** Tests the CLI's tables. */
+/** Tests the CLI's output: tables, progress and times. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { describeTime } from '../../../src/terminal/flags/time.ts'

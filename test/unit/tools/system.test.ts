@@ -1,4 +1,4 @@
-/** Tests that root creates the files of a host's service only with `init --system`. */
+/** Tests that root can create the files for a host's service only with `init --system`. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { checkServiceUser } from '../../../src/tools/install/system.ts'

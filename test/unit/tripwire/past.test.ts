@@ -1,4 +1,4 @@
-/** Tests simulating rules on recorded usage, and the rules suggested from it. */
+/** Tests simulating rules on recorded usage, and suggesting rules based on it. */
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'

@@ -172,7 +172,7 @@ void t.test('a failed flush loses nothing, and is logged once', async (t) => {
   )
   t.match(uses, [{ uses: 3, firstAt: NOON, lastAt: NOON + 60_000 }])
   t.same(warnings, [
-    'activity could not be written; keeping it in memory',
+    'could not write activity; keeping it in memory',
     'activity is being written again',
   ])
 })

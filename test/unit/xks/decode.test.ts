@@ -1,4 +1,4 @@
-/** Tests the limits on a body's nesting depth and number of elements, which apply before it is parsed. */
+/** Tests the limits on a body's nesting depth and number of elements, which are enforced before the body is parsed. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { createApiSchemas } from '../../../src/openapi/schemas.ts'

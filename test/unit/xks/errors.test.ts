@@ -39,7 +39,7 @@ void t.test('[ERR-2] every message is printable ASCII under 512 characters', (t)
 
 const OPERATIONS = ['GetKeyMetadata', 'Encrypt', 'Decrypt', 'GetHealthStatus'] as const
 
-/** Duplicated here so that any change to the program's table is detected. */
+/** The names are duplicated here so that any change to the program's table is detected. */
 const DECRYPT_NAMES = {
   KEY_NOT_FOUND: 'KeyNotFoundException',
   KEY_DISABLED: 'InvalidStateException',

@@ -91,7 +91,7 @@ void t.test('[HLT-9] health is answered from the cache, whatever the backend doe
   t.equal((await ask(HEALTH)).status, 200)
 })
 
-/** Starts with a request that violates every check. Each step fixes the violation that was reported. */
+/** Starts with a request that fails every check. Each step fixes the failure that was reported. */
 void t.test(
   'with several faults, the first in the order of docs/internals/architecture.md is reported',
   async (t) => {

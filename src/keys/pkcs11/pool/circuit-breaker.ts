@@ -1,4 +1,7 @@
-/** Opens the circuit when no request has succeeded for as long as a request may wait. An open circuit rejects requests. */
+/**
+ * Opens the circuit if no request has succeeded for as long as a request may wait. An open circuit
+ * rejects requests.
+ */
 // SPDX-License-Identifier: Apache-2.0
 import type { WireFailure } from '../wire/errors.ts'
 import type { CircuitState, PoolOptions } from './options.ts'
@@ -47,8 +50,8 @@ export class Circuit {
     this.#unusableSince ??= now
     if (now - this.#unusableSince < this.#options.config.deadlines.operationMs) return
     this.#isOpen = true
-    this.#refusal ??= { code: 'UNAVAILABLE', message: 'the token cannot be used now' }
-    this.#options.logger.warn('a token is unusable; requests are refused', {
+    this.#refusal ??= { code: 'UNAVAILABLE', message: 'the token is unavailable' }
+    this.#options.logger.warn('a token is unusable; refusing its requests', {
       ...nameToken(this.#options),
       detail: this.#refusal.message,
     })
@@ -72,8 +75,11 @@ export class Circuit {
   lock(failure: WireFailure): void {
     if (this.#isLocked) return
     this.#isLocked = true
-    this.#refusal = { code: 'UNAVAILABLE', message: `${failure.message}; waiting for another PIN` }
-    this.#options.logger.warn('a token refused its PIN; waiting for another PIN', {
+    this.#refusal = {
+      code: 'UNAVAILABLE',
+      message: `${failure.message}; waiting for a different PIN`,
+    }
+    this.#options.logger.warn('a token refused its PIN; waiting for a different PIN', {
       ...nameToken(this.#options),
       detail: failure.message,
     })

@@ -26,7 +26,7 @@ export interface HedgeCounts {
   readonly first: number
   /** Number of hedged operations to which another token responded first. */
   readonly other: number
-  /** Number of hedged operations to which no token responded. */
+  /** Number of hedged operations for which no token returned a result. */
   readonly none: number
 }
 
@@ -48,13 +48,13 @@ const TRY_ELSEWHERE: ReadonlySet<BackendErrorCode> = new Set([
 export class TokenFleet {
   readonly #members: readonly FleetMember[]
   readonly #hedgeMs: number | undefined
-  /** Numbers of hedged operations, keyed by the token that was slow. */
+  /** Counts of hedged operations, keyed by the token that was slow. */
   readonly #hedges = new Map<TokenPool, Record<Winner, number>>()
   #turn = 0
 
   /**
-   * @param hedgeMs time in milliseconds after which a slow operation is also tried on the next
-   * token; undefined to disable
+   * @param hedgeMs time in milliseconds after which a slow operation is also sent to the next
+   * token; undefined to disable hedging
    */
   constructor(members: readonly FleetMember[], hedgeMs?: number) {
     this.#members = members
@@ -119,7 +119,7 @@ export class TokenFleet {
 
   /**
    * Tries the least loaded token first. Each token except the last gets only a share of the
-   * remaining time, so that some time is left for the next one.
+   * remaining time, so that some time is left for the next token.
    */
   async #tryEach<T>(
     work: (pool: TokenPool, attemptMs: number) => Promise<T>,
@@ -141,8 +141,8 @@ export class TokenFleet {
 
   /**
    * Tries the next token as soon as one fails or is slow, and uses the first result. The slower
-   * attempt ends within its deadline, and its result is dropped: a decryption has no effect, and a
-   * ciphertext that no caller receives only adds one use of the key.
+   * attempt ends within its deadline, and its result is discarded: a decryption has no effect, and
+   * a ciphertext that no caller receives only adds one use of the key.
    */
   #hedge<T>(
     work: (pool: TokenPool, attemptMs: number) => Promise<T>,
@@ -169,7 +169,7 @@ export class TokenFleet {
         const pool = waiting.shift()
         if (pool === undefined) return
         open += 1
-        // This timer is not a deadline. It starts a second attempt in parallel.
+        // This timer is not a deadline: it starts a second attempt in parallel.
         if (waiting.length > 0) timer = setTimeout(hedge, hedgeMs)
         work(pool, Infinity).then(
           (answer) => {
@@ -187,7 +187,13 @@ export class TokenFleet {
             }
             clearTimeout(timer)
             count('none')
-            reject(error instanceof Error ? error : new Error('not an Error', { cause: error }))
+            reject(
+              error instanceof Error
+                ? error
+                : new Error('the operation failed with a value that is not an Error', {
+                    cause: error,
+                  }),
+            )
           },
         )
       }

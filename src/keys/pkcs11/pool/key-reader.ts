@@ -41,7 +41,10 @@ export interface KeyReaderEvents {
   readonly takeUsed: () => readonly string[]
 }
 
-/** Delay before the next step while the worker or the queue is busy, and the maximum total delay. */
+/**
+ * Delay before the next step while the worker or the queue is busy, and the maximum total delay, in
+ * milliseconds.
+ */
 const BUSY_MS = 10
 const MAX_BUSY_MS = 100
 const RETRY_MS = 1000
@@ -132,7 +135,7 @@ export class KeyReader {
         if (report.isComplete) return
         if (this.#now() < this.#progressAt) continue
         this.#progressAt = this.#now() + PROGRESS_EVERY_MS
-        log('reading the keys of a token', report)
+        log('reading the keys on a token', report)
       }
     }
     try {
@@ -142,15 +145,15 @@ export class KeyReader {
       const report = reports.get(first)
       if (report === undefined || report.total <= MANY_KEYS) return
       await Promise.all(workers.map((worker, part) => readShare(worker, part, Infinity)))
-      log('all keys of a token have been read', report)
-      // The first run begins with a search that blocks its worker, so it starts before requests
+      log('read all keys on a token', report)
+      // The first run begins with a search that blocks its worker, so start the run before requests
       // arrive.
       this.#worker = first
       const begun = (await this.#deps.ask(first, FIRST_STEP)) as IndexReport
       events.onKeys(begun.entries, begun.isFresh)
       this.#finished()
     } catch (error) {
-      // The first run also reads the keys that are missing because of the error.
+      // The first run also reads any keys that were missed because of the error.
       if (!(error instanceof TokenError)) this.#report(error)
     }
   }
@@ -182,20 +185,20 @@ export class KeyReader {
       if (report.isComplete) {
         if (report.isFresh) {
           events.onFreshRun()
-          this.#log('all keys of a token have been read', report, startedAt)
+          this.#log('read all keys on a token', report, startedAt)
         }
         return
       }
       if (this.#now() >= this.#progressAt) {
         this.#progressAt = this.#now() + PROGRESS_EVERY_MS
-        this.#log('reading the keys of a token', report, startedAt)
+        this.#log('reading the keys on a token', report, startedAt)
       }
     }
   }
 
   /**
-   * Makes every worker, except the one that is reading the keys, read the names of its handles
-   * once. Must be called for each new worker.
+   * Makes every worker read the names of its handles once, except the worker that is reading the
+   * keys. Must be called for each new worker.
    */
   nameHandles(): void {
     if (this.#total <= MANY_KEYS) return
@@ -226,14 +229,15 @@ export class KeyReader {
   }
 
   #report(err: unknown): void {
-    this.#options.logger.error('the keys of a token could not be read', {
+    this.#options.logger.error('could not read the keys on a token', {
       ...nameToken(this.#options),
       err,
     })
   }
 
   /**
-   * Continues with the same worker, because another one has different handles and would start over.
+   * Continues with the same worker, because another worker has different handles and would start
+   * over.
    */
   #waitForWorker(): Promise<TokenWorker | undefined> {
     return this.#waitFor(() => {

@@ -24,7 +24,7 @@ export interface PoolOptions {
   readonly config: Pkcs11BackendConfig
   readonly token: TokenConfig
   readonly clock: Clock
-  /** Sizes that the self-test encrypts; undefined to skip the self-test, as commands do. */
+  /** Data sizes that the self-test encrypts; undefined to skip the self-test, as commands do. */
   readonly selfTest: StartCall['selfTest'] | undefined
   readonly logger: Logger
   /** See StartCall. */

@@ -75,7 +75,7 @@ export class TokenPool {
     return this.#workers.start()
   }
 
-  /** See WorkerSupervisor.setPin. */
+  /** Tries a new PIN; see WorkerSupervisor.setPin. */
   setPin(pin: string): Promise<void> {
     return this.#workers.setPin(pin)
   }
@@ -97,7 +97,7 @@ export class TokenPool {
     return this.#facts
   }
 
-  /** Whether a request would be accepted now. */
+  /** Whether a request would be accepted at the moment. */
   get isUsable(): boolean {
     return this.#workers.circuit !== 'open'
   }
@@ -203,8 +203,8 @@ export class TokenPool {
   }
 
   /**
-   * The result is capped. Otherwise, a mean from a slower period could cause the rejection of a
-   * request that has most of its time left.
+   * Returns the expected duration of a request, with an upper limit. Otherwise, a mean from a
+   * slower period could cause the rejection of a request that has most of its time left.
    */
   #expectedMs(worker: TokenWorker): number {
     return Math.min(worker.serviceMs, this.#options.config.deadlines.operationMs / 2)
@@ -272,7 +272,7 @@ export class TokenPool {
     if (this.#close(request)) request.reject(error)
   }
 
-  /** Returns false if no caller waits for the request any more. */
+  /** Returns false if no caller is waiting for the request any longer. */
   #close(request: QueuedRequest): boolean {
     if (request.isOver) return false
     this.#queue.close(request)

@@ -8,8 +8,8 @@ export class RequestQueue {
   readonly #clock: Clock
   readonly #onExpired: (request: QueuedRequest) => void
   /**
-   * All requests being watched. This is an array because V8 retains objects that have passed
-   * through a busy Map or Set.
+   * All requests that are being watched. This is an array, because V8 retains objects that have
+   * passed through a busy Map or Set.
    */
   readonly #open: QueuedRequest[] = []
   #waiting: QueuedRequest[] = []
@@ -50,16 +50,16 @@ export class RequestQueue {
     this.#waiting.push(request)
   }
 
-  /** Puts a request that is retried at the front of the queue. */
+  /** Puts a request back at the front of the queue for a retry. */
   unshift(request: QueuedRequest): void {
     this.#waiting.unshift(request)
   }
 
   /**
    * Removes and returns the next request that still has a waiting caller. Requests that a worker
-   * could not finish in time expire now: if each were started just before its deadline, an
-   * overloaded token would complete none of them.
-   * @param serviceMs time that the worker needs for one request
+   * could not finish in time expire now. If each of them were started just before its deadline, an
+   * overloaded token would complete none.
+   * @param serviceMs time in milliseconds that the worker needs for one request
    */
   shift(serviceMs: number): QueuedRequest | undefined {
     const finishedAt = this.#clock.monotonic() + serviceMs
@@ -126,7 +126,7 @@ export interface QueuedRequest {
   attempts: number
   /** The worker that runs the request. */
   worker: TokenWorker | undefined
-  /** Set when no caller waits for the request any more. */
+  /** True once no caller is waiting for the request any longer. */
   isOver: boolean
 }
 

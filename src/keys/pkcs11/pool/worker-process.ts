@@ -1,4 +1,4 @@
-/** The parent's side of a worker process: sends requests and receives responses in order, until the process ends. */
+/** The parent's side of a worker process. Sends requests and receives responses in order, until the process ends. */
 // SPDX-License-Identifier: Apache-2.0
 import { spawn, type ChildProcess } from 'node:child_process'
 import type { Duplex } from 'node:stream'
@@ -19,7 +19,7 @@ import {
   type Frame,
 } from '../wire/protocol.ts'
 
-/** An error of the token, with the recovery that the worker attempted. */
+/** An error from the token, with the recovery that the worker attempted. */
 export class TokenError extends Error {
   override readonly name = 'TokenError'
   readonly wire: WireFailure
@@ -35,7 +35,7 @@ export class TokenError extends Error {
 }
 
 export interface Answer {
-  /** Parts of the response body after the service time. */
+  /** Parts of the response body that follow the service time. */
   readonly parts: readonly Buffer[]
   /** Time spent in the module and the worker, in milliseconds. */
   readonly serviceMs: number
@@ -44,8 +44,8 @@ export interface Answer {
 }
 
 /**
- * Receives the outcome of each request of its owner. An object that serves all requests costs less
- * than a promise for each of them. Neither method may throw.
+ * Receives the outcome of each request of its owner. One object that serves all requests costs less
+ * than a promise for each request. Neither method may throw.
  */
 export interface Outcome<Request> {
   onAnswer(request: Request, answer: Answer): void
@@ -103,8 +103,8 @@ export class WorkerProcess {
   onEnd: (why: WireFailure) => void = () => undefined
 
   /**
-   * @param environment the process's complete environment. Neither arguments nor variables hold
-   * secrets.
+   * @param environment the process's complete environment. Neither the arguments nor the variables
+   * contain secrets.
    */
   constructor(environment: Readonly<Record<string, string>>) {
     this.#child = spawn(process.execPath, [PROGRAM], {
@@ -124,8 +124,8 @@ export class WorkerProcess {
     const end = () => {
       this.#end(GONE)
     }
-    // A dying process may close its pipes before it exits, so the first of the events below marks
-    // the process as ended.
+    // A dying process may close its pipes before it exits, so whichever event below comes first
+    // marks the process as ended.
     this.#pipe.on('error', end).on('close', end)
     this.#child.stdio[4]?.on('error', end)
     this.#child.on('error', end).on('exit', end)
@@ -205,10 +205,10 @@ export class WorkerProcess {
     const isNext = this.#orders[0]?.id === id
     const at = isNext ? 0 : this.#orders.findIndex((order) => order.id === id)
     const order = this.#orders[at]
-    if (order === undefined) throw new ProtocolError('a response without a request')
+    if (order === undefined) throw new ProtocolError('received a response to an unknown request')
     // The first part is the duration: four bytes after their length.
     if (body.length < 8 || body.readUInt32LE(0) !== 4)
-      throw new ProtocolError('a response without its duration')
+      throw new ProtocolError('received a response without a duration')
     const serviceMs = body.readUInt32LE(4) / 1000
     const parts = decodeParts(body, 8)
     if (kind === FAILED) {
@@ -219,7 +219,7 @@ export class WorkerProcess {
       const value = checkAnswer(order, parts)
       this.#orders.splice(at, 1)
       order.outcome.onAnswer(order.request, { parts, serviceMs, value })
-    } else throw new ProtocolError('a response of an unknown kind')
+    } else throw new ProtocolError('received a response of an unknown kind')
   }
 
   #end(why: WireFailure): void {
@@ -228,7 +228,7 @@ export class WorkerProcess {
     this.#child.kill('SIGKILL')
     for (const stream of this.#child.stdio) stream?.destroy()
     const orders = this.#orders.splice(0)
-    // The owner learns of the end first, so that it retries these requests elsewhere.
+    // Notify the owner first, so that it retries these requests with another worker.
     this.onEnd(why)
     for (const { request, outcome } of orders) outcome.onFailure(request, new TokenError(why))
   }
@@ -245,6 +245,6 @@ function checkAnswer({ kind, parts }: WireRequest, answer: readonly Buffer[]): u
   }
   const { call } = JSON.parse(String(parts[0])) as Call
   const value: unknown = JSON.parse(String(answer[0]))
-  if (!isAnswerTo(call, value)) throw new ProtocolError(`no response to ${call}`)
+  if (!isAnswerTo(call, value)) throw new ProtocolError(`received an invalid response to ${call}`)
   return value
 }

@@ -23,7 +23,10 @@ const MAX_FAILURES = 3
 const MAX_PROBES = 3
 const FIRST_BACKOFF_MS = 50
 const MAX_BACKOFF_MS = 1000
-/** Interval between start attempts, in milliseconds, while no worker is usable and starts hang. */
+/**
+ * Interval in milliseconds between attempts to start a worker while no worker is usable and earlier
+ * starts hang.
+ */
 const RESTART_EVERY_MS = 1000
 const MAX_STARTING = 3
 /** A request that waits this many milliseconds triggers the start of another worker. */
@@ -102,7 +105,7 @@ export class WorkerSupervisor {
     this.#ticking = periodic({
       ...{ intervalMs: TICK_MS, work: this.#tick },
       onError: (err) => {
-        logger.error('PKCS#11 workers could not be checked', { err })
+        logger.error('could not check the PKCS#11 workers', { err })
       },
     })
     this.#tick()
@@ -162,9 +165,12 @@ export class WorkerSupervisor {
     this.#circuit.blame({ code: 'TIMEOUT', message: 'the token does not respond' })
   }
 
-  /** Sends a call outside the queue. A worker that exceeds `lateAfterMs` hangs. @throws TokenError */
+  /**
+   * Sends a call outside the queue. A worker that takes longer than `lateAfterMs` is treated as
+   * hanging. @throws TokenError
+   */
   async ask(worker: TokenWorker, call: Call, lateAfterMs: number): Promise<unknown> {
-    // Cleared as soon as the worker responds.
+    // The timer is cleared as soon as the worker responds.
     const overdue = setTimeout(this.onOverdue.bind(this), lateAfterMs, worker)
     try {
       const value = await worker.process.call(call)
@@ -220,8 +226,8 @@ export class WorkerSupervisor {
     const usable = this.#isUsable
     if (this.#workers.length < Math.min(sessions.min, this.max)) void this.#startWorker()
     else if (!usable && starting.length > 0) {
-      // A hanging start may keep hanging after its cause is gone, while a new one would succeed.
-      // But while a process is waiting for CPU time, another one would only delay it.
+      // A start that hangs may keep hanging after the cause is gone, while a new start would
+      // succeed. But if a process is waiting for CPU time, another one would only delay it.
       const newest = Math.max(...starting.map(({ openingSince }) => openingSince ?? now))
       if (now - newest < RESTART_EVERY_MS) return
       if (starting.length >= MAX_STARTING) starting[0]?.kill()
@@ -253,7 +259,7 @@ export class WorkerSupervisor {
 
   #failedToStart(worker: TokenWorker, failure: WireFailure): WireFailure {
     const isSurplus = failure.code === 'BUSY' && this.ready > 0
-    // The token has no free sessions, so the current number of workers is the maximum.
+    // The token has no free sessions, so the current number of workers becomes the maximum.
     if (isSurplus) this.#maxSessions = this.ready
     else this.#circuit.blame(failure)
     worker.kill()

@@ -4,10 +4,13 @@ import type { Clock } from '../../../core/clock.ts'
 import type { StartCall, TokenFacts } from '../wire/calls.ts'
 import { WorkerProcess } from './worker-process.ts'
 
-/** Milliseconds of work to send ahead, so that a worker never waits for its next request. */
+/**
+ * Milliseconds of work to send to a worker ahead of time, so that it never waits for its next
+ * request.
+ */
 const AHEAD_MS = 4
 const MAX_AHEAD = 64
-/** Weight of the newest measurement in the mean. */
+/** Weight of the newest measurement in the moving average. */
 const SMOOTHING = 0.1
 
 export type WorkerState = 'starting' | 'ready' | 'faulty' | 'ended'
@@ -72,7 +75,7 @@ export class TokenWorker {
     return ahead - this.process.size
   }
 
-  /** Records how long a request took. */
+  /** Records how long a request took, in milliseconds. */
   onServed(serviceMs: number): void {
     this.#serviceMs += (serviceMs - this.#serviceMs) * SMOOTHING
   }

@@ -111,9 +111,9 @@ export interface ProbeReport {
   /** Tokens in the order of the configuration. */
   readonly tokens: readonly {
     readonly facts?: TokenFacts
-    /** Result of a round trip in each mode: `works`, or the reason why it does not. */
+    /** Result of a round trip in each IV mode: `works`, or the reason why it does not work. */
     readonly modes?: readonly { readonly iv: IvMode; readonly outcome: string }[]
-    /** The first mode that works. */
+    /** The first IV mode that works. */
     readonly iv?: IvMode
     readonly keys?: readonly TokenKey[]
     readonly problem?: string

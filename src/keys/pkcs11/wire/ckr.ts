@@ -66,7 +66,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'this code, and every code that is not in the table',
+    why: 'also applies to every code that is not in the table',
     encrypt: 'UNAVAILABLE',
     decrypt: 'INTEGRITY_FAILURE',
     recovery: 'probe',
@@ -94,7 +94,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'the handle is from before a reset, or the key was deleted',
+    why: 'the handle predates a reset, or the key was deleted',
     encrypt: 'KEY_NOT_FOUND',
     decrypt: 'KEY_NOT_FOUND',
     recovery: 'refind',
@@ -106,7 +106,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'the session or its login is gone',
+    why: 'the session was closed, or is not logged in',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'relogin',
@@ -131,7 +131,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'the device failed this call, but the next one may well succeed',
+    why: 'the device failed this call, but the next call may succeed',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'retry',
@@ -141,7 +141,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'the token or the module is gone; some modules need a restart to see it again',
+    why: 'the token or the module is unavailable; some modules must be reinitialized before they detect it again',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'reinitialize',
@@ -184,7 +184,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'no AES-GCM, or not with these parameters; try another IV mode',
+    why: 'the token does not support AES-GCM, or not with these parameters; try another IV mode',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'drop',
@@ -230,7 +230,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'the token cannot create or show such a key',
+    why: 'the token cannot create a key with these attributes, or does not reveal an attribute',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'drop',

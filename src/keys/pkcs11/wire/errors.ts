@@ -56,11 +56,11 @@ export function parseFailure(text: string): WireFailure {
     isSentence(message) &&
     (hint === undefined || isSentence(hint)) &&
     (recovery === undefined || isOneOf(ACTIONS, recovery))
-  if (!fits) throw new ProtocolError('an unknown failure')
+  if (!fits) throw new ProtocolError('received a failure in an unknown format')
   return value as WireFailure
 }
 
-/** A final error, which the worker found itself or which is the outcome of a failed call. */
+/** A final error, which either the worker detected itself or resulted from a failed call. */
 export class WorkerFailure extends Error {
   override readonly name = 'WorkerFailure'
   readonly wire: WireFailure
@@ -83,7 +83,7 @@ export class CkrFailure extends Error {
 
   constructor(call: string, code: number) {
     const row = toRowOf(call, toCkrRow(code))
-    super(`${call} ended with ${row.name}`)
+    super(`${call} returned ${row.name}`)
     this.row = row
     this.call = call
   }
@@ -93,8 +93,8 @@ export class CkrFailure extends Error {
 const WITHOUT_DATA: ReadonlySet<string> = new Set(['C_EncryptInit', 'C_DecryptInit'])
 
 /**
- * A call without data cannot fail because of data. For a destroyed key, Kryoptic returns
- * CKR_GENERAL_ERROR from such a call.
+ * A call without data cannot fail because of the data. For a destroyed key, such a call returns
+ * CKR_GENERAL_ERROR in Kryoptic.
  */
 function toRowOf(call: string, row: CkrRow): CkrRow {
   if (row.recovery !== 'probe' || !WITHOUT_DATA.has(call)) return row
@@ -115,8 +115,9 @@ export function toWire(error: unknown, direction: Direction): WireFailure {
 }
 
 export function toBackendError({ code, message, hint }: WireFailure): BackendError {
-  // Every cause gets the same message, because which call fails depends on the module.
-  if (code === 'INTEGRITY_FAILURE') return new BackendError(code, 'the ciphertext does not verify')
+  // Use the same message for every cause, because which call fails depends on the module.
+  if (code === 'INTEGRITY_FAILURE')
+    return new BackendError(code, 'the ciphertext failed authentication')
   return new BackendError(code, message, hint === undefined ? {} : { hint })
 }
 

@@ -127,7 +127,7 @@ export class FrameReader {
   take(chunk: Buffer): readonly Frame[] {
     this.#size += chunk.length
     if (this.#size < this.#needed) {
-      // The chunk is copied, because the next one may be read into the same memory.
+      // Copy the chunk, because the next one may be read into the same memory.
       this.#chunks.push(Buffer.from(chunk))
       return NO_FRAMES
     }
@@ -138,7 +138,7 @@ export class FrameReader {
     while (bytes.length - at >= HEAD_BYTES) {
       const length = bytes.readUInt32LE(at)
       if (length < HEAD_BYTES - LENGTH_BYTES || length > MAX_FRAME_BYTES) {
-        throw new ProtocolError('a frame has an impossible length')
+        throw new ProtocolError('a frame has an invalid length')
       }
       const end = at + LENGTH_BYTES + length
       if (end > bytes.length) {

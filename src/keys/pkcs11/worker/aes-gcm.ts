@@ -22,12 +22,15 @@ const ROOM_BYTES = 16
  * empty input refuse it or crash.
  */
 const NO_BYTES = Buffer.alloc(1).subarray(0, 0)
-/** Passed to the module as NULL, which makes Thales and AWS tokens generate the IV. */
+/**
+ * The binding passes this value to the module as NULL, which makes Thales and AWS tokens generate
+ * the IV.
+ */
 const NO_IV = Buffer.alloc(0)
 
 export interface SealedByToken {
   readonly iv: Buffer
-  /** Ciphertext followed by the 16-byte tag. Valid until the next call. */
+  /** Ciphertext followed by the 16-byte tag. The buffer is valid until the next call. */
   readonly sealed: Buffer
 }
 
@@ -78,13 +81,13 @@ const MODES: Readonly<Record<IvMode, Mode>> = {
   'hsm-written': {
     mechanism: CKM_AES_GCM,
     extraBytes: 0,
-    // CloudHSM writes the IV into this buffer and refuses one that is not all zeros.
+    // CloudHSM writes the IV into this buffer, and refuses a buffer that is not all zeros.
     makeIv: () => Buffer.alloc(IV_BYTES),
     ivBits: IV_BYTES * 8,
     split(sealed, iv) {
       if (iv.every((byte) => byte === 0)) {
-        throw new WorkerFailure('CONTRACT', 'the token did not write an initialization vector', {
-          hint: 'set another iv mode; latchkey pkcs11 probe finds the right one',
+        throw new WorkerFailure('CONTRACT', 'the token did not return an initialization vector', {
+          hint: 'set a different iv mode; run latchkey pkcs11 probe to find the right one',
         })
       }
       return { iv, sealed }
@@ -115,7 +118,8 @@ export interface AesGcm {
   decrypt(session: Handle, key: Handle, iv: Buffer, sealed: Buffer, aad: Buffer): Buffer
   /**
    * Computes the tag of a fixed message under a fixed IV, which identifies the key. The probability
-   * that this IV is drawn for a real message is 2^-96. Returns undefined if the token chooses IVs.
+   * that a random IV for a real message equals this IV is 2^-96. Returns undefined if the token
+   * chooses IVs.
    */
   check(session: Handle, key: Handle): Buffer | undefined
 }
@@ -147,8 +151,8 @@ export function createAesGcm({ cryptoki }: Pkcs11Module, iv: IvMode): AesGcm {
     const room = sealedRoom.subarray(0, size + ROOM_BYTES)
     const output = invoke('C_Encrypt', () => cryptoki.C_Encrypt(session, orNone(plaintext), room))
     if (output.length !== size) {
-      throw new WorkerFailure('CONTRACT', 'the token wrote a ciphertext of the wrong length', {
-        hint: 'set another iv mode; latchkey pkcs11 probe finds the right one',
+      throw new WorkerFailure('CONTRACT', 'the token returned a ciphertext of the wrong length', {
+        hint: 'set a different iv mode; run latchkey pkcs11 probe to find the right one',
       })
     }
     return output
@@ -157,7 +161,7 @@ export function createAesGcm({ cryptoki }: Pkcs11Module, iv: IvMode): AesGcm {
   return {
     mechanism: mode.mechanism,
     encrypt(session, key, plaintext, aad) {
-      // Keeps the buffer referenced until C_Encrypt has returned, because a token may write into it
+      // Keep the buffer referenced until C_Encrypt has returned, because a token may write into it
       // until then.
       const own = mode.makeIv()
       return mode.split(seal(session, key, toMechanism(own, mode.ivBits, aad), plaintext), own)
@@ -176,7 +180,7 @@ export function createAesGcm({ cryptoki }: Pkcs11Module, iv: IvMode): AesGcm {
       const room = openedRoom.subarray(0, size)
       const output = invoke('C_Decrypt', () => cryptoki.C_Decrypt(session, input, room))
       if (output.length !== sealed.length - TAG_BYTES) {
-        throw new WorkerFailure('CONTRACT', 'the token wrote a plaintext of the wrong length')
+        throw new WorkerFailure('CONTRACT', 'the token returned a plaintext of the wrong length')
       }
       return output
     },

@@ -20,7 +20,10 @@ const TIME_MS = 300_000
 export function discard(module: Pkcs11Module, call: DiscardCall, clock: Clock): number {
   const { prefix, destroys } = call
   if (!prefix.startsWith(CERTIFY_PREFIX)) {
-    throw new WorkerFailure('MISCONFIGURED', `${JSON.stringify(prefix)} is not a prefix of certify`)
+    throw new WorkerFailure(
+      'MISCONFIGURED',
+      `expected a key prefix that starts with ${CERTIFY_PREFIX}, found ${JSON.stringify(prefix)}`,
+    )
   }
   const { cryptoki, constants: c } = module
   initialize(module)
@@ -37,7 +40,7 @@ export function discard(module: Pkcs11Module, call: DiscardCall, clock: Clock): 
             cryptoki.C_DestroyObject(handle, key)
           })
         } catch (error) {
-          // The error is thrown below, once the other keys are destroyed.
+          // Throw the error below, once the other keys are destroyed.
           failure ??= error
         }
       }

@@ -22,10 +22,11 @@ const MAX_ENTRIES = 200
 export class HandleNames {
   readonly #options: KeyHandlesOptions
   readonly #handles: KeyHandles
-  /** Handles whose names have yet to be read; undefined until the first search for keys. */
+  /** Handles whose names have not been read yet; undefined until the first search for keys. */
   #unread: Handle[] | undefined
   /**
-   * Keys of this worker's share that it has yet to read; undefined until the first search for keys.
+   * Keys of this worker's share that have not been read yet; undefined until the first search for
+   * keys.
    */
   #share: Handle[] | undefined
   #total = 0
@@ -54,7 +55,7 @@ export class HandleNames {
       const all = this.#findAll(session)
       this.#total = all.length
       this.#share = all.filter((_, i) => i % of === part)
-      // A second search would block this worker for a long time.
+      // Search only once, because a second search would block this worker for a long time.
       this.#unread ??= all.filter((_, i) => i % of !== part)
     }
     const entries: ListedKey[] = []
@@ -90,8 +91,8 @@ export class HandleNames {
   }
 
   /**
-   * @param mayGoOn called after each key
-   * @returns the number of handles whose names have yet to be read
+   * @param mayGoOn called after each key; returns false to stop
+   * @returns the number of handles whose names have not been read yet
    */
   step(session: Handle, mayGoOn: () => boolean): number {
     const { module, keysBy, isReserved } = this.#options

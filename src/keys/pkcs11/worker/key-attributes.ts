@@ -9,7 +9,7 @@ import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 
 const KEY_BYTES = 32
 const ID_BYTES = 16
-/** Size of CK_ULONG on the platforms that the worker runs on. */
+/** Size of CK_ULONG in bytes on the platforms that the worker runs on. */
 const ULONG_BYTES = 8
 
 export interface KeyAttributes {
@@ -22,18 +22,20 @@ export interface KeyAttributes {
   readonly isSensitive: boolean
   readonly isExtractable: boolean
   /**
-   * Reason that Latchkey cannot use the key; absent if the key is an AES-256 key that
-   * allows AES-GCM.
+   * The reason Latchkey cannot use the key. Absent if the key is an AES-256 key that allows
+   * AES-GCM.
    */
   readonly unusable?: string
 }
 
-/** Modules that reject requests for CKA_ALLOWED_MECHANISMS, an attribute that few modules know. */
+/**
+ * Modules that reject requests for CKA_ALLOWED_MECHANISMS, an attribute that few modules support.
+ */
 const WITHOUT_MECHANISMS = new WeakSet<Pkcs11Module>()
 
 /**
- * @param mechanism mechanism that operations use; undefined to ignore which mechanisms the key
- * allows
+ * @param mechanism mechanism that operations use; undefined to skip the check of the key's allowed
+ * mechanisms
  */
 export function readAttributes(
   module: Pkcs11Module,
@@ -73,8 +75,8 @@ export function readAttributes(
 }
 
 /**
- * Reads all attributes in one call, or one by one from a token that does not know all of them.
- * Unknown attributes are absent from the result.
+ * Reads all attributes in one call, or one at a time if the token does not support all of them. The
+ * result omits unsupported attributes.
  */
 function readValues(
   module: Pkcs11Module,
@@ -117,7 +119,7 @@ function readValues(
 
 /**
  * @param list value of CKA_ALLOWED_MECHANISMS
- * @returns why the key forbids the mechanism; undefined if the key allows it, or the module does
+ * @returns why the key forbids the mechanism; undefined if the key allows it, or if the module does
  * not report restrictions
  */
 function findForbidden(

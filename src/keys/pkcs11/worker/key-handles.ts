@@ -31,9 +31,9 @@ const GAP = 16
 export class KeyHandles {
   readonly #options: KeyHandlesOptions
   readonly #found = new Map<string, FoundKey>()
-  /** Handles of keys whose check value is the only attribute read so far. */
+  /** Handles of keys for which only the check value has been read so far. */
   readonly #checked = new Map<string, CheckedHandle>()
-  /** Handles of keys whose name is the only attribute read so far. */
+  /** Handles of keys for which only the name has been read so far. */
   readonly #suggested = new Map<string, Handle | 'several'>()
 
   constructor(options: KeyHandlesOptions) {
@@ -47,7 +47,9 @@ export class KeyHandles {
     this.#suggested.clear()
   }
 
-  /** Records the name of a handle, which saves a search at the first use of the key. */
+  /**
+   * Records the name of the key behind a handle, which saves a search when the key is first used.
+   */
   suggest(ref: string, handle: Handle): void {
     const known = this.#suggested.get(ref)
     const isOne = known === undefined || (known !== 'several' && known.equals(handle))
@@ -173,7 +175,7 @@ export class KeyHandles {
     const { module } = this.#options
     const keys = handles.map((handle) => readAttributes(module, session, handle))
     return new WorkerFailure('MISCONFIGURED', describeAmbiguous(ref, keys), {
-      hint: 'delete or rename all but one',
+      hint: 'delete or rename all of these keys but one',
     })
   }
 }
@@ -208,8 +210,8 @@ const MANY = 1000
 const FEW = 100
 
 /**
- * @param expected with `few`, the search ends when the token returns fewer handles than requested,
- * which saves a call
+ * @param expected expected number of keys. With `few`, the search ends as soon as the token returns
+ * fewer handles than requested, which saves a call
  */
 export function findObjects(
   { cryptoki }: Pkcs11Module,

@@ -1,7 +1,7 @@
 /**
  * The worker process of a PKCS#11 module. It reads requests from a pipe, runs them sequentially,
  * and writes the responses. Calls block its only thread, because the module blocks anyway. The
- * process exits with its parent, even while the module blocks.
+ * process exits when its parent does, even while the module blocks.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readSync, writeSync } from 'node:fs'
@@ -31,7 +31,7 @@ import { TokenWorkerProgram } from './token.ts'
 
 const ORDERS_FD = 3
 const CHUNK_BYTES = 256 * 1024
-/** Longest time in milliseconds to hold back responses while more requests are waiting. */
+/** Maximum time in milliseconds to hold back responses while more requests are waiting. */
 const HOLD_MS = 0.25
 
 // The watchdog has the same extension as this file: .js in the build, .ts in the sources.
@@ -55,7 +55,7 @@ async function start(call: FirstCall): Promise<unknown> {
 }
 
 function started(): TokenWorkerProgram {
-  if (host === undefined) throw new WorkerFailure('UNAVAILABLE', 'the token was not opened')
+  if (host === undefined) throw new WorkerFailure('UNAVAILABLE', 'the token has not been opened')
   return host
 }
 
@@ -87,7 +87,7 @@ function carryOut({ kind, body }: Frame): readonly Buffer[] {
     verifyTime.writeUInt32LE(toMicroseconds(made.verifyMs))
     return [made.iv, made.sealed, made.digest ?? NONE, verifyTime]
   }
-  if (kind !== DECRYPT) throw new ProtocolError('a request of an unknown kind')
+  if (kind !== DECRYPT) throw new ProtocolError('received a request of an unknown kind')
   return [started().decrypt({ ref: name, check, aad, iv: first, sealed: second }, endsAt)]
 }
 

@@ -27,7 +27,7 @@ export async function loadModule(
   try {
     cryptoki.load(path)
   } catch {
-    throw new WorkerFailure('MISCONFIGURED', `${path} cannot be loaded as a PKCS#11 module`, {
+    throw new WorkerFailure('MISCONFIGURED', `cannot load ${path} as a PKCS#11 module`, {
       hint: 'check the path, and that the module is built for this processor and C library (ldd lists missing libraries)',
     })
   }

@@ -17,7 +17,7 @@ const MECHANISMS = {
   CKM_AES_GCM: 0x1087,
   CKM_CLOUDHSM_AES_GCM: 0x8000_1087,
 } as const
-/** Listed in order of preference. */
+/** AES-GCM modes to test, in order of preference. */
 const MODES: readonly IvMode[] = [
   'host',
   'cloudhsm-gcm',
@@ -124,7 +124,7 @@ function tryMode(module: Pkcs11Module, session: Handle, iv: IvMode): string {
   }
 }
 
-/** Lists the keys, with the checks that a server applies to them. */
+/** Lists the keys, applying the same checks as a server. */
 function listKeys(module: Pkcs11Module, session: Handle, { keysBy, healthKey }: ProbeCall) {
   const isReserved = (label: string) => label === healthKey
   const gcm = createAesGcm(module, 'host')

@@ -1,4 +1,4 @@
-/** One session on a token: logs in, runs calls, and recovers after failures. */
+/** Keeps one session on a token: logs in, runs calls, and recovers from failures. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../../core/clock.ts'
 import type { StartCall, TokenFacts } from '../wire/calls.ts'
@@ -15,17 +15,20 @@ import { findToken } from './token-search.ts'
 const CKR_USER_ALREADY_LOGGED_IN = 'CKR_USER_ALREADY_LOGGED_IN'
 const CKS_RW_USER_FUNCTIONS = 3
 const CKS_RO_USER_FUNCTIONS = 1
-/** Token flag which says that one more wrong PIN locks the token. */
+/** Token flag that is set when one more wrong PIN will lock the token. */
 const CKF_USER_PIN_FINAL_TRY = 0x2_0000
 const CKF_USER_PIN_LOCKED = 0x4_0000
 /**
  * Minimum time between reinitializations, in milliseconds, because each one delays other requests.
  */
 const REINITIALIZE_EVERY_MS = 200
-/** Maximum number of attempts: refind or relogin first, then reinitialize, then give up. */
+/**
+ * Maximum number of attempts. After the first failure, the key is searched for again or the session
+ * logs in again; after the second, the module is reinitialized; after the third, the call fails.
+ */
 const MAX_ATTEMPTS = 3
 /**
- * Maximum number of attempts after transient errors of the device. The deadline usually ends them
+ * Maximum number of attempts after transient device errors. The deadline usually ends the attempts
  * earlier.
  */
 const MAX_RETRIES = 20
@@ -80,7 +83,7 @@ export class TokenSession {
         if (outcome === 'again' && isWorthwhile) continue
         const wire = toWire(error, direction)
         if (outcome === 'stop') this.#refused = wire
-        // A return code that blames the data or the key is right only if the token works.
+        // A return code that blames the data or the key can be trusted only if the token works.
         throw new WorkerFailure(outcome === 'final' ? wire.code : 'UNAVAILABLE', wire.message, {
           recovery: error.row.recovery,
         })
@@ -95,13 +98,14 @@ export class TokenSession {
 
   slot(): Handle {
     this.#ensure()
-    if (this.#slot === undefined) throw new TypeError('a session without a slot')
+    if (this.#slot === undefined) throw new TypeError('the session has no slot')
     return this.#slot
   }
 
   /**
-   * Some HSMs return CKR_FUNCTION_FAILED when they get too many requests. A decryption that
-   * verifies an encryption has the direction `encrypt`.
+   * Reports whether an error means that the HSM is busy: some HSMs return CKR_FUNCTION_FAILED when
+   * they get too many requests. A decryption that verifies an encryption has the direction
+   * `encrypt`.
    */
   #isBusy({ row }: CkrFailure, direction: Direction): boolean {
     const { functionFailedIsBusy } = this.#start
@@ -109,14 +113,14 @@ export class TokenSession {
   }
 
   /**
-   * Returns `final` if the code of the error stands, `again` to retry the call, `gone` if the token
-   * does not work, `stop` if no login may follow.
+   * Returns `final` if the error's code can be passed on, `again` if the call should be retried,
+   * `gone` if the token does not work, and `stop` if no further login may be attempted.
    */
   #recover(error: CkrFailure, attempt: number): 'final' | 'again' | 'gone' | 'stop' {
     const { recovery } = error.row
     if (recovery === 'drop' || recovery === 'stop') return recovery === 'stop' ? 'stop' : 'final'
     if (recovery === 'retry') {
-      // Handles are kept: only a login or a new module state changes their meaning.
+      // Keeps the handles: only a login or a reinitialization can make them invalid.
       if (attempt % REINITIALIZE_AFTER_RETRIES === 0) this.#reinitialize()
       return 'again'
     }
@@ -205,9 +209,9 @@ export class TokenSession {
     if ((flags & (CKF_USER_PIN_FINAL_TRY | CKF_USER_PIN_LOCKED)) !== 0) {
       throw new WorkerFailure(
         'MISCONFIGURED',
-        'the token is locked, or would be after one more wrong PIN',
+        'the token is locked, or one more wrong PIN would lock it',
         {
-          hint: "log in once with the right PIN using the vendor's tools, which resets the counter",
+          hint: "to reset the counter, log in once with the correct PIN using the vendor's tools",
         },
       )
     }

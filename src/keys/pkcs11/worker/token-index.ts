@@ -1,7 +1,7 @@
 /**
- * All keys of a token, by name and version. A run makes one search, reads the keys that it does not
- * know, and reports which keys were added, changed and removed. Runs are divided into steps, so
- * that the worker can serve other requests in between.
+ * An index of all keys of a token, by name and version. A run makes one search, reads the keys that
+ * are not yet in the index, and reports which keys were added, changed and removed. Runs are
+ * divided into steps, so that the worker can serve other requests in between.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyProblem } from '../../administration.ts'
@@ -58,9 +58,9 @@ export class TokenIndex {
   }
 
   /**
-   * @param run number of the run; a number different from the previous call's starts a new run
+   * @param run number of the run; a number that differs from the previous call's starts a new run
    * @param again names of keys to read again, because they are in use
-   * @param mayGoOn called after each key
+   * @param mayGoOn called after each key; returns false to end the step
    */
   step(
     session: Handle,

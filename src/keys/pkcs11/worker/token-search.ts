@@ -24,12 +24,12 @@ export function findToken(module: Pkcs11Module, selector: TokenSelector): FoundT
     throw new WorkerFailure(
       'UNAVAILABLE',
       `no token has ${describe(selector)}; ${known === '' ? 'no tokens were found' : `found ${known}`}`,
-      { hint: 'latchkey pkcs11 probe lists slots and tokens' },
+      { hint: 'run latchkey pkcs11 probe to list the slots and tokens' },
     )
   }
   if (second !== undefined) {
     throw new WorkerFailure('MISCONFIGURED', `two tokens have ${describe(selector)}`, {
-      hint: 'select one by its serial number: latchkey pkcs11 probe lists them',
+      hint: 'select a token by its serial number; run latchkey pkcs11 probe to list the serial numbers',
     })
   }
   return found
@@ -43,7 +43,7 @@ export function listTokens(module: Pkcs11Module): readonly FoundToken[] {
     try {
       return [{ slot, facts: readFacts(module, slot) }]
     } catch (error) {
-      // The slot has no token, or an unreadable one, or the token was just removed.
+      // The slot has no token, its token is unreadable, or its token was just removed.
       if (error instanceof CkrFailure) return []
       throw error
     }

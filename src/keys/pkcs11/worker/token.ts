@@ -22,9 +22,12 @@ import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 import { TokenSession } from './session.ts'
 import { TokenIndex } from './token-index.ts'
 
-/** Generous deadline for key management in milliseconds; callers set their own deadlines. */
+/**
+ * Generous time limit for key management and health checks, in milliseconds. Callers set their own
+ * deadlines.
+ */
 const UNHURRIED_MS = 60_000
-/** Time limit of an index step in milliseconds. Other requests wait for the step. */
+/** Time limit of an index step in milliseconds. Other requests wait until the step ends. */
 const STEP_MS = 8
 const HEALTH_BYTES = 32
 /** Label prefix of Latchkey's own keys. No key id contains a space. */
@@ -111,7 +114,7 @@ export class TokenWorkerProgram {
     return facts
   }
 
-  /** Runs `work`. If a working token refuses it, the token is misconfigured. */
+  /** Runs `work`. If `work` fails although the token works, the token is misconfigured. */
   #tryMode(work: (session: Handle) => void): void {
     try {
       this.#unhurried(work)
@@ -122,7 +125,7 @@ export class TokenWorkerProgram {
       throw new WorkerFailure(
         'MISCONFIGURED',
         `the token does not encrypt with iv: ${this.#start.iv} (${message})`,
-        { hint: 'docs/hsm/ says which HSM needs which mode' },
+        { hint: 'see docs/hsm/ for the IV mode that each HSM requires' },
       )
     }
   }
@@ -230,8 +233,8 @@ export class TokenWorkerProgram {
     const name = mechanism === mechanismOf('host') ? 'CKM_AES_GCM' : 'CKM_CLOUDHSM_AES_GCM'
     throw new WorkerFailure(
       'MISCONFIGURED',
-      `the token ${JSON.stringify(facts.label)} (${facts.model}) does not offer ${name}`,
-      { hint: 'Latchkey needs AES-256-GCM: docs/hsm/ says which products have it' },
+      `the token ${JSON.stringify(facts.label)} (${facts.model}) does not support ${name}`,
+      { hint: 'Latchkey needs AES-256-GCM; see docs/hsm/ for the products that support it' },
     )
   }
 
@@ -245,7 +248,9 @@ export class TokenWorkerProgram {
       throw new WorkerFailure(
         'MISCONFIGURED',
         `there is no key ${JSON.stringify(label)} for health checks, and ${error.message}`,
-        { hint: 'create an AES-256 key with this label, or name another in backends[].healthKey' },
+        {
+          hint: 'create an AES-256 key with this label, or name a different key in backends[].healthKey',
+        },
       )
     }
   }
@@ -256,7 +261,7 @@ export class TokenWorkerProgram {
     return versions
   }
 
-  /** Reads every key at once; `index` does the same in steps. */
+  /** Reads every key in one call; `index` does the same in steps. */
   #list(session: Handle): readonly ListedKey[] {
     const index = new TokenIndex({ ...this.#options, handles: undefined })
     const entries: ListedKey[] = []
@@ -282,7 +287,8 @@ export class TokenWorkerProgram {
       ...(key.material === undefined ? {} : { material: Buffer.from(key.material, 'base64') }),
     })
     const created = this.#keys.find(session, ref)
-    if (created === undefined) throw new WorkerFailure('UNAVAILABLE', 'the new key cannot be found')
+    if (created === undefined)
+      throw new WorkerFailure('UNAVAILABLE', 'cannot find the new key on the token')
     return toTokenKey(created)
   }
 

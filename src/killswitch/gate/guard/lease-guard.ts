@@ -38,7 +38,7 @@ export interface LeaseGuardStats {
 }
 
 export interface LeaseGuard {
-  /** Reason why the guard is unavailable; if set, every other method does nothing. */
+  /** The reason the guard is unavailable; if set, every other method does nothing. */
   readonly missing: string | undefined
   /** Makes the guard cut connections to this port. */
   protect(port: number): void
@@ -49,7 +49,7 @@ export interface LeaseGuard {
    * sent.
    */
   arm(mark: number): void
-  /** Call when this process holds no more responses that were released under the lease. */
+  /** Call when this process no longer holds any response that was released under the lease. */
   disarm(): void
   stats(): LeaseGuardStats
   close(): void
@@ -104,7 +104,7 @@ export function noLeaseGuard(missing: string): LeaseGuard {
 }
 
 function toReason(error: Error): string {
-  if (process.platform !== 'linux') return 'the guard needs Linux'
+  if (process.platform !== 'linux') return 'the lease guard requires Linux'
   const { code } = error as NodeJS.ErrnoException
   // Node's message lists every path that it tried, on separate lines.
   if (code === 'MODULE_NOT_FOUND') return 'the add-on is not built'

@@ -10,13 +10,13 @@ import { WireHeaders, canonicalRequest, stringToSign } from '../../../sigv4/sign
 import { deriveSigningKey, sha256Hex } from '../../../sigv4/signing-key.ts'
 import type { KmsCaller } from '../request-metadata.ts'
 
-/** A credential of an AWS account, and the principal that KMS sees behind it. */
+/** A credential of an AWS account, and the principal that it belongs to. */
 export interface KmsCredential extends KmsCaller {
   readonly accessKeyId: string
   readonly secretAccessKey: Secret
 }
 
-/** Errors that every AWS service can return, raised before KMS itself looks at a request. */
+/** Errors that every AWS service can return, raised before KMS itself processes a request. */
 export type FrontDoorErrorName =
   | 'MissingAuthenticationTokenException' // the request is not signed
   | 'IncompleteSignatureException' // the Authorization header cannot be parsed

@@ -26,7 +26,10 @@ export interface CloudTrail {
   close(): Promise<void>
 }
 
-/** Appends one record per line, and creates the file if it is missing. Never writes through a link. */
+/**
+ * Appends one record per line, and creates the file if it is missing. Never follows a symbolic
+ * link.
+ */
 export async function openCloudTrail(path: string): Promise<CloudTrail> {
   const { O_WRONLY, O_APPEND, O_NOFOLLOW } = constants
   const file = await open(path, 'wx', 0o600).catch((cause: unknown) => {
@@ -97,7 +100,7 @@ function toService(caller: KmsCredential | undefined): string | undefined {
   return caller?.viaService === undefined ? undefined : `${caller.viaService}.amazonaws.com`
 }
 
-/** `KeyId` is `keyId` in CloudTrail. */
+/** CloudTrail writes `KeyId` as `keyId`. */
 function toLowerCamel(name: string): string {
   return name.charAt(0).toLowerCase() + name.slice(1)
 }

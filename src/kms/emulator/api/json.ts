@@ -7,8 +7,8 @@ import type { KmsCaller } from '../request-metadata.ts'
 export type Json = Readonly<Record<string, unknown>>
 
 /**
- * One operation of the KMS API. It converts the request's JSON to arguments of the emulator, and
- * the result back to JSON.
+ * One operation of the KMS API. It converts the request's JSON to arguments for the emulator, and
+ * converts the result back to JSON.
  */
 export type Operation = (kms: KmsStandIn, input: Json, caller: KmsCaller) => Promise<Json> | Json
 

@@ -15,7 +15,7 @@ const POLICY_NAME = 'default'
 export const KEY_OPERATIONS = {
   CreateKey: async (kms, input, caller) => {
     if (input['Origin'] !== undefined && input['Origin'] !== 'EXTERNAL_KEY_STORE') {
-      const message = 'latchkey kms has keys in external key stores only'
+      const message = 'latchkey kms supports only keys in external key stores'
       throw new KmsException('UnsupportedOperationException', message)
     }
     const key = await kms.createKey(caller, {

@@ -35,7 +35,7 @@ export interface KmsApiOptions extends KmsIdentity {
 }
 
 export interface KmsApi {
-  /** Resolves to the port. @throws a system error */
+  /** Starts the server and resolves to its port. @throws a system error */
   listen(at: { readonly host: string; readonly port: number }): Promise<number>
   /** Writes the state immediately, for a change made outside an API call. */
   save(): Promise<void>
@@ -74,7 +74,7 @@ export function createKmsApi(options: KmsApiOptions): KmsApi {
     const { operation, input, caller } = call
     const run = OPERATIONS.get(operation)
     if (run === undefined) {
-      const message = `latchkey kms has no operation ${operation}`
+      const message = `latchkey kms does not support the operation ${operation}`
       throw new FrontDoorError('UnknownOperationException', message)
     }
     if (operation in CRYPTOGRAPHIC_OPERATIONS && !quota()) {
@@ -90,7 +90,7 @@ export function createKmsApi(options: KmsApiOptions): KmsApi {
     if (!READS.test(operation) && !(operation in CRYPTOGRAPHIC_OPERATIONS)) await save()
     const storeId = input['CustomKeyStoreId']
     if (operation === 'ConnectCustomKeyStore' && typeof storeId === 'string') {
-      // As in KMS, the response does not wait for the connection.
+      // As in KMS, the response does not wait until the key store is connected.
       void kms.stores.settled(storeId).then(save).catch(options.onFault)
     }
     return output

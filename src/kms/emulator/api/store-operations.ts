@@ -11,7 +11,7 @@ export const STORE_OPERATIONS = {
     if (type !== 'EXTERNAL_KEY_STORE') {
       throw new KmsException(
         'UnsupportedOperationException',
-        'latchkey kms has external key stores only',
+        'latchkey kms supports only external key stores',
       )
     }
     const { name = '', ...proxy } = toChange(rest, 'CustomKeyStoreName')

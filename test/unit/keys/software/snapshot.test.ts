@@ -1,4 +1,4 @@
-/** Tests that changed keys are applied in slices, and that revocations come first. */
+/** Tests that changed keys are applied in slices, and that revocations are applied first. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { turn } from '../../../../src/core/slices.ts'

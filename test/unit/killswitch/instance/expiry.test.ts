@@ -114,7 +114,11 @@ void t.test("the lapse of a dead man's switch is recorded once, by one of severa
   t.match(await lapses(), [
     {
       operator: /^instance [xy]$/,
-      detail: { keyStore: 'demo', reason: 'it was not renewed in time', openUntil: /Z$/ },
+      detail: {
+        keyStore: 'demo',
+        reason: "the dead man's switch was not renewed in time",
+        openUntil: /Z$/,
+      },
     },
   ])
   t.equal((await lapses()).length, 1)

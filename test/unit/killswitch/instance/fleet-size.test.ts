@@ -9,7 +9,7 @@ import { FakeClock } from '../../../support/fake-clock.ts'
 import { storeFolder } from '../../../support/store.ts'
 
 const LEASE_MS = 2000
-/** Just over the shortest silence after which an instance is dismissed. */
+/** Just over the shortest silence after which an instance is removed. */
 const SILENCE_MS = 10_001
 
 async function setUp(t: Test) {

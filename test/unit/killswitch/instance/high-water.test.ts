@@ -62,7 +62,7 @@ void t.test('a folder that cannot be written to is found at the start, by its pa
   const path = join(t.testdir(), 'no/such/folder/latchkey.epoch')
   await t.rejects(openHighWater(path, 'store'), {
     code: 'HIGH_WATER_UNWRITABLE',
-    message: `the high-water file ${path} cannot be written (ENOENT)`,
+    message: `cannot write the high-water file ${path} (ENOENT)`,
     hint: /control\.highWaterFile/,
   })
   const folder = t.testdir()

@@ -14,7 +14,7 @@ import { eventually } from '../../../support/server.ts'
 import { storeFolder } from '../../../support/store.ts'
 
 const ORDER = { scope: { kind: 'all' }, direction: 'both', reason: 'why', operator: 'who' } as const
-const LOST = 'the control store cannot be read'
+const LOST = 'cannot read the control store'
 const BACK = 'the control store is readable again'
 
 void t.test('a store key that cannot be loaded is no fault of the store, and passes', async (t) => {
@@ -67,7 +67,7 @@ void t.test('a kill does not wait until keys are reloaded', async (t) => {
   held[1]?.()
 })
 
-/** So long that only an acknowledgement ends a wait while the test runs. */
+/** The lease is so long that only an acknowledgement can end a wait during the test. */
 const LONG_LEASE_MS = 3_600_000
 
 void t.test('a store key that is only announced hides no instance', async (t) => {

@@ -13,7 +13,7 @@ import { storeFolder } from '../../../support/store.ts'
 const ENCRYPT = { keyStore: 'demo', keyId: 'a', operation: 'Encrypt' } as const
 const ORDER = { scope: { kind: 'all' }, direction: 'both', reason: 'why', operator: 'who' } as const
 
-const LOST = 'the control store cannot be read'
+const LOST = 'cannot read the control store'
 const BACK = 'the control store is readable again'
 
 void t.test('the gate opens with the first poll, and follows kills', async (t) => {
@@ -54,11 +54,11 @@ void t.test('without its mark it refuses, blames the file, and acknowledges noth
   t.notOk(gate.canServe())
   await eventually(async () => (await row())?.reason === 'HIGH_WATER_UNWRITABLE')
   t.not((await row())?.ackedEpoch, epoch)
-  t.same(said, ['the high-water file cannot be written: everything is refused'])
+  t.same(said, ['cannot write the high-water file; refusing all requests'])
   isFull = false
   await eventually(async () => (await row())?.ackedEpoch === epoch)
   await eventually(() => gate.canServe())
-  await eventually(() => said.at(-1) === 'the high-water file can be written again')
+  await eventually(() => said.at(-1) === 'the high-water file is writable again')
 })
 
 void t.test('acknowledges only once released responses have been sent', async (t) => {
@@ -186,7 +186,7 @@ void t.test(
     )
     await eventually(() => gate.stats().reason === 'EPOCH_WENT_BACK')
     for (let i = 0; i < 3; i++) await real.change(() => Promise.resolve())
-    // The kill's own row is authentic, but the next epoch of the copy continues another one.
+    // The kill's own row is authentic, but the copy's next epoch follows a different one.
     folder.tamper(
       `UPDATE epochs SET tag = '${String(seen?.['tag'])}', mac = '${String(seen?.['mac'])}'
      WHERE epoch = ${String(epoch)}`,

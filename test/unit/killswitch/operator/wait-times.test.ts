@@ -1,4 +1,4 @@
-/** Tests how often a kill reads the instances, and how long it waits for them, on a timer that the test moves. */
+/** Tests how often a kill reads the instances, and how long it waits for them, using a timer that the test controls. */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs'
 import { mock } from 'node:test'
@@ -30,7 +30,7 @@ function watch<T>(waiting: Promise<T>) {
   }
 }
 
-/** Waits for an instance that does not acknowledge. The test answers each read. */
+/** Prepares a kill that waits for an instance that does not acknowledge it. The test answers each read of the store. */
 async function setUp(t: Test) {
   const folder = await storeFolder(t)
   const { clock } = folder
@@ -60,7 +60,7 @@ async function setUp(t: Test) {
     clock,
     reads: () => reads,
     answers: () => answers,
-    /** Holds every read from now on. */
+    /** Leaves every read unanswered from now on. */
     hold() {
       answer = () => new Promise(() => undefined)
     },

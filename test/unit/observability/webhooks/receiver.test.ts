@@ -82,7 +82,7 @@ async function listenSilently(t: Test): Promise<string> {
   return `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`
 }
 
-/** Replaces the AWS settings of the environment until the test ends. */
+/** Replaces the AWS settings in the environment until the test ends. */
 function setAws(t: Test, values: Readonly<Record<string, string>>): void {
   const before = { ...process.env }
   t.teardown(() => {

@@ -14,7 +14,7 @@ import { FakeClock } from '../../../support/fake-clock.ts'
 
 const LIMIT_MS = 80
 const DEADLINE_MS = 200
-/** Number of requests that every round serves. */
+/** Minimum number of requests that each round serves. */
 const FIRST = 8
 
 /** Waits until the current event loop turn and the immediates it scheduled have run. */
@@ -40,7 +40,7 @@ function create() {
   const all = { clock, admission, served, refused, idle, ask, round }
   return all
 
-  /** Makes the event loop idle for the given time. */
+  /** Simulates an event loop that is idle for the given time. */
   function idle(ms: number) {
     clock.advance(ms)
     idleMs += ms
@@ -103,7 +103,7 @@ void t.test('a request read after a crowded round may be as old as that round', 
 
 void t.test('during an overload, fewer requests are served the more arrive', async (t) => {
   const { idle, round } = create()
-  /** Keep the event loop busy for half a second without an idle moment. */
+  /** Simulate an event loop that is busy for half a second without any idle time. */
   for (let i = 0; i < 100; i++)
     t.equal(await round(100, 0.05), i < 10 ? 100 : 16, `round ${String(i)}`)
   t.equal(await round(64, 0.05), 16, 'the round before was crowded')
