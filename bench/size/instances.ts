@@ -25,7 +25,7 @@ export interface InstancesPlan {
 }
 
 /**
- * The response to the message `count`. It contains the number of open instances and, for each of the other instances,
+ * The response to a `count` message. It contains the number of open instances and, for each of the other instances,
  * the reason why it is not open.
  */
 export interface InstancesReport {

@@ -14,8 +14,8 @@ import { toStoreOptions } from './store.ts'
 
 export interface OpenOptions {
   /**
-   * Milliseconds for which a kill retries a store that does not respond (default: one attempt).
-   * With a value above 0, a store that was changed from outside is opened instead of refused.
+   * How long, in milliseconds, a kill retries if the store does not respond (default: one attempt).
+   * If the value is above 0, a store that was changed outside of Latchkey is opened, not refused.
    */
   readonly patienceMs?: number
   readonly onRetry?: (error: LatchkeyError) => void

@@ -137,7 +137,7 @@ function secretSource(description: string, fileSentence: string) {
   })
 }
 
-/** Returns a setting for a secret that is read once; the program gets its value. */
+/** Returns a setting for a secret that is read once, so that the loaded configuration has its value. */
 export function secret(
   description: string,
   fileSentence = PRIVATE_FILE,

@@ -84,7 +84,7 @@ export interface RequestRecord {
    */
   shadowDenial?: { readonly reason: string; readonly policies: readonly string[] } | undefined
   keyVersion?: number | undefined
-  /** Epoch of the switches with which the request was let through; set if there is an audit log. */
+  /** Epoch of the switches under which the gate admitted the request; set if there is an audit log. */
   gateEpoch?: number | undefined
   /** Hex SHA-256 that links an Encrypt to its Decrypts; set if there is an audit log. */
   sealedSha256?: string | undefined

@@ -1636,14 +1636,14 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         }
       },
       "groups": {
-        "description": "Groups of the key in the policy document `labels`; absent from a key without groups.",
+        "description": "Groups that the policy document `labels` assigns to the key; absent if there are none.",
         "type": "array",
         "items": {
           "type": "string"
         }
       },
       "tags": {
-        "description": "Tags of the key in the policy document `labels`; absent from a key without tags.",
+        "description": "Tags that the policy document `labels` assigns to the key; absent if there are none.",
         "type": "object",
         "additionalProperties": {
           "type": "string"
@@ -1889,7 +1889,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "$ref": "#/components/schemas/Reason"
       },
       "quietForMs": {
-        "description": "How long the version must have decrypted nothing, from 1 to 365 days.",
+        "description": "How long the version must not have been used to decrypt, from 1 to 365 days.",
         "type": "integer",
         "minimum": 86400000,
         "maximum": 31536000000

@@ -1414,9 +1414,9 @@ export interface components {
                 kind: "AMBIGUOUS" | "UNUSABLE" | "REPLACED";
                 reason: string;
             };
-            /** @description Groups of the key in the policy document `labels`; absent from a key without groups. */
+            /** @description Groups that the policy document `labels` assigns to the key; absent if there are none. */
             groups?: string[];
-            /** @description Tags of the key in the policy document `labels`; absent from a key without tags. */
+            /** @description Tags that the policy document `labels` assigns to the key; absent if there are none. */
             tags?: {
                 [key: string]: string;
             };
@@ -1491,7 +1491,7 @@ export interface components {
             action: "request" | "approve" | "cancel";
             version: number;
             reason?: components["schemas"]["Reason"];
-            /** @description How long the version must have decrypted nothing, from 1 to 365 days. */
+            /** @description How long the version must not have been used to decrypt, from 1 to 365 days. */
             quietForMs?: number;
             /** @description How long the version refuses Decrypt before it may be destroyed, from 7 to 30 days. */
             waitForMs?: number;

@@ -121,7 +121,7 @@ export async function checkQuietBefore(
   const uses = await usesOf(reader, one)
   const quiet = toQuiet(state, uses)
   if (state.knownUntil === undefined || state.knownUntil < refusedFrom) {
-    throw notQuiet(quiet.doubt ?? 'the uses before the approval are not known yet')
+    throw notQuiet(quiet.doubt ?? 'usage before the approval is not known yet')
   }
   if (quiet.since > one.approval.at - one.quietForMs) {
     const since = new Date(quiet.since).toISOString()

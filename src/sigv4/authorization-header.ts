@@ -23,8 +23,8 @@ const HEADER =
   /^AWS4-HMAC-SHA256 +Credential=([A-Za-z0-9]{1,128})\/(\d{8})\/([a-z0-9-]{1,64})\/([a-z0-9-]{1,64})\/aws4_request, ?SignedHeaders=([a-z0-9:;_-]{1,1024}), ?Signature=([0-9a-f]{64})$/
 
 /**
- * Maximum number of signed headers, because each name requires a search through all headers. KMS
- * signs five.
+ * Maximum number of signed headers. Each name requires a search through all headers, so the number
+ * is limited. KMS signs five.
  */
 const MAX_SIGNED_HEADERS = 32
 

@@ -169,7 +169,7 @@ async function recodeTable(deps: ResealingDeps, table: CodedTable): Promise<void
         await deps.keyring.refresh(transaction)
         await readOwnRekey(transaction, sealing, deps.rekey)
         for (const row of old) {
-          // The old MAC is a condition, so that a row written in the meantime is skipped. Such a
+          // The update requires the old MAC, so it skips a row that was written in the meantime. Such a
           // row already has its new MAC, or the next pass finds it.
           await transaction.execute(`UPDATE ${name} SET mac = ? WHERE ${where} AND mac = ?`, [
             sealing.authenticate(fields(row)),

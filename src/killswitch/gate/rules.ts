@@ -10,7 +10,7 @@ import type { DeadManSwitch, GateErrorCode, Switch } from '../model.ts'
  * reaches its value.
  */
 export interface AccessDeadline {
-  /** Monotonic milliseconds. */
+  /** Monotonic time in milliseconds. */
   readonly monotonicAt: number
   /** Milliseconds since the Unix epoch. */
   readonly wallAt: number

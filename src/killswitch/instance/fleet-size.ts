@@ -57,10 +57,10 @@ type Member = Pick<
 
 interface Watched {
   readonly beat: number
-  /** Monotonic milliseconds at which this heartbeat was first seen. */
+  /** Monotonic time, in milliseconds, at which this heartbeat was first seen. */
   readonly since: number
   readonly registeredEpoch: number
-  /** Monotonic milliseconds at which this registration was first seen. */
+  /** Monotonic time, in milliseconds, at which this registration was first seen. */
   readonly registeredSince: number
 }
 

@@ -98,7 +98,7 @@ export async function stop(
 
 export interface Patience {
   readonly clock: Clock
-  /** Monotonic milliseconds. */
+  /** Monotonic time in milliseconds. */
   readonly endsAt: number
   readonly sentinelFile: string
   readonly onRetry?: ((error: LatchkeyError) => void) | undefined

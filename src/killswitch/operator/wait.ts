@@ -40,7 +40,7 @@ const UNKNOWN_FLEET_MS = 60_000
  * acknowledged the epoch must have held its lease long enough to have noticed an older copy of the
  * store; otherwise the call waits for a whole lease. Leases expire even if the store does not
  * respond in the meantime.
- * @param endsAt monotonic milliseconds at which the caller gives up
+ * @param endsAt monotonic time in milliseconds at which the caller gives up
  * @throws ControlError NOT_REVOKED if the caller gives up, or if the store never lists the
  * instances or was changed from outside; RESTORED_MEANWHILE
  */

@@ -16,9 +16,9 @@ export interface PendingKill {
    * list then cannot be verified.
    */
   readonly registered?: readonly Instance[]
-  /** Monotonic milliseconds, taken when the commit was confirmed. */
+  /** Monotonic time in milliseconds, taken when the commit was confirmed. */
   readonly committedAt: number
-  /** Monotonic milliseconds, taken before anything was written. */
+  /** Monotonic time in milliseconds, taken before anything was written. */
   readonly startedAt: number
 }
 

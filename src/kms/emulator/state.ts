@@ -28,7 +28,7 @@ export const EMPTY_STATE: KmsState = {
 }
 
 export type KmsStateErrorCode =
-  | 'KMS_STATE_INVALID' // the file is not the state of an emulator
+  | 'KMS_STATE_INVALID' // the file is not a state file of the emulator
   | 'KMS_STATE_OF_ANOTHER' // the file belongs to another account or region
 
 export class KmsStateError extends LatchkeyError<KmsStateErrorCode> {

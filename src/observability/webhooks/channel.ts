@@ -27,7 +27,7 @@ export interface ChannelStats {
 export interface Channel {
   /** Number of messages that were dropped without being delivered. */
   run(): Promise<void>
-  /** Uses another configuration, starting with the next message, and tries to send at once. */
+  /** Switches to this configuration from the next message on, and immediately tries to send. */
   update(config: WebhookConfig, receiver: Receiver): void
   /** Queues a refusal of this instance; when the queue is full, the oldest refusal is dropped. */
   push(notification: Notification): void

@@ -118,7 +118,7 @@ export interface QueuedRequest {
   readonly parts: readonly Buffer[]
   /** See protocol.ts. */
   readonly flags: number
-  /** Monotonic milliseconds. */
+  /** Monotonic time in milliseconds. */
   readonly queuedAt: number
   readonly endsAt: number
   readonly resolve: (answer: Answer) => void

@@ -18,7 +18,7 @@ export type WorkerState = 'starting' | 'ready' | 'faulty' | 'ended'
 export class TokenWorker {
   readonly process: WorkerProcess
   readonly #clock: Clock
-  /** Monotonic milliseconds, like all times in this file. */
+  /** Monotonic time in milliseconds, like all times in this file. */
   readonly startedAt: number
   /**
    * Time at which the module began to load and log in; undefined while the process itself is

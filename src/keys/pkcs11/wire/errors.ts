@@ -136,8 +136,8 @@ export const CKR: ReadonlyMap<number, CkrRow> = new Map(
 const VENDOR_DEFINED = 0x8000_0000
 
 /**
- * Returns the row of a code. A vendor-defined code gets the row of CKR_VENDOR_DEFINED, with its own
- * number.
+ * Returns the table row for a return code. A vendor-defined code uses the row for
+ * CKR_VENDOR_DEFINED, but keeps its own number.
  */
 export function toCkrRow(code: number): CkrRow {
   const row = CKR.get(code) ?? CKR.get(VENDOR_DEFINED)
