@@ -55,10 +55,7 @@ const MAX_BODY_BYTES = 16_384
 export interface AdminServer {
   /** The app does not listen yet. Call `listen` on `app.server`. */
   readonly app: FastifyInstance
-  /**
-   * Applies renewed certificate files. Client certificates on connections that are already open are
-   * no longer accepted.
-   */
+  /** Applies renewed certificate files. Open connections lose their client certificates. */
   setTls(tls: SecureContextOptions): void
   /** Replaces the known tokens and subjects with the ones in this configuration. */
   setCallers(config: AdminConfig): void

@@ -70,10 +70,7 @@ export interface RunningServer {
 export interface ServerOptions {
   /** File that the log is appended to (default: standard output). */
   readonly logFile?: string
-  /**
-   * Absent unless this process is a worker. `number` is 1-based, and `group` is the id of the
-   * `latchkey serve` run.
-   */
+  /** Absent if this process is no worker. `number` counts from 1; `group` is the id of the run. */
   readonly worker?: { readonly number: number; readonly group: string }
 }
 

@@ -43,8 +43,8 @@ async function openDesk(context: Context, place: Place): Promise<KeyStoreAdminis
 }
 
 /**
- * Works like `withDesk`, but for one key store: the one that --key-store names or, without the
- * flag, the only one.
+ * Works like `withDesk`, for the key store that --key-store names or, without the flag, for the
+ * only one.
  */
 export async function withAdministration<T>(
   context: Context,

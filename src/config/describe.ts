@@ -52,7 +52,7 @@ function toRow(path: string, schema: Schema, isRequired: boolean): string {
 
 function toType(schema: Schema): string {
   if (schema.enum !== undefined) return schema.enum.map((value) => `\`${value}\``).join(', ')
-  if (schema.patternErrorMessage?.startsWith('a time') === true) return 'time'
+  if (schema.patternErrorMessage?.startsWith('a duration') === true) return 'duration'
   if (schema.items !== undefined) return schema.items.type === 'object' ? 'list' : 'list of strings'
   if (schema.type === 'object') return schema.minProperties === 1 ? 'one of' : 'settings'
   if (schema.type === 'string') return 'string'

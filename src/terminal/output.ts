@@ -182,7 +182,7 @@ interface Sentence {
 }
 
 const FILES: ReadonlyMap<string, string> = new Map([
-  ['ENOENT', 'there is no such file'],
+  ['ENOENT', 'the file does not exist'],
   ['EACCES', 'cannot be opened by this user'],
   ['EPERM', 'cannot be changed by this user'],
   ['EISDIR', 'is a folder'],

@@ -16,7 +16,7 @@ const run = promisify(execFile)
 const MIB = 1024 * 1024
 /** Maximum number of entries to write, which is more than the disk can hold. */
 const MOST = 100_000
-/** Number of entries that take up about 20 MiB. */
+/** Number of entries that occupy about 20 MiB. */
 const FITTING = 44_000
 
 /** Mounts a disk of 40 MiB. */

@@ -93,7 +93,9 @@ void t.test('latchkey audit witness as a process', async (t) => {
   t.match(await latchkeyHere(words), { code: 64, stderr: /--logs/ })
   t.match(await latchkeyHere([...words, ...logs]), { code: 1, stderr: /requires a name/ })
   const running = startLatchkey(t, [...words, ...logs, '--name', 'w.example'], { cwd: folder })
-  const [, key = '', port = ''] = await running.shows(/^witness (\S+) on 127.0.0.1:(\d+), 0 logs$/m)
+  const [, key = '', port = ''] = await running.shows(
+    /^witness (\S+) listening on 127.0.0.1:(\d+), 0 logs$/m,
+  )
   t.match(key, /^w\.example\+[0-9a-f]{8}\+/)
   const answer = await fetch(`http://127.0.0.1:${port}/add-checkpoint`, { method: 'POST' })
   t.equal(answer.status, 404)

@@ -142,6 +142,6 @@ void t.test('verify, search, prove, export and tail', async (t) => {
       stdout: /missing: the store lists the log .*of 13 ent/,
     })
     rmSync(server.config.audit.folder, { recursive: true })
-    t.match(await run('verify'), { code: 1, stderr: /there is no audit log/ })
+    t.match(await run('verify'), { code: 1, stderr: /does not contain an audit log/ })
   })
 })

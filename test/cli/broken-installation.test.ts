@@ -56,7 +56,7 @@ void t.test('a broken store add-on is named, with the command that repairs it', 
   const notBuilt = init(folder)
   t.match(notBuilt, fault)
   t.match(notBuilt, /is not built; this is Node\.js v\d+/)
-  t.match(notBuilt, /hint: npm rebuild better-sqlite3 --ignore-scripts=false/)
+  t.match(notBuilt, /hint: run npm rebuild better-sqlite3 --ignore-scripts=false/)
 
   rmSync(join(folder, 'made'), { recursive: true, force: true })
   mkdirSync(join(addOn, 'build', 'Release'), { recursive: true })

@@ -114,7 +114,7 @@ void t.test(
     t.ok(objectsOf(token).size > before.size, 'nobody could destroy them')
 
     const careful = start()
-    await notes(careful, /left \d+ keys on the token; --remove-leftovers/)
+    await notes(careful, /left \d+ keys on the token; pass --remove-leftovers/)
     await killWhole(careful)
 
     const interrupted = start('--remove-leftovers')

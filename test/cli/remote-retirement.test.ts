@@ -114,7 +114,7 @@ void t.test('two people retire a version, and a third cancels it', async (t) => 
   })
   t.match(await local('keys', 'shred', KEY_ID, '1', '--yes'), { code: 1, stderr: /before 20\d\d-/ })
   t.match(await custodian('keys', 'cancel-retirement', KEY_ID, '1', '--reason', 'a backup'), {
-    ...{ code: 0, stdout: `cancelled: version 1 of ${KEY_ID} decrypts\n` },
+    ...{ code: 0, stdout: `cancelled the retirement of version 1 of ${KEY_ID}\n` },
   })
   await eventually(async () => (await decrypt()) === 200)
   t.match(await custodian('keys', 'cancel-retirement', KEY_ID, '1', '--reason', 'x'), {
@@ -150,7 +150,7 @@ void t.test('whoever may create operators cannot make up the second person', asy
   const renewed = by(await createToken(copied))
   const retire = ['keys', 'retire', KEY_ID, '1', '--quiet-for', '30d', ...WHY] as const
   const approve = ['keys', 'approve-retirement', KEY_ID, '1', '--yes'] as const
-  const refused = { code: 1, stderr: /another caller created this token through a listener/ }
+  const refused = { code: 1, stderr: /because another caller created it through a listener/ }
   t.match(await copied(...retire), refused, 'and the admin could approve')
   const asked = await admin(...retire)
   t.equal(asked.code, 0, asked.stderr)

@@ -148,7 +148,10 @@ void t.test('a context names the listener, and never holds the token', async (t)
   const tokenFile = join(folder, 'token')
   await writeFile(tokenFile, `${token('viewer')}\n`, { mode: 0o600 })
   const flags = ['--address', address, '--token-file', 'token', '--ca', pki.caFile]
-  t.match((await run('context', 'add', 'lab', ...flags)).stdout, 'added lab; in use: lab')
+  t.match(
+    (await run('context', 'add', 'lab', ...flags)).stdout,
+    'added context lab; current context: lab',
+  )
   const file = join(folder, '.config/latchkey/contexts.json')
   t.equal((await stat(file)).mode & 0o777, 0o600)
   t.notMatch(await readFile(file, 'utf8'), token('viewer'))
@@ -160,7 +163,10 @@ void t.test('a context names the listener, and never holds the token', async (t)
   t.equal((await run('status', '--context', 'typo')).code, 65)
   const both = await run('status', '--context', 'lab', '--config', server.configFile)
   t.equal(both.code, 64)
-  t.match((await run('context', 'remove', 'lab')).stdout, 'removed lab; in use: local')
+  t.match(
+    (await run('context', 'remove', 'lab')).stdout,
+    'removed context lab; current context: local',
+  )
 })
 
 void t.test('an unusable address is reported, with a hint', async (t) => {

@@ -71,7 +71,7 @@ void t.test('each kind of receiver gets messages in its own format', async (t) =
   t.match(fields, {
     Action: 'Publish',
     TopicArn: TOPIC,
-    Subject: /^Latchkey: Test of/,
+    Subject: /^Latchkey: Webhook test/,
     MessageGroupId: 'latchkey',
     MessageDeduplicationId: (done as { id: string }).id,
     Message: /"type":"test"/,
@@ -125,5 +125,8 @@ void t.test('configuration errors in webhooks are reported', async (t) => {
   const { code, stderr } = await run('config', 'check')
   t.equal(code, 78)
   t.match(stderr, /webhooks\[0\]\.to: .*none\.pem/)
-  t.match(stderr, /webhooks\[1\]\.to: .*expected a key of 24 to 64 bytes in Base64; openssl rand/)
+  t.match(
+    stderr,
+    /webhooks\[1\]\.to: .*expected a key of 24 to 64 bytes in Base64; run openssl rand/,
+  )
 })

@@ -25,10 +25,7 @@ export interface DatabaseContract {
   readonly slowQuery: string
 }
 
-/**
- * Timeout in milliseconds. It is much shorter than `slowQuery` takes on any machine, but much longer than any other
- * statement takes.
- */
+/** Timeout in milliseconds, much shorter than `slowQuery` takes, and much longer than other statements take. */
 const SHORT_MS = 500
 
 const INSERT = 'INSERT INTO facts (name, value) VALUES (?, ?)'

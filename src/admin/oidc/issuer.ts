@@ -15,7 +15,7 @@ const MAX_ANSWER_BYTES = 1024 * 1024
 
 type LoginErrorCode =
   | 'ISSUER_UNREACHABLE' // the identity provider did not respond, or its response violates OpenID Connect
-  | 'LOGIN_REFUSED' // the identity provider refused the login, or nobody confirmed the login in time
+  | 'LOGIN_REFUSED' // the identity provider refused the login, or the user did not confirm the login in time
 
 export class LoginError extends LatchkeyError<LoginErrorCode> {
   override readonly name = 'LoginError'

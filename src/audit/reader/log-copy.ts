@@ -118,10 +118,7 @@ function checkIdentity(name: string, { certificate }: OpenedLog, before?: Opened
     : kind === 'audit log' && origin.endsWith(`/audit/${name}`)
   const { origin: known, verifierKey: key } = before?.certificate ?? certificate
   if (isNamed && known === origin && key === verifierKey) return
-  throw new Refusal({
-    kind: 'signature',
-    message: `the certificate does not match this log: it names ${origin}`,
-  })
+  throw new Refusal({ kind: 'signature', message: `the certificate names the log ${origin}` })
 }
 
 /** The checkpoint is written last, so it is never ahead of the files that it covers. */
@@ -224,10 +221,7 @@ class LogCopy {
       there.push(width === 0 ? [] : await this.#readWide(level, index, width, splitTile))
     }
     if (this.#isEdge(there)) return there
-    throw new Refusal({
-      kind: 'root',
-      message: 'the root hash of the tiles does not match the signed root',
-    })
+    throw new Refusal({ kind: 'root', message: 'the tiles do not match the signed root hash' })
   }
 
   #isEdge(levels: readonly (readonly Buffer[])[]): boolean {
@@ -250,12 +244,7 @@ class LogCopy {
       tile = await this.#readWide(level, index, TILE_WIDTH, splitTile)
       const at = index * TILE_WIDTH ** (level + 1)
       if (!isRight(tile)) {
-        throw new Refusal({
-          kind: 'hash',
-          message: 'the tile is not part of the signed tree',
-          path,
-          index: at,
-        })
+        throw new Refusal({ kind: 'hash', message: 'not part of the signed tree', path, index: at })
       }
     }
     if (level > 0) this.#tiles.set(path, tile)
@@ -279,12 +268,7 @@ class LogCopy {
     const wrong = findWrong(entries)
     if (wrong >= 0) {
       const index = bundle * TILE_WIDTH + wrong
-      throw new Refusal({
-        kind: 'entry',
-        message: 'the entry does not match its hash',
-        path,
-        index,
-      })
+      throw new Refusal({ kind: 'entry', message: 'does not match its hash', path, index })
     }
     await put(join(this.#folder, path), encodeBundle(entries))
   }

@@ -20,10 +20,7 @@ import { replaceFile, replaceFileNow, replaceSynced } from './durable.ts'
 import type { LogState } from './log-state.ts'
 
 export const CHECKPOINT = 'checkpoint'
-/**
- * Number of files to sync at once, which equals the size of Node's thread pool. Concurrent syncs
- * share the file system's transactions.
- */
+/** Number of files to sync at once: the size of Node's thread pool, which shares transactions. */
 const SYNCS_AT_ONCE = 4
 
 /** Asks witnesses for cosignatures. */
@@ -37,9 +34,7 @@ export interface Cosign {
   ask(checkpoint: string, head: TreeHead): Promise<readonly string[]>
 }
 
-/**
- * Files and directories that were written before a tree was published, and that are not synced yet.
- */
+/** Files and directories that were written before a tree was published and are not synced yet. */
 interface Unsynced {
   readonly paths: Set<string>
   readonly size: number
@@ -157,8 +152,7 @@ export class LogFiles {
   /**
    * Returns the directory of partial tiles, if any, that can be removed because their full tile is
    * written, as tlog-tiles allows. A power failure can lose a full tile that is not synced, so the
-   * partial tiles of a tree from which the next recovery may start are kept until the full tile is
-   * synced.
+   * partial tiles of a tree from which the next recovery may start are kept until then.
    */
   #toRemove(path: string): string | undefined {
     const partial = this.#partialsOf(path)
@@ -234,9 +228,8 @@ export class LogFiles {
   }
 
   /**
-   * Writes a file, unless it already contains these bytes. Replacing a synced file with the same
-   * bytes would put the file at risk: after a power failure, a replacement that was not synced may
-   * be empty.
+   * Writes a file, unless it already contains these bytes. Replacing a synced file would put it at
+   * risk: after a power failure, a replacement that was not synced may be empty.
    */
   async #write({ path, bytes }: LogFile): Promise<void> {
     const file = join(this.#folder, path)

@@ -85,10 +85,7 @@ export class KeyDirectory {
     for (const [name, key] of this.#listed) listener(name, key)
   }
 
-  /**
-   * @param versions returns the versions that a key is likely to have, for which lookups then
-   * search
-   */
+  /** @param versions returns the likely versions of a key, which lookups search for */
   addHints(versions: (name: string) => readonly number[]): void {
     this.#hints.push(versions)
   }
@@ -296,9 +293,7 @@ function checkNoProblem(key: KnownKey): KnownKey {
   for (const { problem } of key.versions.values()) {
     if (problem === undefined) continue
     throw problem.kind === 'AMBIGUOUS'
-      ? new BackendError('MISCONFIGURED', problem.reason, {
-          hint: 'delete or rename all of these keys but one',
-        })
+      ? new BackendError('MISCONFIGURED', problem.reason, { hint: 'delete or rename all but one' })
       : new BackendError('KEY_USAGE', problem.reason)
   }
   return key

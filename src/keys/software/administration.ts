@@ -33,7 +33,7 @@ const KEY_BYTES = 32
 /** Number of keys summarized in one turn of the event loop. */
 const SLICE = 200
 
-/** What to record about a change: the kind of event and its details, except the key's name. */
+/** Describes a change for its event: the kind and the details, except the key's name. */
 interface KeyChange {
   /** Absent if only the dates change, because a change of dates records its own event. */
   readonly kind?: string

@@ -185,10 +185,8 @@ export function createPoller(deps: PollerDeps): Poller {
 
   /**
    * Raises the high-water mark to an epoch whose switches cannot be trusted. A kill that cannot be
-   * written still raises the epoch, and this host must not later serve from a store that was
-   * restored to an earlier state. The epoch's own mark can be trusted, because only a holder of the
-   * store's key can have created it. A mark of another history does not count, however high its
-   * epoch is.
+   * written still raises the epoch, and this host must not later serve from an earlier state. Only
+   * a holder of the store's key can have created the mark; one of another history does not count.
    */
   async function rememberEpoch(epoch: number): Promise<void> {
     const seen = highWater.mark
@@ -246,8 +244,7 @@ export function createPoller(deps: PollerDeps): Poller {
     } catch (error) {
       fail(error)
     } finally {
-      // We do not wait: the token may be slow. `store rekey` reports an instance that lacks the
-      // key.
+      // We do not wait: the token may be slow. `store rekey` reports an instance without the key.
       if (store.lacksNextKey) void store.loadNextKey().catch(() => undefined)
     }
   }

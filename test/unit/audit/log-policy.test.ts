@@ -48,7 +48,7 @@ const [x1 = ''] = keys
 const FAULTS: readonly (readonly [policy: string, fault: RegExp])[] = [
   ['', /quorum line is missing/],
   ['quorum X1', /line 1: .*defined above/],
-  ['quorum none\nquorum none', /line 2: .*second quorum/],
+  ['quorum none\nquorum none', /line 2: expected only one quorum line/],
   [`log ${x1}\nquorum none`, /line 1: expected the Ed25519 key of a log/],
   [`log ${log}\nlog ${log}\nquorum none`, /line 2: this key is listed twice/],
   [`witness X1 ${log}\nquorum none`, /key of a witness/],

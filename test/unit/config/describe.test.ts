@@ -158,7 +158,7 @@ void t.test('a row has the type and the default', (t) => {
   t.match(row('listener.port'), [/./, 'number, 0 to 65,535', '`8443`', /^Port to bind/])
   t.match(row('listener.tls.certificate'), [/./, 'string', '**required**', /^PEM file/])
   t.match(row('listener.http2'), [/./, 'boolean', '`true`', /ALPN/])
-  t.match(row('health.interval'), [/./, 'time', '`10s`', /^Interval/])
+  t.match(row('health.interval'), [/./, 'duration', '`10s`', /^Interval/])
   t.match(row('keyStores[].prefix'), [/./, 'string', 'empty', /Example: `\/demo`\.$/])
   t.match(row('keyStores[].regions'), [/./, 'list of strings', '', /Example: `\[eu-west-1\]`\.$/])
   t.match(row('logging.level'), [/./, '`debug`, `info`, `warn`, `error`', '`info`', /./])

@@ -23,7 +23,7 @@ colour: blue
   t.strictSame(
     [...(await faults(text))].sort(),
     [
-      'colour: is not a known setting; known are workers, listener, keyStores, backends, store, control, policy, audit, tripwire, admin, limits, sigv4, health, activity, logging, metrics, tracing, webhooks',
+      'colour: is not a known setting; expected one of workers, listener, keyStores, backends, store, control, policy, audit, tripwire, admin, limits, sigv4, health, activity, logging, metrics, tracing, webhooks',
       'keyStores[0].name: expected 1 to 64 lower-case letters, digits and hyphens, not starting with a hyphen, found "Payroll"',
       'keyStores[0].prefix: expected segments of letters, digits, hyphens and underscores, each with a leading slash, such as /demo, found "payroll/"',
       'listener.port: expected at most 65535, found 70000',
@@ -67,7 +67,7 @@ const ONE_FAULT: readonly (readonly [yaml: string, fault: string])[] = [
   ['helth: {}', 'helth: is not a known setting; did you mean health?'],
   [
     'health: { colour: red }',
-    'health.colour: is not a known setting; known are interval, fleetSize',
+    'health.colour: is not a known setting; expected one of interval, fleetSize',
   ],
   ['health: { fleetSize: 0 }', 'health.fleetSize: expected at least 1, found 0'],
   ...['5', '"5"', '5 s', '5sec', '-5s', '1.5s', '5S', 's', '"5s "', '5w'].map((text) => {

@@ -154,7 +154,7 @@ void t.test('a program that fails is a fault, with the last line that it wrote',
   const fails = 'console.error("one"); console.error("permission denied"); process.exit(3)'
   const name = process.execPath
   t.strictSame(await faults(byProgram('-e', fails)), [
-    `${PLACE}: ${name} ended with 3: permission denied`,
+    `${PLACE}: ${name} failed (3): permission denied`,
   ])
   t.strictSame(await faults(byProgram('-e', '')), [`${PLACE}: the output of ${name} is empty`])
   t.strictSame(await faults(byProgram('-e', print('x'.repeat(70_000)))), [

@@ -48,7 +48,7 @@ void t.test('a key file opens what it wrapped, and no other does', async (t) => 
   await t.rejects(createMasterKey(inFile(wrong)).unwrap(record), {
     ...WRONG,
     message: 'the master key does not open this store',
-    hint: /restore both/,
+    hint: /restore the store and its master key/,
   })
   t.notMatch(record, STORE_KEY.toString('base64').slice(0, 20))
 })

@@ -23,10 +23,7 @@ const MAX_FAILURES = 3
 const MAX_PROBES = 3
 const FIRST_BACKOFF_MS = 50
 const MAX_BACKOFF_MS = 1000
-/**
- * Interval in milliseconds between attempts to start a worker while no worker is usable and earlier
- * starts hang.
- */
+/** Interval in milliseconds between start attempts while no worker is usable and starts hang. */
 const RESTART_EVERY_MS = 1000
 const MAX_STARTING = 3
 /** A request that waits this many milliseconds triggers the start of another worker. */
@@ -165,10 +162,7 @@ export class WorkerSupervisor {
     this.#circuit.blame({ code: 'TIMEOUT', message: 'the token does not respond' })
   }
 
-  /**
-   * Sends a call outside the queue. A worker that takes longer than `lateAfterMs` is treated as
-   * hanging. @throws TokenError
-   */
+  /** Sends a call outside the queue; a worker that exceeds `lateAfterMs` hangs. @throws TokenError */
   async ask(worker: TokenWorker, call: Call, lateAfterMs: number): Promise<unknown> {
     // The timer is cleared as soon as the worker responds.
     const overdue = setTimeout(this.onOverdue.bind(this), lateAfterMs, worker)

@@ -22,10 +22,7 @@ import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 import { TokenSession } from './session.ts'
 import { TokenIndex } from './token-index.ts'
 
-/**
- * Generous time limit for key management and health checks, in milliseconds. Callers set their own
- * deadlines.
- */
+/** Generous time limit for key management in milliseconds. Callers set their own deadlines. */
 const UNHURRIED_MS = 60_000
 /** Time limit of an index step in milliseconds. Other requests wait until the step ends. */
 const STEP_MS = 8
@@ -287,8 +284,7 @@ export class TokenWorkerProgram {
       ...(key.material === undefined ? {} : { material: Buffer.from(key.material, 'base64') }),
     })
     const created = this.#keys.find(session, ref)
-    if (created === undefined)
-      throw new WorkerFailure('UNAVAILABLE', 'cannot find the new key on the token')
+    if (created === undefined) throw new WorkerFailure('UNAVAILABLE', 'cannot find the new key')
     return toTokenKey(created)
   }
 
