@@ -58,7 +58,7 @@ export function firstOf<T>(
     begin()
     if (attempts.length === 0) {
       reject(
-        new StorageError('STORE_UNREACHABLE', 'no connection to the store: no host is configured'),
+        new StorageError('STORE_UNREACHABLE', 'cannot connect to the store: no host is configured'),
       )
     }
   })
