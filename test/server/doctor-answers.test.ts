@@ -80,7 +80,7 @@ const CASES: readonly DoctorCase[] = [
     faults: { signsAnew: true },
     look: signatures,
     expected: { refuses: 'fail' },
-    says: /another secret: was served/,
+    says: /another secret: expected 401 AuthenticationFailedException, but the request succeeded/,
   },
   {
     what: 'refusing good signatures',

@@ -44,7 +44,7 @@ const CASES: readonly DoctorCase[] = [
     faults: { spoil: fields('/metadata', () => ({ keySpec: 'RSA_0' })) },
     look: key,
     expected: { 'key-metadata': 'fail' },
-    says: /keySpec is "RSA_0"/,
+    says: /expected the keySpec AES_256, found "RSA_0"/,
   },
   {
     what: 'a disabled key that cannot decrypt',
