@@ -4,7 +4,7 @@ import t from 'tap'
 import { createKmsSideClient } from '../../src/kms/client/client.ts'
 import { latchkeyHere } from '../support/cli.ts'
 import { startFleet } from '../support/fleet.ts'
-import { eventually, REGION } from '../support/server.ts'
+import { CLIENT_TIMEOUT_MS, eventually, REGION } from '../support/server.ts'
 
 interface Listed {
   readonly accessKeyId: string
@@ -30,6 +30,7 @@ void t.test("a credential's uses and last use are counted across the entire flee
       secretAccessKey: credential.secretAccessKey,
       region: REGION,
       caFile: fleet.pki.caFile,
+      timeoutMs: CLIENT_TIMEOUT_MS,
     })
     for (let i = 0; i < times; i++) t.equal((await client.getHealthStatus()).status, 200)
     await client.close()

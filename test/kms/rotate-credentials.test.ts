@@ -5,7 +5,7 @@ import { openAdministration } from '../../src/app/administration.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { createKmsSideClient } from '../../src/kms/client/client.ts'
 import { ENDPOINT, keepPolling, registration, type Registration } from '../support/registration.ts'
-import { eventually } from '../support/server.ts'
+import { CLIENT_TIMEOUT_MS, eventually } from '../support/server.ts'
 
 interface Summary {
   readonly accessKeyId: string
@@ -43,6 +43,7 @@ void t.test('the old credential is revoked only once it is unused', async (t) =>
     endpoint: ENDPOINT,
     connectTo: { host: '127.0.0.1', port: r.target.port },
     caFile: r.workspace.caFile,
+    timeoutMs: CLIENT_TIMEOUT_MS,
     uriPath: '/demo/kms/xks/v1',
     accessKeyId: old,
     secretAccessKey: rawSecretAccessKey,

@@ -3,7 +3,13 @@
 import t from 'tap'
 import { startServer } from '../../src/app/server.ts'
 import { createKmsSideClient } from '../../src/kms/client/client.ts'
-import { eventually, KEY_ID, REGION, startTestServer } from '../support/server.ts'
+import {
+  CLIENT_TIMEOUT_MS,
+  eventually,
+  KEY_ID,
+  REGION,
+  startTestServer,
+} from '../support/server.ts'
 
 t.setTimeout(120_000)
 
@@ -26,6 +32,7 @@ void t.test('two servers together grant as much as one alone', async (t) => {
       secretAccessKey: server.credential.secretAccessKey,
       region: REGION,
       caFile: server.pki.caFile,
+      timeoutMs: CLIENT_TIMEOUT_MS,
     }),
   )
   t.teardown(() => Promise.all(clients.map((client) => client.close())))

@@ -24,6 +24,9 @@ export const REGION = 'us-east-1'
 /** Id of a key that exists in every key store. */
 export const KEY_ID = 'test-key'
 
+/** Timeout of a request in milliseconds, long enough that only a request that hangs exceeds it. */
+export const CLIENT_TIMEOUT_MS = 30_000
+
 type Json = Record<string, unknown>
 
 /**
@@ -148,6 +151,7 @@ export async function startTestServer(
         secretAccessKey: credential.secretAccessKey,
         region: REGION,
         caFile: pki.caFile,
+        timeoutMs: CLIENT_TIMEOUT_MS,
         ...over,
       })
       clients.push(client)
