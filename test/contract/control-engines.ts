@@ -12,21 +12,29 @@ import { startPostgres } from '../support/postgres.ts'
 import { storeFolder } from '../support/store.ts'
 import type { ControlFixture } from './control-fixture.ts'
 
-const server = await startPostgres(t)
-
-export async function openSqlite(t: Test): Promise<ControlFixture> {
-  const folder = await storeFolder(t)
-  const { clock, tamper } = folder
-  return { store: await folder.open(), clock, openAgain: () => folder.open(), tamper }
+interface Limits {
+  readonly deadlineMs?: number
 }
 
-export async function openPostgres(t: Test): Promise<ControlFixture> {
+/** Twelve times the default, so that no statement is late on a busy machine. database.ts tests the limit. */
+const PATIENT: Limits = { deadlineMs: 60_000 }
+
+const server = await startPostgres(t)
+
+export async function openSqlite(t: Test, limits = PATIENT): Promise<ControlFixture> {
+  const folder = await storeFolder(t)
+  const { clock, tamper } = folder
+  const open = () => folder.open(limits)
+  return { store: await open(), clock, openAgain: open, tamper }
+}
+
+export async function openPostgres(t: Test, limits = PATIENT): Promise<ControlFixture> {
   const path = join(t.testdir(), 'master.key')
   await createMasterKeyFile(path)
   const clock = new FakeClock()
   const { host, port, database, user } = await server.createDatabase()
   const postgres = { host, port, database, user }
-  const options = { postgres, masterKey: { kind: 'file', path }, clock } as const
+  const options = { postgres, masterKey: { kind: 'file', path }, clock, ...limits } as const
   const store = await createStore(options)
   t.teardown(() => store.close())
   return {

@@ -22,7 +22,7 @@ async function read(store: Store, sql: string, name: string): Promise<number> {
 }
 
 void t.test('PostgreSQL ends waits and suspended transactions in time', async (t) => {
-  const { store, openAgain } = await openPostgres(t)
+  const { store, openAgain } = await openPostgres(t, {})
   const setting = (name: string) =>
     read(store, `SELECT setting FROM pg_settings WHERE name = '${name}'`, 'setting')
   const waiting = documented(/writer that waits for more than ([\d.]+) s gets `STORE_BUSY`/)
@@ -44,7 +44,7 @@ void t.test('PostgreSQL ends waits and suspended transactions in time', async (t
 })
 
 void t.test('SQLite ends waits in time', async (t) => {
-  const { store } = await openSqlite(t)
+  const { store } = await openSqlite(t, {})
   t.equal(
     await read(store, 'PRAGMA busy_timeout', 'timeout'),
     documented(/waits for another process for ([\d.]+) s fails with `STORE_BUSY`/),
