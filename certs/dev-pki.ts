@@ -33,13 +33,20 @@ export interface CertificateRequest {
 const HOUR_MS = 3_600_000
 const YEAR_MS = 365 * 24 * HOUR_MS
 
-/** Generates an RSA key, because node-forge cannot sign with elliptic curves. Node does it off the event loop. */
-async function makeKey() {
+/**
+ * Generates an RSA key, because node-forge cannot sign with elliptic curves. Node does it off the event loop.
+ * @returns the private key in PEM
+ */
+export async function generateKey(): Promise<string> {
   const { privateKey } = await promisify(generateKeyPair)('rsa', {
     modulusLength: 2048,
     publicKeyEncoding: { type: 'spki', format: 'pem' },
     privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
   })
+  return privateKey
+}
+
+function parseKey(privateKey: string) {
   const parsed = forge.pki.privateKeyFromPem(privateKey)
   return {
     pem: privateKey,
@@ -63,8 +70,12 @@ function startCertificate(
 
 const subject = (commonName: string) => [{ name: 'commonName', value: commonName }]
 
-export async function createAuthority(commonName: string): Promise<Authority> {
-  const { privateKey, publicKey } = await makeKey()
+/** @param makeKey returns a private key in PEM */
+export async function createAuthority(
+  commonName: string,
+  makeKey = generateKey,
+): Promise<Authority> {
+  const { privateKey, publicKey } = parseKey(await makeKey())
   const certificate = startCertificate(publicKey, {})
   certificate.setSubject(subject(commonName))
   certificate.setIssuer(subject(commonName))
@@ -77,11 +88,13 @@ export async function createAuthority(commonName: string): Promise<Authority> {
   return { certificate, privateKey, certificatePem: forge.pki.certificateToPem(certificate) }
 }
 
+/** @param makeKey returns a private key in PEM */
 export async function issueCertificate(
   authority: Authority,
   request: CertificateRequest,
+  makeKey = generateKey,
 ): Promise<Issued> {
-  const { pem, publicKey } = await makeKey()
+  const { pem, publicKey } = parseKey(await makeKey())
   const certificate = startCertificate(publicKey, request)
   certificate.setSubject(subject(request.commonName))
   certificate.setIssuer(authority.certificate.subject.attributes)

@@ -6,9 +6,8 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { createAuthority } from '../../certs/dev-pki.ts'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'
-import { SERVER_CERTIFICATE, testPki } from '../support/pki.ts'
+import { SERVER_CERTIFICATE, newAuthority, testPki } from '../support/pki.ts'
 import { type TestPostgres, startPostgres } from '../support/postgres.ts'
 import { KEY_ID, type TestServer, eventually, startTestServer } from '../support/server.ts'
 import { swallowingProxy } from '../support/swallowing-proxy.ts'
@@ -175,7 +174,7 @@ void t.test('the CA and the certificates are rotated', async (t) => {
   const tls = { ...files, privateKey }
   const served = await serveFrom(t, { host: 'localhost', port: postgres.target.port, tls })
 
-  const other = await createAuthority('The next CA')
+  const other = await newAuthority('The next CA')
   const caFile = join(folder, 'next-ca.crt')
   await writeFile(caFile, other.certificatePem)
   const next = await pki.issue('next-role', subject, other)

@@ -3,9 +3,8 @@
 import t, { type Test } from 'tap'
 import { Secret } from '../../src/core/secret.ts'
 import type { ProxyConfiguration } from '../../src/kms/emulator/custom-key-store.ts'
-import { createAuthority } from '../../certs/dev-pki.ts'
 import { HEALTHY, startFakeProxy, type FakeAnswer } from '../support/fake-proxy.ts'
-import { SERVER_CERTIFICATE, testPki } from '../support/pki.ts'
+import { SERVER_CERTIFICATE, newAuthority, testPki } from '../support/pki.ts'
 import { eventually, KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
 import { ALICE, connect, PROXY, standIn } from '../support/stand-in.ts'
 
@@ -64,7 +63,7 @@ void t.test(
 void t.test('ConnectCustomKeyStore ends in FAILED with a code for the cause', async (t) => {
   const server = await startTestServer(t, { config: PATIENT })
   const pki = await testPki()
-  const stranger = await createAuthority('a CA that KMS does not know')
+  const stranger = await newAuthority('a CA that KMS does not know')
   const foreign = await pki.issue('foreign', SERVER_CERTIFICATE, stranger)
   const otherServer = await startTestServer(t, {
     config: {

@@ -6,8 +6,7 @@ import https from 'node:https'
 import { join } from 'node:path'
 import { TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
-import { createAuthority } from '../../certs/dev-pki.ts'
-import { SERVER_CERTIFICATE, testPki } from '../support/pki.ts'
+import { SERVER_CERTIFICATE, newAuthority, testPki } from '../support/pki.ts'
 import { eventually, startTestServer } from '../support/server.ts'
 
 const pki = await testPki()
@@ -82,7 +81,7 @@ void t.test(
 
 void t.test('a replaced CA admits no client, not even on kept-alive connections', async (t) => {
   const { server, ca, ask, agentOf } = await start(t)
-  const authority = await createAuthority('Next CA')
+  const authority = await newAuthority('Next CA')
   const old = await agentOf(await pki.issue('admin-old', ALICE))
   const next = await agentOf(await pki.issue('admin-next', ALICE, authority))
   t.same([(await ask(old)).status, (await ask(next)).status], [200, 401])

@@ -3,7 +3,6 @@
 import { PERMISSIONS } from '../../src/admin/principal.ts'
 import { createHash } from 'node:crypto'
 import t from 'tap'
-import { createAuthority } from '../../certs/dev-pki.ts'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import type { Receipt } from '../../src/killswitch/receipt/receipt.ts'
 import { type Signed, verifySigned } from '../../src/core/signature.ts'
@@ -16,6 +15,7 @@ import {
   startWithAdmin as start,
   token,
 } from '../support/admin.ts'
+import { newAuthority } from '../support/pki.ts'
 import { read, section, tableRows } from '../support/repository.ts'
 import { KEY_ID } from '../support/server.ts'
 
@@ -108,7 +108,7 @@ void t.test('docs/admin.md lists the actual roles', (t) => {
 
 void t.test('a certificate counts by its chain and its whole common name', async (t) => {
   const server = await start(t)
-  const other = await createAuthority('Another CA')
+  const other = await newAuthority('Another CA')
   const status = async (name: string, commonName: string, by?: typeof other) => {
     const certificate = await pki.issue(name, { commonName, usage: 'client' }, by)
     return (await call(server, 'GET', '/admin/v1/status', { certificate })).status

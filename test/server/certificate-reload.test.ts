@@ -5,9 +5,8 @@ import { existsSync } from 'node:fs'
 import { copyFile, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { createAuthority } from '../../certs/dev-pki.ts'
 import { attempt, show, type Files } from '../support/client-certificate.ts'
-import { SERVER_CERTIFICATE, testPki } from '../support/pki.ts'
+import { SERVER_CERTIFICATE, newAuthority, testPki } from '../support/pki.ts'
 import { eventually, startTestServer, type TestServer } from '../support/server.ts'
 import { openWire, requestMetadata, signedRequest } from '../support/wire.ts'
 
@@ -164,7 +163,7 @@ void t.test('broken files are logged once, without their contents', async (t) =>
 void t.test('[AUTH-2] the authority of client certificates is reloaded too', async (t) => {
   const server = await start(t, { mutual: true })
   const request = { commonName: CLIENT, usage: 'client' } as const
-  const authority = await createAuthority('Next CA')
+  const authority = await newAuthority('Next CA')
   const [old, next] = [
     show(await pki.issue('reload-old', request)),
     show(await pki.issue('reload-next', request, authority)),

@@ -7,10 +7,9 @@ import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { createAuthority } from '../../certs/dev-pki.ts'
 import { EAST, type Files, issueClient, show, startMtls } from '../support/client-certificate.ts'
 import { askHttp2, openHttp2 } from '../support/http2.ts'
-import { testPki } from '../support/pki.ts'
+import { newAuthority, testPki } from '../support/pki.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { openWire, requestMetadata, signedRequest, type Wire } from '../support/wire.ts'
 
@@ -19,7 +18,7 @@ const LATEST_MS = 60_000
 const body = JSON.stringify({ requestMetadata: requestMetadata('KmsHealthCheck') })
 
 const pki = await testPki()
-const other = await createAuthority('Another CA')
+const other = await newAuthority('Another CA')
 
 async function ask(server: TestServer, wire: Wire) {
   wire.write(signedRequest(server, '/health', body))

@@ -7,7 +7,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
-import { createAuthority } from '../../certs/dev-pki.ts'
 import { checkAddress } from '../../src/tools/doctor/address.ts'
 import {
   builtInAuthorities,
@@ -17,7 +16,7 @@ import {
 import type { Finding } from '../../src/tools/doctor/finding.ts'
 import { checkTls } from '../../src/tools/doctor/tls.ts'
 import { sessionFor, startBrokenProxy, type Faults } from '../support/broken-proxy.ts'
-import { SERVER_CERTIFICATE } from '../support/pki.ts'
+import { SERVER_CERTIFICATE, newAuthority } from '../support/pki.ts'
 import { issueEcCertificate } from '../support/handshake.ts'
 import { startTestServer } from '../support/server.ts'
 
@@ -93,7 +92,7 @@ void t.test('certificates with one thing wrong', async (t) => {
 })
 
 void t.test('a chain from an unknown CA', async (t) => {
-  const stranger = await createAuthority('A stranger')
+  const stranger = await newAuthority('A stranger')
   const files = await pki.issue('doctor-stranger', SERVER_CERTIFICATE, stranger)
   t.match(await look(t, { files }), { 'tls-chain': 'fail', 'tls-authority': 'warn' })
 })

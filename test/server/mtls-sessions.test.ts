@@ -3,7 +3,6 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { createAuthority } from '../../certs/dev-pki.ts'
 import {
   attempt,
   EAST,
@@ -17,11 +16,11 @@ import {
   type Attempt,
   type TlsVersion,
 } from '../support/client-certificate.ts'
-import { testPki } from '../support/pki.ts'
+import { newAuthority, testPki } from '../support/pki.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 
 const pki = await testPki()
-const other = await createAuthority('Another CA')
+const other = await newAuthority('Another CA')
 const good = await issueClient('client-good')
 
 /** Tries to resume `session`, with and without a client certificate. */

@@ -4,7 +4,6 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import forge from 'node-forge'
 import t from 'tap'
-import { createAuthority } from '../../certs/dev-pki.ts'
 import {
   attempt,
   EAST,
@@ -18,7 +17,7 @@ import {
   type Files,
 } from '../support/client-certificate.ts'
 import { issueEcCertificate } from '../support/handshake.ts'
-import { testPki } from '../support/pki.ts'
+import { newAuthority, testPki } from '../support/pki.ts'
 import { KEY_ID, type TestServer } from '../support/server.ts'
 
 const HTTP2_PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0'
@@ -26,9 +25,9 @@ const DAY_MS = 86_400_000
 
 const pki = await testPki()
 const authorities = {
-  other: await createAuthority('Another CA'),
+  other: await newAuthority('Another CA'),
   /** A CA with the trusted CA's name but a different key. */
-  namesake: await createAuthority('Latchkey test CA'),
+  namesake: await newAuthority('Latchkey test CA'),
 }
 
 const good = await issueClient('client-good')

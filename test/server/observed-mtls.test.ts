@@ -3,18 +3,17 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
-import { createAuthority } from '../../certs/dev-pki.ts'
 import { createCertificateWatch } from '../../src/server/tls/client-certificate.ts'
 import { attempt, EAST, issueClient, show, WEST } from '../support/client-certificate.ts'
 import { askHttp2, openHttp2 } from '../support/http2.ts'
-import { testPki } from '../support/pki.ts'
+import { newAuthority, testPki } from '../support/pki.ts'
 import { KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
 import { issueTerminator, startForwarded } from '../support/terminator.ts'
 import { healthWith } from '../support/terminator-story.ts'
 import { encryptBody } from '../support/wire.ts'
 
 const pki = await testPki()
-const other = await createAuthority('Another CA')
+const other = await newAuthority('Another CA')
 
 function start(t: Test): Promise<TestServer> {
   const clientCertificate = { ca: pki.caFile, subjects: [EAST], mode: 'observe' }

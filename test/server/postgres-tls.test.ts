@@ -7,13 +7,12 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { stringify } from 'yaml'
-import { createAuthority } from '../../certs/dev-pki.ts'
 import { openKillSwitch } from '../../src/app/kill-switch.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import type { PostgresTarget } from '../../src/store/postgres/address.ts'
 import { openPostgres } from '../../src/store/postgres/database.ts'
 import { latchkeyHere } from '../support/cli.ts'
-import { testPki } from '../support/pki.ts'
+import { newAuthority, testPki } from '../support/pki.ts'
 import { startPostgres } from '../support/postgres.ts'
 import { KILLED, KEY_ID, startTestServer } from '../support/server.ts'
 
@@ -43,7 +42,7 @@ void t.test('PostgreSQL over TLS, with certificates on both sides', async (t) =>
   t.match(await control.wait(await control.kill(order)), { instances: [{ how: 'acknowledged' }] })
   t.equal(await encrypt(), 400)
 
-  const other = await createAuthority('Another CA')
+  const other = await newAuthority('Another CA')
   const otherCa = join(server.folder, 'other-ca.crt')
   await writeFile(otherCa, other.certificatePem)
   const forged = await pki.issue('forged-role', { commonName: 'latchkey', usage: 'client' }, other)

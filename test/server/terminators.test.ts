@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { writeFile } from 'node:fs/promises'
 import t from 'tap'
-import { createAuthority } from '../../certs/dev-pki.ts'
 import {
   attempt,
   EAST,
@@ -12,7 +11,7 @@ import {
   type Files,
 } from '../support/client-certificate.ts'
 import { askHttp2, openHttp2 } from '../support/http2.ts'
-import { testPki } from '../support/pki.ts'
+import { newAuthority, testPki } from '../support/pki.ts'
 import { startTestServer, type TestServer } from '../support/server.ts'
 import { HAPROXY, issueTerminator, NGINX, startForwarded } from '../support/terminator.ts'
 import { FORGED, healthWith, tellTerminated } from '../support/terminator-story.ts'
@@ -140,7 +139,7 @@ void t.test('a new terminator CA is loaded without a restart', async (t) => {
   const server = await startForwarded(t, NGINX)
   const { caFile = '' } = server.config.listener.clientCertificate?.forwardedBy?.certificate ?? {}
   const request = { commonName: 'terminator.test', usage: 'client' } as const
-  const authority = await createAuthority('Next terminator CA')
+  const authority = await newAuthority('Next terminator CA')
   const next = await (await testPki()).issue('terminator-next', request, authority)
   const ask = async (files: Files) =>
     (await attempt(server.port, healthWith(server, FORGED), from('127.0.0.1', files))).received

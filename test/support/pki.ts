@@ -1,12 +1,13 @@
 /** A development PKI shared by all tests in a build, because generating RSA keys takes a while. */
 // SPDX-License-Identifier: Apache-2.0
-import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import forge from 'node-forge'
 import {
   createAuthority,
+  generateKey,
   issueCertificate,
   type Authority,
   type CertificateRequest,
@@ -49,12 +50,46 @@ interface Kept {
 /** Path of the stored certificates, next to the compiled tests, so that each build has a new PKI. */
 const KEPT = fileURLToPath(new URL('../../pki.json', import.meta.url))
 
-async function loadKept(): Promise<Kept> {
+function readIfPresent(file: string): string | undefined {
   try {
-    return JSON.parse(readFileSync(KEPT, 'utf8')) as Kept
+    return readFileSync(file, 'utf8')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    return undefined
   }
+}
+
+/** Other processes see the file only when it is complete. If several write it, the last one wins. */
+function writeForOthers(file: string, text: string): void {
+  const own = `${file}.${String(process.pid)}`
+  writeFileSync(own, text, { mode: 0o600 })
+  renameSync(own, file)
+}
+
+/** Stored next to the compiled tests, because generating an RSA key takes a fifth of a second. */
+const KEYS = fileURLToPath(new URL('../../keys', import.meta.url))
+let keysUsed = 0
+
+/** Returns a private key in PEM that this process has not used yet. Other processes use the same keys. */
+async function nextKey(): Promise<string> {
+  keysUsed += 1
+  const file = join(KEYS, `${String(keysUsed)}.txt`)
+  const kept = readIfPresent(file)
+  if (kept !== undefined) return kept
+  const key = await generateKey()
+  mkdirSync(KEYS, { recursive: true })
+  writeForOthers(file, key)
+  return key
+}
+
+/** Creates another authority. */
+export function newAuthority(commonName: string): Promise<Authority> {
+  return createAuthority(commonName, nextKey)
+}
+
+async function loadKept(): Promise<Kept> {
+  const text = readIfPresent(KEPT)
+  if (text !== undefined) return JSON.parse(text) as Kept
   const authority = await createAuthority('Latchkey test CA')
   const kept: Kept = {
     authority: {
@@ -63,11 +98,8 @@ async function loadKept(): Promise<Kept> {
     },
     server: await issueCertificate(authority, SERVER_CERTIFICATE),
   }
-  // If several processes create a PKI at once, each continues with its own, and later processes use the one written
-  // last.
-  const own = `${KEPT}.${String(process.pid)}`
-  writeFileSync(own, JSON.stringify(kept), { mode: 0o600 })
-  renameSync(own, KEPT)
+  // If several processes create a PKI at once, each continues with its own.
+  writeForOthers(KEPT, JSON.stringify(kept))
   return kept
 }
 
@@ -94,6 +126,6 @@ async function create(): Promise<TestPki> {
     return files
   }
   const issue: TestPki['issue'] = async (name, request, by = authority) =>
-    write(name, await issueCertificate(by, request))
+    write(name, await issueCertificate(by, request, nextKey))
   return { folder, authority, caFile, ...write('server', kept.server), issue }
 }

@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
 import { attempt, EAST, issueClient, only, show, WEST, type Files } from './client-certificate.ts'
+import { newAuthority } from './pki.ts'
 import { KEY_ID, type TestServer } from './server.ts'
 import { startTerminated, type Terminator } from './terminator.ts'
 import { requestMetadata, signedRequest } from './wire.ts'
-import { createAuthority } from '../../certs/dev-pki.ts'
 
 /** Returns a signed health request with additional `headers` that the signature does not cover. */
 export function healthWith(server: TestServer, headers: Readonly<Record<string, string>>): Buffer {
@@ -73,7 +73,7 @@ export async function tellTerminated(t: Test, terminator: Terminator): Promise<v
   t.match(await call(good, FORGED), /^HTTP\/1\.1 200 /, 'what is forged is replaced')
   requests.push({ status: 200 })
 
-  const stranger = await issueClient('story-stranger', {}, await createAuthority('Another CA'))
+  const stranger = await issueClient('story-stranger', {}, await newAuthority('Another CA'))
   for (const files of [stranger, undefined]) {
     const received = await call(files, FORGED)
     t.notMatch(received, /"xksProxyFleetSize"|errorName/, 'no word of Latchkey')

@@ -3,10 +3,10 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { createAuthority, type Authority } from '../../certs/dev-pki.ts'
+import type { Authority } from '../../certs/dev-pki.ts'
 import { startBalancer } from './balancer.ts'
 import { EAST, type Files } from './client-certificate.ts'
-import { testPki } from './pki.ts'
+import { newAuthority, testPki } from './pki.ts'
 import { read } from './repository.ts'
 import { startTestServer, type TestServer } from './server.ts'
 
@@ -75,7 +75,7 @@ let authority: Promise<Authority> | undefined
 
 /** Issues a certificate from an authority that is used only for terminators. */
 export async function issueTerminator(commonName = 'terminator.test'): Promise<Files> {
-  authority ??= createAuthority('Terminator CA')
+  authority ??= newAuthority('Terminator CA')
   const pki = await testPki()
   return pki.issue(`terminator-${commonName}`, { commonName, usage: 'client' }, await authority)
 }
