@@ -3,7 +3,7 @@
 import t, { type Test } from 'tap'
 import type { LoadResult } from '../../src/tools/bench/open-loop.ts'
 import { startBrokenProxy } from '../support/broken-proxy.ts'
-import { latchkey } from '../support/cli.ts'
+import { latchkey, latchkeyHere } from '../support/cli.ts'
 import { writeConsoleFile } from '../support/console-file.ts'
 import { KEY_ID, startTestServer } from '../support/server.ts'
 
@@ -71,6 +71,6 @@ void t.test('explains why nothing can be measured, and rejects invalid flags', a
     ['--lanes', 'x'],
     ['--mix', 'x'],
   ]) {
-    t.equal((await latchkey(t, [...all, ...more])).code, 64, more.join(' '))
+    t.equal((await latchkeyHere([...all, ...more])).code, 64, more.join(' '))
   }
 })

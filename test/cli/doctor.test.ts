@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { startBrokenProxy } from '../support/broken-proxy.ts'
-import { latchkey } from '../support/cli.ts'
+import { latchkey, latchkeyHere } from '../support/cli.ts'
 import { writeConsoleFile } from '../support/console-file.ts'
 import { testPki } from '../support/pki.ts'
 import { KEY_ID, startTestServer, type TestServerOptions } from '../support/server.ts'
@@ -164,7 +164,7 @@ void t.test('reports that nothing is listening, and rejects invalid flags', asyn
     [['doctor', '-e', 'http://localhost', ...words.slice(3)], /expected https:/],
   ] as const
   for (const [line, says] of usage) {
-    const { code, stderr } = await latchkey(t, line)
+    const { code, stderr } = await latchkeyHere(line)
     t.ok(code === 64 || code === 65, line.join(' '))
     t.match(stderr, says)
   }

@@ -10,7 +10,7 @@ import {
 } from '@aws-sdk/client-kms'
 import t, { type Test } from 'tap'
 import { prepareDemo } from '../../src/tools/demo/demo.ts'
-import { latchkey, startLatchkey, temporaryFolder } from '../support/cli.ts'
+import { latchkeyHere, startLatchkey, temporaryFolder } from '../support/cli.ts'
 import { eventually } from '../support/server.ts'
 
 const KeyId = 'alias/latchkey-demo'
@@ -66,13 +66,13 @@ void t.test('an application loses access to its key and gets it back', async (t)
     (await client().send(new DecryptCommand({ CiphertextBlob }))).Plaintext
   t.same(await decrypt(), dataKey.Plaintext, 'the key is the one of before the restart')
   const config = ['--config', configFile]
-  const exposure = () => latchkey(t, ['exposure', ...config])
+  const exposure = () => latchkeyHere(['exposure', ...config])
   await eventually(async () => (await exposure()).stdout.includes('role/Application'))
   t.match((await exposure()).stdout, /S3/, 'no probe: it is the use of an application')
   const reason = ['--reason', 'on purpose']
-  t.equal((await latchkey(t, ['kill', '--all', ...reason, ...config])).code, 0)
+  t.equal((await latchkeyHere(['kill', '--all', ...reason, ...config])).code, 0)
   await t.rejects(decrypt(), { name: 'KMSInvalidStateException' })
-  t.equal((await latchkey(t, ['restore', '--all', ...reason, '--yes', ...config])).code, 0)
+  t.equal((await latchkeyHere(['restore', '--all', ...reason, '--yes', ...config])).code, 0)
   await eventually(async () =>
     decrypt().then(
       () => true,
@@ -121,7 +121,7 @@ void t.test('invalid flags and files are rejected before anything is listening',
     [['--callers', file, '--principal', 'x'], 64, /--callers cannot be combined/],
     [['--state', file], 65, /is not a state file of latchkey kms/],
   ] as const) {
-    const ended = await latchkey(t, ['kms', ...words])
+    const ended = await latchkeyHere(['kms', ...words])
     t.equal(ended.code, code, words.join(' '))
     t.match(ended.stderr, message)
   }

@@ -8,7 +8,7 @@ import t, { type Test } from 'tap'
 import { prepareDemo, readCredential, type Demo } from '../../src/tools/demo/demo.ts'
 import { Secret } from '../../src/core/secret.ts'
 import { createKmsSideClient } from '../../src/kms/client/client.ts'
-import { startLatchkey, temporaryFolder, type Running } from '../support/cli.ts'
+import { latchkeyHere, startLatchkey, temporaryFolder, type Running } from '../support/cli.ts'
 import { eventually } from '../support/server.ts'
 
 interface Started {
@@ -168,5 +168,5 @@ void t.test('reports a port in use, and leaves nothing running', async (t) => {
     stderr: `latchkey: error: 127.0.0.1:${String(port)}: another process is listening there\nlatchkey: hint: stop the other process, or choose another port\n`,
   })
   for (const bad of ['65536', '-1', 'https', ''])
-    t.equal((await startLatchkey(t, ['quickstart', `--port=${bad}`]).ended()).code, 64, bad)
+    t.equal((await latchkeyHere(['quickstart', `--port=${bad}`])).code, 64, bad)
 })

@@ -7,7 +7,7 @@ import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { pki, startWithAdmin, token } from '../support/admin.ts'
-import { latchkey, temporaryFolder, type Ended } from '../support/cli.ts'
+import { latchkey, latchkeyHere, temporaryFolder, type Ended } from '../support/cli.ts'
 import { KEY_ID } from '../support/server.ts'
 
 const REASON = ['--reason', 'contract ended']
@@ -18,9 +18,9 @@ async function start(t: Test, config: Record<string, unknown> = {}) {
   const address = `https://localhost:${String(server.running.admin?.port)}`
   const base = { LATCHKEY_ADDR: address, LATCHKEY_CACERT: pki.caFile, HOME: folder }
   const as = (role: string) => (words: readonly string[]) =>
-    latchkey(t, words, { cwd: folder, environment: { ...base, LATCHKEY_TOKEN: token(role) } })
+    latchkeyHere(words, { ...base, LATCHKEY_TOKEN: token(role) })
   const local = (words: readonly string[]) =>
-    latchkey(t, [...words, '--config', server.configFile], { cwd: folder })
+    latchkeyHere([...words, '--config', server.configFile])
   return { server, folder, address, base, as, local }
 }
 
@@ -120,7 +120,7 @@ void t.test('rehearsal, drill, and a dead man’s switch from start to finish', 
 })
 
 void t.test('a restore by two people, through two tokens', async (t) => {
-  const { as, base, folder } = await start(t, { control: { restore: { people: 2 } } })
+  const { as, base } = await start(t, { control: { restore: { people: 2 } } })
   const admin = as('admin')
   t.equal((await admin(['kill', '--all', ...REASON])).code, 0)
   const asked = await admin(['restore', '--all', ...REASON, '--yes'])
@@ -134,22 +134,20 @@ void t.test('a restore by two people, through two tokens', async (t) => {
     LATCHKEY_CLIENT_CERT: alice.certificateFile,
     LATCHKEY_CLIENT_KEY: alice.privateKeyFile,
   }
-  const approved = await latchkey(t, ['restore', 'approve', id, '--yes'], {
-    cwd: folder,
-    environment,
-  })
+  const approved = await latchkeyHere(['restore', 'approve', id, '--yes'], environment)
   t.match(approved.stdout, /^restored at epoch/, approved.stderr)
 })
 
 void t.test('a context names the listener, and never holds the token', async (t) => {
   const { address, folder, server } = await start(t)
   const environment = { HOME: folder }
-  const run = (...words: string[]) => latchkey(t, words, { cwd: folder, environment })
+  const run = (...words: string[]) => latchkeyHere(words, environment)
+  const runInFolder = (...words: string[]) => latchkey(t, words, { cwd: folder, environment })
   const tokenFile = join(folder, 'token')
   await writeFile(tokenFile, `${token('viewer')}\n`, { mode: 0o600 })
   const flags = ['--address', address, '--token-file', 'token', '--ca', pki.caFile]
   t.match(
-    (await run('context', 'add', 'lab', ...flags)).stdout,
+    (await runInFolder('context', 'add', 'lab', ...flags)).stdout,
     'added context lab; current context: lab',
   )
   const file = join(folder, '.config/latchkey/contexts.json')
@@ -158,7 +156,7 @@ void t.test('a context names the listener, and never holds the token', async (t)
   t.match(json(await run('status', '--json')), { epoch: Number })
   t.match((await run('context', 'list')).stdout, /^\* +lab +https:\/\/localhost/m)
   await run('context', 'use', 'local')
-  t.equal((await run('status')).code, 78, 'no configuration is here')
+  t.equal((await runInFolder('status')).code, 78, 'no configuration is here')
   t.equal((await run('status', '--context', 'lab')).code, 0)
   t.equal((await run('status', '--context', 'typo')).code, 65)
   const both = await run('status', '--context', 'lab', '--config', server.configFile)
@@ -170,12 +168,9 @@ void t.test('a context names the listener, and never holds the token', async (t)
 })
 
 void t.test('an unusable address is reported, with a hint', async (t) => {
-  const { base, folder, as } = await start(t)
+  const { base, as } = await start(t)
   const status = (more: Record<string, string>) =>
-    latchkey(t, ['status'], {
-      cwd: folder,
-      environment: { ...base, LATCHKEY_TOKEN: token('viewer'), ...more },
-    })
+    latchkeyHere(['status'], { ...base, LATCHKEY_TOKEN: token('viewer'), ...more })
   const closed = await status({ LATCHKEY_ADDR: 'https://localhost:1' })
   t.equal(closed.code, 69)
   t.match(closed.stderr, /cannot reach https:\/\/localhost:1: ECONNREFUSED/)
@@ -190,9 +185,9 @@ void t.test('an unusable address is reported, with a hint', async (t) => {
   t.equal(other.code, 69)
   const named = await as('operator')(['kill', '--all', ...REASON, '--operator', 'bob'])
   t.equal(named.code, 64, 'an operator cannot take another name')
-  const kill = await latchkey(t, ['kill', '--all', ...REASON, '--timeout', '2s'], {
-    cwd: folder,
-    environment: { ...base, LATCHKEY_ADDR: 'https://localhost:1', LATCHKEY_TOKEN: 'x' },
+  const kill = await latchkeyHere(['kill', '--all', ...REASON, '--timeout', '2s'], {
+    ...base,
+    ...{ LATCHKEY_ADDR: 'https://localhost:1', LATCHKEY_TOKEN: 'x' },
   })
   t.equal(kill.code, 69)
   t.match(kill.stderr, /the kill is not confirmed; to stop a host now, send SIGUSR2/)

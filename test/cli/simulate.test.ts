@@ -4,7 +4,13 @@ import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { prepareDemo } from '../../src/tools/demo/demo.ts'
-import { latchkey, startLatchkey, temporaryFolder, workspace } from '../support/cli.ts'
+import {
+  latchkey,
+  latchkeyHere,
+  startLatchkey,
+  temporaryFolder,
+  workspace,
+} from '../support/cli.ts'
 import { read } from '../support/repository.ts'
 import { eventually } from '../support/server.ts'
 
@@ -56,15 +62,15 @@ void t.test('against quickstart', async (t) => {
       await serving.shows(/^Still running: documents \(S3\), orders \(DynamoDB\), payroll\./m)
       await serving.shows(/^token +\S+\/console\.token$/m)
       const config = ['--config', configFile]
-      const killed = await latchkey(t, ['kill', '--all', '--reason', 'a test', ...config])
+      const killed = await latchkeyHere(['kill', '--all', '--reason', 'a test', ...config])
       t.equal(killed.code, 0, killed.stderr)
       await serving.shows(/payroll: refused, KMSInvalidStateException$/m)
       const yes = ['--reason', 'a test', '--yes']
-      t.equal((await latchkey(t, ['restore', '--all', ...yes, ...config])).code, 0)
+      t.equal((await latchkeyHere(['restore', '--all', ...yes, ...config])).code, 0)
       await serving.shows(/payroll: works again$/m)
       // The proxy writes usage counts in the background. In a demo, it also counts requests from simulate.
       await eventually(async () => {
-        const { stdout } = await latchkey(t, ['exposure', '--json', ...config])
+        const { stdout } = await latchkeyHere(['exposure', '--json', ...config])
         return stdout.includes('assumed-role/DocumentService')
       })
       t.equal((await serving.ended('SIGTERM')).code, 0)

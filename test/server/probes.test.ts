@@ -3,7 +3,7 @@
 import t, { type Test } from 'tap'
 import { PROBE_ID_PREFIX, probeRequestId } from '../../src/core/probe.ts'
 import { call, startWithAdmin, token } from '../support/admin.ts'
-import { latchkey } from '../support/cli.ts'
+import { latchkey, latchkeyHere } from '../support/cli.ts'
 import { writeConsoleFile } from '../support/console-file.ts'
 import { KEY_ID, eventually, type TestServer } from '../support/server.ts'
 import { call as callProxy, decryptBody, encryptBody, requestMetadata } from '../support/wire.ts'
@@ -86,17 +86,17 @@ void t.test('exposure and kill --rehearse omit probes, and say so', async (t) =>
   t.equal(bench.code, 0, bench.stderr)
   await eventually(async () => Number((await rehearse(true))['requests']) >= 52)
   const config = ['--config', server.configFile]
-  const shown = await latchkey(t, ['exposure', ...config])
+  const shown = await latchkeyHere(['exposure', ...config])
   t.match(shown.stdout, /no fetches are recorded/)
   t.match(
     shown.stdout,
     /\d+ requests from Latchkey's own tools are left out; pass --probes to include them/,
   )
-  t.match((await latchkey(t, ['exposure', '--probes', ...config])).stdout, /user\/Alice/)
+  t.match((await latchkeyHere(['exposure', '--probes', ...config])).stdout, /user\/Alice/)
   const rehearsal = ['kill', '--rehearse', '--all', ...config]
-  t.match((await latchkey(t, rehearsal)).stdout, /of 0 requests, 0 would have been refused/)
-  t.match((await latchkey(t, [...rehearsal, '--probes'])).stdout, /user\/Alice/)
-  t.equal((await latchkey(t, ['kill', '--all', '--reason', 'x', '--probes', ...config])).code, 64)
+  t.match((await latchkeyHere(rehearsal)).stdout, /of 0 requests, 0 would have been refused/)
+  t.match((await latchkeyHere([...rehearsal, '--probes'])).stdout, /user\/Alice/)
+  t.equal((await latchkeyHere(['kill', '--all', '--reason', 'x', '--probes', ...config])).code, 64)
 })
 
 void t.test('invalid boolean parameters are rejected', async (t) => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { stringify } from 'yaml'
-import { latchkey } from '../cli.ts'
+import { latchkeyHere } from '../cli.ts'
 import { testPki } from '../pki.ts'
 import { backendYaml } from './backend-config.ts'
 import type { TestToken } from './tokens.ts'
@@ -16,7 +16,7 @@ export interface TokenWorkspaceOptions {
   readonly masterKey?: Readonly<Record<string, unknown>>
 }
 
-/** Creates the folder and, using `init`, the store. */
+/** Creates the folder and, using `init`, the store. `run` runs a command in this process. */
 export async function workspaceOn(t: Test, token: TestToken, options: TokenWorkspaceOptions = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'latchkey-pkcs11-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
@@ -36,7 +36,11 @@ export async function workspaceOn(t: Test, token: TestToken, options: TokenWorks
       }),
     )
   await configure(options)
-  const run = (...words: readonly string[]) => latchkey(t, words, { cwd: folder })
+  const environment = {
+    PATH: process.env['PATH'] ?? '',
+    LATCHKEY_CONFIG: join(folder, 'latchkey.yaml'),
+  }
+  const run = (...words: readonly string[]) => latchkeyHere(words, environment)
   const init = await run('init')
   t.equal(init.code, 0, init.stderr)
   return { folder, run, configure }
