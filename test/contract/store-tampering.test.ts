@@ -28,7 +28,7 @@ import {
   tamperingsOf,
 } from '../support/tamperings.ts'
 
-t.setTimeout(240_000)
+t.setTimeout(600_000)
 
 const TAMPERED = { name: 'StorageError', code: 'STORE_TAMPERED' }
 const COLUMNS = schemaColumns()

@@ -47,17 +47,21 @@ const environment = (more: Record<string, string> = {}) => ({
   ...more,
 })
 
-/** Starts `latchkey ARGUMENTS`. The process is killed when the test ends. */
+/** Starts `latchkey ARGUMENTS` with this process's flags for Node.js. The process is killed when the test ends. */
 export function startLatchkey(
   t: Test,
   words: readonly string[],
   options: RunOptions = {},
 ): Running {
-  const child = spawn(process.execPath, [...(options.nodeFlags ?? []), MAIN, ...words], {
-    cwd: options.cwd ?? tmpdir(),
-    env: environment(options.environment),
-    stdio: ['pipe', 'pipe', 'pipe'],
-  })
+  const child = spawn(
+    process.execPath,
+    [...process.execArgv, ...(options.nodeFlags ?? []), MAIN, ...words],
+    {
+      cwd: options.cwd ?? tmpdir(),
+      env: environment(options.environment),
+      stdio: ['pipe', 'pipe', 'pipe'],
+    },
+  )
   let stdout = ''
   let stderr = ''
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => (stdout += chunk))

@@ -68,7 +68,7 @@ type Outcome = 'noticed' | 'survives' | 'endless'
  * @returns the next mutant to run
  */
 function runFrom(work: Work, outcomes: Outcome[]): Promise<number> {
-  const child = fork(RUNNER, { stdio: ['ignore', 'ignore', 'ignore', 'ipc'], execArgv: [] })
+  const child = fork(RUNNER, { stdio: ['ignore', 'ignore', 'ignore', 'ipc'] })
   child.send(work)
   let next = work.from
   const giveUp = () => {
