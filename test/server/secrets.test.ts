@@ -177,7 +177,7 @@ async function rotateCredentials(server: TestServer, run: Run): Promise<void> {
 }
 
 async function tamper(server: TestServer, run: Run): Promise<void> {
-  const database = new Database(server.config.store.path)
+  const database = new Database(server.config.store.path, { timeout: 60_000 })
   database.exec(`UPDATE external_keys SET can_decrypt = 0 WHERE key_id = '${KEY_ID}'`)
   database.exec("UPDATE facts SET value = value + 1 WHERE name = 'epoch'")
   database.close()

@@ -26,7 +26,7 @@ void t.test(
   'overwritten pages cause refusals, although the server has them in memory',
   async (t) => {
     const { server, encrypt, path } = await serve(t)
-    const database = new Sqlite(path)
+    const database = new Sqlite(path, { timeout: 60_000 })
     database.pragma('wal_checkpoint(TRUNCATE)')
     database.close()
     const file = await open(path, 'r+')
@@ -47,7 +47,7 @@ void t.test("deleting a switch's row externally causes everything to be refused"
   const order = { scope, direction: 'decrypt', reason: 'r', operator: 'o' } as const
   await control.wait(await control.kill(order))
   t.equal(await encrypt(), 200)
-  const database = new Sqlite(path)
+  const database = new Sqlite(path, { timeout: 60_000 })
   t.teardown(() => database.close())
   database.exec('DELETE FROM switches')
   await eventually(() => reasonOf(server) === 'STORE_LOST')
@@ -58,7 +58,7 @@ void t.test("deleting a switch's row externally causes everything to be refused"
 
 void t.test("the record of the store's key is removed: everything is refused", async (t) => {
   const { server, encrypt, path } = await serve(t)
-  const database = new Sqlite(path)
+  const database = new Sqlite(path, { timeout: 60_000 })
   t.teardown(() => database.close())
   const record = database.prepare("SELECT * FROM facts WHERE name = 'master_key'").get() as {
     name: string

@@ -119,12 +119,12 @@ export async function openListener(t: Test, { configFile }: Workspace): Promise<
 export function sqliteEngine(path: string): Engine {
   return {
     lock() {
-      const database = new Sqlite(path)
+      const database = new Sqlite(path, { timeout: 60_000 })
       database.exec('BEGIN IMMEDIATE')
       return Promise.resolve({ release: () => database.close() })
     },
     tamper(sql) {
-      const database = new Sqlite(path)
+      const database = new Sqlite(path, { timeout: 60_000 })
       database.exec(sql)
       database.close()
       return Promise.resolve()

@@ -37,7 +37,7 @@ export function rekeyEngines(
       return {
         place,
         sql(statement, values = []) {
-          const database = new Sqlite(join(place.folder, 'latchkey.db'))
+          const database = new Sqlite(join(place.folder, 'latchkey.db'), { timeout: 60_000 })
           try {
             const prepared = database.prepare(statement.replaceAll(/\$\d/g, '?'))
             if (prepared.reader) return Promise.resolve(prepared.all(...values) as [])

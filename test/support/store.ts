@@ -70,7 +70,7 @@ export async function storeFolder(t: Test): Promise<StoreFolder> {
       }
     },
     tamper(...statements) {
-      const database = new Sqlite(path)
+      const database = new Sqlite(path, { timeout: 60_000 })
       try {
         for (const statement of statements) database.exec(statement)
       } finally {
