@@ -234,5 +234,5 @@ void t.test('--credential accepts a file from `credentials create` for this stor
   const stale = await r.latchkey(...REGISTER, ...r.checkFlags)
   t.equal(stale.code, 1)
   t.match(stale.stderr, 'which is not an active credential of key store demo')
-  t.match(stale.stderr, 'hint: latchkey rotate-credentials')
+  t.match(stale.stderr, 'hint: run latchkey rotate-credentials')
 })

@@ -64,7 +64,7 @@ void t.test('the old credential is revoked only once it is unused', async (t) =>
   t.notOk(isRotated)
   const { code, stdout, stderr } = await rotating
   t.equal(code, 0, stderr)
-  t.match(stdout, `✓ UpdateCustomKeyStore   KMS now signs with ${signer()}`)
+  t.match(stdout, `✓ UpdateCustomKeyStore   KMS signs with ${signer()}`)
   t.match(stdout, `✓ revoked                ${old}`)
   t.match(stdout, `Rotated: KMS now signs with ${signer()}.`)
   t.match(await list(r), [
@@ -97,7 +97,7 @@ void t.test('an interrupted rotation is continued', async (t) => {
     const { code, stderr } = await r.latchkey(...ROTATE, '--quiet', '1h', '--timeout', '1ms')
     t.equal(code, 1)
     t.match(stderr, /is still in use|has not been used yet/)
-    t.match(stderr, 'hint: nothing would be lost: run the same command later to continue')
+    t.match(stderr, 'hint: nothing is lost: run the same command later to continue')
     t.not(signer(), old)
     const all = await list(r)
     t.equal(all.length, 2, 'the credential of the first run')
