@@ -1,7 +1,7 @@
 /**
- * Encodes a server's requests as audit log entries, and caches the parts that requests of one
- * caller have in common. Encoding and copying an entry takes 0.6 µs instead of 3.0 µs, which saves
- * 4 % of the processor time of an Encrypt.
+ * Encodes a server's requests as audit log entries, and remembers the parts that requests of one
+ * caller have in common. Encoding and copying an entry takes a sixth of the time, which saves 4 % of
+ * the processor time of an Encrypt.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { RequestMetadata, RequestRecord } from '../core/request.ts'
@@ -10,9 +10,12 @@ import type { HashPrincipal } from './principal-hash.ts'
 import {
   encodeFrame,
   encodeRequest,
+  type EntryDetails,
   type EntryFrame,
   type EntryPlace,
   fillFrame,
+  isPlain,
+  MAX_TEXT,
   withoutNames,
 } from './request-entry.ts'
 
@@ -31,11 +34,17 @@ const MAX_FRAMES = 8
  */
 const MAX_UNITS = Math.floor(MAX_ENTRY_BYTES / 3)
 
-/**
- * A frame, with copies of the values that it was made from. They are copies, because a record can
- * change.
- */
+/** The text of a usual request's entry between the members that differ from request to request. */
+interface UsualFrame {
+  readonly beforeDuration: string
+  readonly beforeRequestId: string
+  readonly beforeSealed: string
+  readonly beforeTime: string
+}
+
+/** A frame, and the values that it was made from. They are copied, because a record can change. */
 interface KnownFrame extends EntryFrame {
+  readonly usual: UsualFrame
   readonly record: Readonly<SharedFields>
   readonly metadata: RequestMetadata
 }
@@ -66,7 +75,7 @@ export function createRequestEncoder(hashPrincipal?: HashPrincipal): RequestEnco
   const callers = new Map<string, KnownFrame[]>()
   const toTime = createTimeFormat()
 
-  function findFrame(record: RequestRecord, metadata: RequestMetadata, caller: string): EntryFrame {
+  function findFrame(record: RequestRecord, metadata: RequestMetadata, caller: string): KnownFrame {
     let frames = callers.get(caller)
     if (frames === undefined) {
       if (callers.size >= MAX_CALLERS) callers.clear()
@@ -76,7 +85,8 @@ export function createRequestEncoder(hashPrincipal?: HashPrincipal): RequestEnco
       if (isSame(known.record, record) && isSameMetadata(known.metadata, metadata)) return known
     }
     const hashed = hashPrincipal === undefined ? record : withoutNames(record, hashPrincipal)
-    const made = { ...flatten(encodeFrame(hashed)), record: toShared(record), metadata }
+    const frame = flatten(encodeFrame(hashed))
+    const made = { ...frame, usual: toUsual(frame), record: toShared(record), metadata }
     if (frames.length >= MAX_FRAMES) frames.shift()
     frames.push(made)
     return made
@@ -92,7 +102,8 @@ export function createRequestEncoder(hashPrincipal?: HashPrincipal): RequestEnco
     }
     const { seq, lost, corrects } = place
     const details = { seq, lost, corrects, time: toTime(record.at) }
-    const text = fillFrame(findFrame(record, metadata, caller), record, details)
+    const frame = findFrame(record, metadata, caller)
+    const text = fillUsual(frame.usual, record, details) ?? fillFrame(frame, record, details)
     return text.length <= MAX_UNITS ? text : encodeRequest(record, place, hashPrincipal)
   }
 }
@@ -145,12 +156,34 @@ function isSameList(a: readonly string[] | undefined, b: readonly string[] | und
   return a?.every((one, i) => one === b?.[i]) ?? false
 }
 
+function toUsual(frame: EntryFrame): UsualFrame {
+  return {
+    beforeDuration: copy(`${frame.beforeDuration}"durationUs":`),
+    beforeRequestId: copy(`,${frame.beforeRequestId}"kmsRequestId":"`),
+    beforeSealed: copy(`",${frame.beforeLost}${frame.beforeSealed}"sealedSha256":"`),
+    beforeTime: copy(`,${frame.beforeTime}`),
+  }
+}
+
 /**
- * Copies each part into one contiguous string. Otherwise, V8 would join the pieces of the part
- * again for each entry.
+ * Completes an entry like `fillFrame`, in two thirds of the time, because it joins fewer strings.
+ * Returns undefined for a request that has other members, or whose id JSON changes.
  */
+function fillUsual(
+  frame: UsualFrame,
+  { metadata, sealedSha256, totalMs = NaN, unverifiedKmsRequestId }: RequestRecord,
+  { seq, lost, corrects, time }: EntryDetails,
+): string | undefined {
+  if (lost !== 0 || corrects !== undefined || unverifiedKmsRequestId !== undefined) return undefined
+  const id = metadata?.kmsRequestId
+  if (id === undefined || id.length > MAX_TEXT || !isPlain(id)) return undefined
+  if (sealedSha256 === undefined || !Number.isFinite(totalMs)) return undefined
+  const durationUs = String(Math.round(1000 * totalMs))
+  return `${frame.beforeDuration}${durationUs}${frame.beforeRequestId}${id}${frame.beforeSealed}${sealedSha256}","seq":${String(seq)}${frame.beforeTime}${time}"}`
+}
+
+/** Copies each part into one piece of memory. V8 would otherwise join its pieces for each entry. */
 function flatten(frame: EntryFrame): EntryFrame {
-  const copy = (text: string) => Buffer.from(text).toString()
   return {
     beforeDuration: copy(frame.beforeDuration),
     beforeRequestId: copy(frame.beforeRequestId),
@@ -160,7 +193,11 @@ function flatten(frame: EntryFrame): EntryFrame {
   }
 }
 
-/** Formats times as `Date.toISOString` does, and caches the text of the most recent second. */
+function copy(text: string): string {
+  return Buffer.from(text).toString()
+}
+
+/** Formats times like `Date.toISOString`, and remembers the last second. */
 function createTimeFormat(): (at: number) => string {
   let second: number | undefined
   let text = ''

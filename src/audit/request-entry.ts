@@ -10,7 +10,7 @@ import type { HashPrincipal } from './principal-hash.ts'
 import type { Outcome } from './record.ts'
 
 /** Maximum length of an ARN in characters, from XKS 1.0.3. */
-const MAX_TEXT = 2048
+export const MAX_TEXT = 2048
 /** If an entry would be too long, every string in its metadata is truncated to this length. */
 const SHORT_TEXT = 128
 const MAX_OTHER_FIELDS = 16
@@ -167,12 +167,17 @@ export function fillFrame(
 /** @param name the member's name, with quotes and colon, because joining fewer strings is faster */
 function ofText(name: string, value: string | undefined, ifAbsent = ''): string {
   if (value === undefined) return ifAbsent
-  return SPECIAL.test(value) ? `${name}${quote(value)},` : `${name}"${value}",`
+  return isPlain(value) ? `${name}"${value}",` : `${name}${quote(value)},`
 }
 
 function ofNumber(name: string, value: number | undefined): string {
   if (value === undefined) return ''
   return `${name}${Number.isFinite(value) ? String(value) : 'null'},`
+}
+
+/** Reports whether a text is the same in JSON, apart from the quotes around it. */
+export function isPlain(text: string): boolean {
+  return !SPECIAL.test(text)
 }
 
 /** Characters that JSON escapes, and surrogates, which must come in pairs. */

@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path'
 import t from 'tap'
 import { parseCheckpoint } from '../../src/core/tlog/checkpoint.ts'
-import { decodeBundle, encodeBundle } from '../../src/audit/log/tiles.ts'
+import { decodeBundle, encodeBundle, TILE_WIDTH } from '../../src/audit/log/tiles.ts'
 import { verifyLog, type KnownHead } from '../../src/audit/reader/verify-log.ts'
 import { decryptRecord, looseLog } from '../support/audit.ts'
 import { eventually } from '../support/server.ts'
@@ -22,6 +22,8 @@ const RECORDS = 700
 
 interface Tampering {
   readonly name: string
+  /** File that was changed, if the problem must be located in it. */
+  readonly file?: string
   readonly apply: (folder: string) => void
   /** Index of the entry that the verifier must report; absent if it reports none. */
   readonly index?: number
@@ -40,6 +42,14 @@ const flip = (at: number) => (bytes: Buffer) => {
 
 function editEntries(edit: (entries: Buffer[]) => Buffer[]) {
   return (bytes: Buffer) => encodeBundle(edit([...(decodeBundle(bytes) ?? [])]))
+}
+
+/** Returns the indexes of the entries that a bundle, or a tile on the lowest level, covers. */
+function entriesIn(file: string): { readonly first: number; readonly end: number } | undefined {
+  const number = /^tile\/(?:entries|0)\/(\d+)/.exec(file)?.[1]
+  if (number === undefined) return undefined
+  const first = Number(number) * TILE_WIDTH
+  return { first, end: first + TILE_WIDTH }
 }
 
 void t.test('every kind of tampering is detected and located', async (t) => {
@@ -66,31 +76,31 @@ void t.test('every kind of tampering is detected and located', async (t) => {
   const tamperings: Tampering[] = [
     ...checked.flatMap((name) => [
       ...[0, 1, 3, 17, 99, -3, -2, -1].map((at) => ({
-        name: `flip byte ${String(at)} of ${name}`,
+        ...{ name: `flip byte ${String(at)} of ${name}`, file: name },
         apply: (copied: string) => {
           change(copied, name, flip(at))
         },
       })),
       {
-        name: `delete ${name}`,
+        ...{ name: `delete ${name}`, file: name },
         apply: (copied: string) => {
           rmSync(join(copied, name))
         },
       },
       {
-        name: `empty ${name}`,
+        ...{ name: `empty ${name}`, file: name },
         apply: (copied: string) => {
           writeFileSync(join(copied, name), '')
         },
       },
       {
-        name: `cut ${name} short`,
+        ...{ name: `cut ${name} short`, file: name },
         apply: (copied: string) => {
           change(copied, name, (bytes) => bytes.subarray(0, -2))
         },
       },
       {
-        name: `put ${name} of another log`,
+        ...{ name: `put ${name} of another log`, file: name },
         apply: (copied: string) => {
           copyFileSync(join(foreign.folder, name), join(copied, name))
         },
@@ -122,6 +132,37 @@ void t.test('every kind of tampering is detected and located', async (t) => {
         change(copied, first, swap(index, index + 1))
       },
     })),
+    ...[0, 7, 255].map((index) => ({
+      ...{ name: `insert an entry at ${String(index)}`, index },
+      apply: (copied: string) => {
+        change(
+          copied,
+          first,
+          editEntries((entries) => entries.toSpliced(index, 0, Buffer.from('{"kind":"request"}'))),
+        )
+      },
+    })),
+    ...[1, 128].map((index) => ({
+      ...{ name: `repeat entry ${String(index - 1)} in place of ${String(index)}`, index },
+      apply: (copied: string) => {
+        change(
+          copied,
+          first,
+          editEntries((entries) => entries.with(index, entries[index - 1] ?? Buffer.alloc(0))),
+        )
+      },
+    })),
+    ...[10, 200].map((index) => ({
+      ...{ name: `splice entries of another log in from ${String(index)}`, index },
+      apply: (copied: string) => {
+        const others = decodeBundle(readFileSync(join(foreign.folder, first))) ?? []
+        change(
+          copied,
+          first,
+          editEntries((entries) => [...entries.slice(0, index), ...others.slice(index)]),
+        )
+      },
+    })),
     {
       ...{ name: 'swap two bundles', index: 0 },
       apply: (copied) => {
@@ -142,7 +183,7 @@ void t.test('every kind of tampering is detected and located', async (t) => {
   ]
   t.ok(tamperings.length > 100, `${String(tamperings.length)} kinds`)
   let number = 0
-  for (const { name, apply, index } of tamperings) {
+  for (const { name, file, apply, index } of tamperings) {
     const copied = await copy(`copy-${String(number++)}`)
     apply(copied)
     const { problems } = await verifyLog(copied, { publicKey })
@@ -151,6 +192,9 @@ void t.test('every kind of tampering is detected and located', async (t) => {
     const isPlaced = problem?.kind === 'signature' || problem?.index !== undefined
     t.ok(isPlaced, `${name}: ${JSON.stringify(problem)}`)
     if (index !== undefined) t.equal(problem?.index, index, name)
+    const range = file === undefined ? undefined : entriesIn(file)
+    const found = problem?.index ?? NaN
+    if (range !== undefined) t.ok(found >= range.first && found < range.end, `${name}: the place`)
     rmSync(copied, { recursive: true })
   }
 })

@@ -16,6 +16,7 @@ import { CHECKPOINT, type Cosign, LogFiles } from './log-files.ts'
 import { writeSynced } from './durable.ts'
 import { CERTIFICATE, CONTROL_LOG, VERIFIER_KEY } from './log-folder.ts'
 import { loadState, type LogState } from './log-state.ts'
+import type { Disk } from './unsynced-files.ts'
 
 export interface ControlLogSource {
   readonly signer: NoteSigner
@@ -32,6 +33,7 @@ export interface ControlLogOptions extends ControlLogSource {
   readonly root: string
   /** Asks witnesses to cosign a checkpoint that is about to be published. */
   readonly cosign?: Cosign | undefined
+  readonly disk?: Disk
   /**
    * Called with the path of the renamed directory, if the directory's history differs from the
    * store's.
@@ -50,7 +52,7 @@ export interface ControlLogPublisher {
 }
 
 export function createControlLogPublisher(options: ControlLogOptions): ControlLogPublisher {
-  const { root, signer, certificate, read, cosign, onForked } = options
+  const { root, signer, certificate, read, cosign, onForked, disk } = options
   const folder = join(root, CONTROL_LOG)
   let state: LogState | undefined
   let files: LogFiles | undefined
@@ -101,7 +103,8 @@ export function createControlLogPublisher(options: ControlLogOptions): ControlLo
       state = await moveAside()
       return update()
     }
-    files ??= new LogFiles(folder, signer, known)
+    // An earlier sync, perhaps of another process, may have failed.
+    files ??= new LogFiles(folder, signer, known, { rewrites: true, disk })
     files.append(entries)
     return known
   }
@@ -110,7 +113,13 @@ export function createControlLogPublisher(options: ControlLogOptions): ControlLo
     async publish() {
       state = await update()
       if (published === state.tree.size && cosign?.isDue() !== true) return
-      await files?.publish(cosign)
+      try {
+        await files?.publish(cosign)
+      } catch (error) {
+        // The tiles of the last checkpoint are on disk. The next call continues from there.
+        if (files?.syncFailure !== undefined) files = state = undefined
+        throw error
+      }
       published = state.tree.size
     },
     get size() {

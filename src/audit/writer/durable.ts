@@ -18,10 +18,14 @@ export function syncFolder(folder: string): void {
  * Creates a file and syncs it. The caller must sync the directory.
  * @throws a system error, including when the file exists
  */
-export async function writeSynced(path: string, text: string, mode = 0o640): Promise<void> {
+export async function writeSynced(
+  path: string,
+  content: string | Buffer,
+  mode = 0o640,
+): Promise<void> {
   const handle = await open(path, 'wx', mode)
   try {
-    await handle.writeFile(text)
+    await handle.writeFile(content)
     await handle.sync()
   } finally {
     await handle.close()
@@ -44,22 +48,47 @@ export async function replaceFile(path: string, bytes: Buffer, mode: number): Pr
   await rename(temporary, path)
 }
 
+/** Mode of the files that blocking functions create: anyone may read a log's tiles. */
+const PUBLIC = 0o644
+
 /**
  * Works like `replaceFile`, but blocks the calling thread, so it must never run on the event loop.
+ * @param sync called with the new file before it replaces the old one
  */
-export function replaceFileNow(path: string, bytes: Buffer, mode: number): void {
+export function replaceFileNow(path: string, bytes: Buffer, sync?: (fd: number) => void): void {
   const temporary = temporaryOf(path)
-  const fd = createNow(temporary, mode)
+  const fd = createNow(temporary)
   try {
-    for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done)
+    writeAllNow(fd, bytes)
+    sync?.(fd)
   } finally {
     closeSync(fd)
   }
   renameSync(temporary, path)
 }
 
-function createNow(path: string, mode: number): number {
-  const create = () => openSync(path, 'wx', mode)
+/**
+ * Creates a file. Blocks the calling thread. The caller syncs the file and its directory.
+ * @throws a system error, including when the file exists
+ */
+export function createFileNow(path: string, bytes: Buffer): void {
+  const fd = openSync(path, 'wx', PUBLIC)
+  try {
+    writeAllNow(fd, bytes)
+  } catch (error) {
+    rmSync(path)
+    throw error
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function writeAllNow(fd: number, bytes: Buffer): void {
+  for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done)
+}
+
+function createNow(path: string): number {
+  const create = () => openSync(path, 'wx', PUBLIC)
   try {
     return create()
   } catch (error) {
@@ -71,12 +100,16 @@ function createNow(path: string, mode: number): number {
 }
 
 /**
- * Creates or replaces a file atomically: readers see the old text or the new text, even after a
- * crash.
+ * Creates or replaces a file atomically: readers see the old content or the new content, even
+ * after a crash.
  */
-export async function replaceSynced(path: string, text: string, mode = 0o640): Promise<void> {
+export async function replaceSynced(
+  path: string,
+  content: string | Buffer,
+  mode = 0o640,
+): Promise<void> {
   const temporary = await removeTemporary(path)
-  await writeSynced(temporary, text, mode)
+  await writeSynced(temporary, content, mode)
   await rename(temporary, path)
   // Unlike syncFolder, this function must not block the event loop, because a server also calls it.
   const handle = await open(dirname(path), 'r')

@@ -1,28 +1,26 @@
 /** Writes a log's tiles, bundles and checkpoints. */
 // SPDX-License-Identifier: Apache-2.0
-import { closeSync, existsSync, fsync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { promisify } from 'node:util'
 import { signCheckpoint } from '../../core/tlog/checkpoint.ts'
 import type { TreeHead } from '../../core/tlog/merkle.ts'
 import type { NoteSigner } from '../../core/tlog/note.ts'
 import {
   encodeBundle,
-  ENTRY_HEAD_BYTES,
   fullTiles,
-  levelsOf,
+  type GrowingTree,
+  partialTiles,
   partialWidth,
-  TILE_WIDTH,
   tilePath,
+  toFullPath,
 } from '../log/tiles.ts'
-import { replaceFile, replaceFileNow, replaceSynced } from './durable.ts'
+import { createFileNow, replaceFile, replaceFileNow, replaceSynced } from './durable.ts'
 import type { LogState } from './log-state.ts'
+import { OpenBundle } from './open-bundle.ts'
+import { type Disk, systemDisk, UnsyncedFiles } from './unsynced-files.ts'
 
 export const CHECKPOINT = 'checkpoint'
-/** Number of files to sync at once: the size of Node's thread pool, which shares transactions. */
-const SYNCS_AT_ONCE = 4
-
 /** Asks witnesses for cosignatures. */
 export interface Cosign {
   /** Reports whether to republish an earlier checkpoint because it lacks cosignatures. */
@@ -34,16 +32,19 @@ export interface Cosign {
   ask(checkpoint: string, head: TreeHead): Promise<readonly string[]>
 }
 
-/** Files and directories that were written before a tree was published and are not synced yet. */
-interface Unsynced {
-  readonly paths: Set<string>
-  readonly size: number
-}
-
 interface LogFile {
   /** Relative to the log's directory. */
   readonly path: string
   readonly bytes: Buffer
+}
+
+export interface LogFilesOptions {
+  /**
+   * Writes files again that seem to be right already. Set if a sync may have failed: the kernel then
+   * still shows data that never reached the disk.
+   */
+  readonly rewrites?: boolean
+  readonly disk?: Disk | undefined
 }
 
 /**
@@ -53,30 +54,43 @@ interface LogFile {
 export class LogFiles {
   readonly #folder: string
   readonly #signer: NoteSigner
-  readonly #state: LogState
+  readonly #tree: GrowingTree
+  readonly #bundle: OpenBundle
   /** Full tiles and bundles that have not been written yet. */
   readonly #full = new Map<string, Buffer>()
-  /** Files and directories that were written after the last `mark`. */
-  #unsynced = new Set<string>()
-  /** Groups of files that `mark` has closed, oldest first. */
-  readonly #marked: Unsynced[] = []
+  readonly #unsynced: UnsyncedFiles
   /** Tree size of the last checkpoint. */
   #published: number
-  /** Tree size up to which all files are on disk. */
-  #synced: number
-  /** Full tiles whose partial tiles are kept for now, because a recovery may need them. */
+  /** Full tiles whose partial ones are kept until they are no longer needed. */
   readonly #replaced = new Set<string>()
+  readonly #disk: Disk
+  #rewrites: boolean
 
-  constructor(folder: string, signer: NoteSigner, state: LogState) {
+  constructor(folder: string, signer: NoteSigner, state: LogState, options: LogFilesOptions = {}) {
     this.#folder = folder
     this.#signer = signer
-    this.#state = state
+    this.#tree = state.tree
+    this.#bundle = new OpenBundle(state.bundle)
     this.#published = state.tree.size
-    this.#synced = state.tree.size
+    this.#disk = options.disk ?? systemDisk
+    this.#unsynced = new UnsyncedFiles(state.tree.size, this.#disk)
+    this.#rewrites = options.rewrites === true
   }
 
   get size(): number {
-    return this.#state.tree.size
+    return this.#tree.size
+  }
+
+  root(): Buffer {
+    return this.#tree.root()
+  }
+
+  /**
+   * Set once a sync failed. Files may then be lost, so `publish`, `publishNow` and `sync` fail too:
+   * the log has to be loaded from its last synced state, and written with `rewrites`.
+   */
+  get syncFailure(): Error | undefined {
+    return this.#unsynced.failure
   }
 
   /** Adds entries to the tree in memory. The other methods write the files. */
@@ -84,34 +98,31 @@ export class LogFiles {
     this.appendBundle(encodeBundle(entries))
   }
 
-  /** Adds any number of entries, encoded as in a bundle. Keeps no reference to `bytes`. */
+  /**
+   * Adds any number of entries, encoded as in a bundle. `bytes` changes during the call, and no
+   * reference to it is kept.
+   */
   appendBundle(bytes: Buffer): void {
-    const { tree, bundle } = this.#state
-    let first = 0
-    for (let at = 0; at < bytes.length;) {
-      const start = at + ENTRY_HEAD_BYTES
-      at = start + bytes.readUInt16BE(at)
-      const filled = tree.append(bytes.subarray(start, at))
-      if (tree.size % TILE_WIDTH !== 0) continue
-      const whole = Buffer.concat([...bundle.splice(0), bytes.subarray(first, at)])
-      first = at
-      this.#full.set(tilePath('entries', fullTiles(0, tree.size) - 1), whole)
-      for (const { level, index, hashes } of filled) {
-        this.#full.set(tilePath(level, index), Buffer.concat(hashes))
+    for (let start = 0; start < bytes.length;) {
+      const { end, filled } = this.#tree.appendBundle(bytes, start)
+      this.#bundle.add(bytes.subarray(start, end))
+      start = end
+      for (const { level, index, bytes: hashes } of filled) {
+        if (level === 0) this.#full.set(tilePath('entries', index), this.#bundle.take())
+        this.#full.set(tilePath(level, index), hashes)
       }
     }
-    if (first < bytes.length) bundle.push(Buffer.from(bytes.subarray(first)))
   }
 
   /**
    * Writes all files of the current tree, the checkpoint last, and resolves once they are on disk. A
    * power failure leaves a checkpoint whose tiles are intact. After a failure, the next call writes
-   * what is missing.
+   * what is missing, unless `syncFailure` is set.
    * @param cosign adds cosignatures to the checkpoint
    */
   async publish(cosign?: Cosign): Promise<void> {
-    const { tree } = this.#state
-    const head = { size: tree.size, root: tree.root() }
+    this.#requireFiles()
+    const head = { size: this.#tree.size, root: this.#tree.root() }
     const partials = this.#partials()
     for (const [path, bytes] of this.#full) {
       await this.#write({ path, bytes })
@@ -120,7 +131,7 @@ export class LogFiles {
       if (partial !== undefined) await rm(partial, { recursive: true, force: true })
     }
     for (const file of partials) await this.#write(file)
-    this.#markAt(head.size)
+    this.#unsynced.mark(head.size)
     await this.#syncMarked()
     const signed = signCheckpoint(head, this.#signer)
     const cosignatures = cosign === undefined ? [] : await cosign.ask(signed, head)
@@ -131,19 +142,25 @@ export class LogFiles {
 
   /** Works like `publish`, but without cosignatures, and without waiting for the disk. */
   publishNow(): void {
-    const { tree } = this.#state
+    this.#requireFiles()
     this.writeFull()
     for (const file of this.#partials()) this.#writeNow(file)
-    const signed = signCheckpoint({ size: tree.size, root: tree.root() }, this.#signer)
+    const { size } = this.#tree
+    const signed = signCheckpoint({ size, root: this.#tree.root() }, this.#signer)
     this.#writeNow({ path: CHECKPOINT, bytes: Buffer.from(signed) })
-    this.#published = tree.size
+    this.#published = size
+  }
+
+  #requireFiles(): void {
+    if (this.syncFailure !== undefined) throw this.syncFailure
   }
 
   /** Writes the full tiles and bundles. After a failure, the next call writes what is missing. */
   writeFull(): void {
     for (const [path, bytes] of this.#full) {
-      this.#writeNow({ path, bytes })
+      this.#createNow({ path, bytes })
       this.#full.delete(path)
+      this.#bundle.release(bytes)
       const partial = this.#toRemove(path)
       if (partial !== undefined) rmSync(partial, { recursive: true, force: true })
     }
@@ -167,37 +184,21 @@ export class LogFiles {
   }
 
   #isNeeded(path: string): boolean {
-    const sizes = [this.#synced, ...this.#marked.map(({ size }) => size)]
-    return sizes.some((size) => partialTiles(size).has(path))
+    return this.#unsynced.sizes().some((size) => partialTiles(size).has(path))
   }
 
   /** Closes the current group of files, which `syncOldest` will sync, and starts a new one. */
   mark(): void {
-    this.#markAt(this.#published)
-  }
-
-  #markAt(size: number): void {
-    this.#marked.push({ paths: this.#unsynced, size })
-    this.#unsynced = new Set()
+    this.#unsynced.mark(this.#published)
   }
 
   /**
-   * Syncs the oldest group that `mark` has closed, and removes the partial tiles that were kept
-   * until then. Returns the size of the tree that is now on disk. After a failure, the next call
-   * syncs what is missing.
+   * Syncs the oldest group that `mark` has ended, and removes the partial tiles that were kept
+   * until then. Returns the size of the tree that is on disk now. If a file cannot be opened, the
+   * next call syncs what is missing.
    */
   async syncOldest(): Promise<number> {
-    const [oldest] = this.#marked
-    if (oldest === undefined) return this.#synced
-    const { paths, size } = oldest
-    const waiting = [...paths]
-    while (waiting.length > 0) {
-      const some = waiting.splice(0, SYNCS_AT_ONCE)
-      await Promise.all(some.map(syncPath))
-      for (const path of some) paths.delete(path)
-    }
-    this.#marked.shift()
-    this.#synced = size
+    const size = await this.#unsynced.syncOldest()
     for (const path of this.#replaced) {
       if (this.#isNeeded(path)) continue
       await rm(this.#partialsOf(path), { recursive: true, force: true })
@@ -213,86 +214,80 @@ export class LogFiles {
   }
 
   async #syncMarked(): Promise<void> {
-    while (this.#marked.length > 0) await this.syncOldest()
+    while (this.#unsynced.hasMarked) await this.syncOldest()
+    this.#rewrites = false
   }
 
   #partials(): readonly LogFile[] {
-    const { tree, bundle } = this.#state
-    const tiles = tree.partials().map(({ level, index, hashes }) => ({
-      path: tilePath(level, index, hashes.length),
-      bytes: Buffer.concat(hashes),
+    const { size } = this.#tree
+    const tiles = this.#tree.partials().map(({ level, index, bytes }) => ({
+      path: tilePath(level, index, partialWidth(level, size)),
+      bytes,
     }))
-    if (bundle.length === 0) return tiles
-    const path = tilePath('entries', fullTiles(0, tree.size), partialWidth(0, tree.size))
-    return [{ path, bytes: Buffer.concat(bundle) }, ...tiles]
+    const { bytes } = this.#bundle
+    if (bytes.length === 0) return tiles
+    return [
+      { path: tilePath('entries', fullTiles(0, size), partialWidth(0, size)), bytes },
+      ...tiles,
+    ]
   }
 
   /**
-   * Writes a file, unless it already contains these bytes. Replacing a synced file would put it at
-   * risk: after a power failure, a replacement that was not synced may be empty.
+   * Writes a file, unless it has these bytes already. Replacing a synced file with the same bytes
+   * would put it at risk: after a power failure, a replacement that was not synced may be empty.
+   * So if such a file has to be written again, the replacement is synced first.
    */
   async #write({ path, bytes }: LogFile): Promise<void> {
     const file = join(this.#folder, path)
-    const folder = dirname(file)
-    this.#noteMade(folder, await mkdir(folder, { recursive: true, mode: 0o755 }))
+    const made = await mkdir(dirname(file), { recursive: true, mode: 0o755 })
+    this.#noteWritten(path, made !== undefined)
     const before = await readFile(file).catch(() => undefined)
-    if (before?.equals(bytes) !== true) await replaceFile(file, bytes, 0o644)
-    this.#unsynced.add(file).add(folder)
+    const isSame = before?.equals(bytes) === true
+    if (isSame && !this.#rewrites) return
+    const replace = isSame && this.#isNeeded(toFullPath(path)) ? replaceSynced : replaceFile
+    await replace(file, bytes, 0o644)
   }
 
   /** Works like `#write`, but blocks the calling thread. */
   #writeNow({ path, bytes }: LogFile): void {
     const file = join(this.#folder, path)
     const folder = dirname(file)
-    if (!existsSync(folder)) {
-      this.#noteMade(folder, mkdirSync(folder, { recursive: true, mode: 0o755 }))
-    }
+    const isNew = !existsSync(folder)
+    if (isNew) mkdirSync(folder, { recursive: true, mode: 0o755 })
+    this.#noteWritten(path, isNew)
     const isSame = existsSync(file) && readFileSync(file).equals(bytes)
-    if (!isSame) replaceFileNow(file, bytes, 0o644)
-    this.#unsynced.add(file).add(folder)
+    if (isSame && !this.#rewrites) return
+    const isKept = isSame && this.#isNeeded(toFullPath(path))
+    replaceFileNow(file, bytes, isKept ? this.#disk.syncNow : undefined)
   }
 
-  /** Each new directory is an entry in its parent, which must be synced too. */
-  #noteMade(folder: string, first: string | undefined): void {
-    for (let made = folder; first !== undefined && made !== dirname(first); made = dirname(made)) {
-      this.#unsynced.add(dirname(made))
+  /**
+   * Writes a full tile or bundle, usually without a temporary file: readers do not need it before
+   * the next checkpoint.
+   */
+  #createNow(full: LogFile): void {
+    try {
+      createFileNow(join(this.#folder, full.path), full.bytes)
+      this.#noteWritten(full.path, false)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if (code !== 'EEXIST' && code !== 'ENOENT') throw error
+      this.#writeNow(full)
     }
   }
-}
 
-const syncFile = promisify(fsync)
-
-/** Syncs a file or directory, unless it has been removed in the meantime. */
-async function syncPath(path: string): Promise<void> {
-  const fd = openIfPresent(path)
-  if (fd === undefined) return
-  try {
-    // Only this call waits for the disk. Opening and closing the file asynchronously would take two
-    // more turns of the thread pool.
-    await syncFile(fd)
-  } finally {
-    closeSync(fd)
+  /**
+   * Each new directory is an entry in its parent, which must be synced too. After a failed sync, the
+   * names of older directories may also be lost.
+   */
+  #noteWritten(path: string, isFolderNew: boolean): void {
+    this.#unsynced.add(join(this.#folder, path))
+    let folder = dirname(path)
+    this.#unsynced.add(join(this.#folder, folder))
+    if (!isFolderNew && !this.#rewrites) return
+    while (folder !== '.') {
+      folder = dirname(folder)
+      this.#unsynced.add(join(this.#folder, folder))
+    }
   }
-}
-
-function openIfPresent(path: string): number | undefined {
-  try {
-    return openSync(path, 'r')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
-}
-
-/**
- * For a tree of this size, returns the paths that its partial tiles will have once they are full.
- */
-function partialTiles(size: number): ReadonlySet<string> {
-  const paths = new Set<string>()
-  for (let level = 0; level < levelsOf(size); level++) {
-    if (partialWidth(level, size) === 0) continue
-    paths.add(tilePath(level, fullTiles(level, size)))
-    if (level === 0) paths.add(tilePath('entries', fullTiles(level, size)))
-  }
-  return paths
 }

@@ -3,7 +3,8 @@
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseCheckpoint } from '../../core/tlog/checkpoint.ts'
-import { parseNote } from '../../core/tlog/note.ts'
+import { type NoteSigner, parseNote } from '../../core/tlog/note.ts'
+import { invalidLog } from '../errors.ts'
 import { encodeMark } from '../record.ts'
 import { writeSynced } from './durable.ts'
 import { CHECKPOINT, LogFiles } from './log-files.ts'
@@ -21,6 +22,7 @@ import {
 } from './log-folder.ts'
 import { loadState } from './log-state.ts'
 import type { PublishedHead } from './protocol.ts'
+import type { Disk } from './unsynced-files.ts'
 import { readWal, removeWal } from './wal-recovery.ts'
 
 const RECOVERY = 'recovery.lock'
@@ -102,7 +104,8 @@ async function recoverLog(folder: string, derive: DeriveSeed): Promise<Recovered
   const note = parseNote(await readFile(join(folder, CHECKPOINT), 'utf8').catch(() => ''))
   const size = wal.start ?? (note && parseCheckpoint(note.text))?.size ?? 0
   const state = loadState(folder, size)
-  const files = new LogFiles(folder, signerOf(derive, origin), state)
+  // The process may have exited because a sync failed.
+  const files = new LogFiles(folder, signerOf(derive, origin), state, { rewrites: true })
   // If a recovery crashes, the next one must produce the same tree. The recovery entry therefore
   // carries no time, nothing is appended unless there is a write-ahead log, and no segment is
   // removed until the log is closed.
@@ -117,4 +120,27 @@ async function recoverLog(folder: string, derive: DeriveSeed): Promise<Recovered
     ...{ folder, origin, entries: entries.length, discardedBytes },
     ...{ size: tree.size, root: tree.root().toString('base64') },
   }
+}
+
+export interface OpenLogFiles {
+  readonly folder: string
+  readonly signer: NoteSigner
+  /** Number of entries in the log. */
+  readonly end: number
+  readonly disk?: Disk
+}
+
+/**
+ * Loads an open log after a sync failed, from the last synced tiles and the write-ahead log. Blocks
+ * the calling thread.
+ * @throws AuditError AUDIT_INVALID, a system error
+ */
+export function reloadFiles({ folder, signer, end, disk }: OpenLogFiles): LogFiles {
+  const { start = 0, entries } = readWal(folder)
+  if (start + entries.length !== end) {
+    throw invalidLog(folder, 'entries are missing from the write-ahead log')
+  }
+  const files = new LogFiles(folder, signer, loadState(folder, start), { rewrites: true, disk })
+  files.append(entries)
+  return files
 }

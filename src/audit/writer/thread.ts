@@ -9,6 +9,7 @@ import { periodic } from '../../core/periodic.ts'
 import { createNoteSigner } from '../../core/tlog/note.ts'
 import { GrowingTree } from '../log/tiles.ts'
 import { LogFiles } from './log-files.ts'
+import { reloadFiles } from './log-recovery.ts'
 import type { AuditThreadData, FromThread, PublishedHead, ToThread } from './protocol.ts'
 import { FRAME_HEAD_BYTES } from './wal-recovery.ts'
 import { Wal } from './wal.ts'
@@ -16,15 +17,12 @@ import { Wal } from './wal.ts'
 if (parentPort === null) throw new TypeError('this module must run in a worker thread')
 const port = parentPort
 const { folder, origin, seed, checkpointMs } = workerData as AuditThreadData
-const tree = new GrowingTree()
-const files = new LogFiles(folder, createNoteSigner(origin, Buffer.from(seed)), {
-  tree,
-  bundle: [],
-})
+const signer = createNoteSigner(origin, Buffer.from(seed))
+let files = new LogFiles(folder, signer, { tree: new GrowingTree(), bundle: [] })
 const wal = new Wal(folder, 0)
 /**
- * Reason the thread stopped writing: a sync failed, so the state on disk is unknown, or the log is
- * closed.
+ * Reason the thread stopped writing: a sync of the write-ahead log failed, or a second one of the
+ * tiles, so the state on disk is unknown, or the log is closed.
  */
 let failure: string | undefined
 /** The last checkpoint. */
@@ -36,6 +34,8 @@ const marks: number[] = []
  * without delay.
  */
 let isShort = false
+/** Set once the files had to be reloaded, until the reloaded files are synced. */
+let isReloaded = false
 
 const say = (message: FromThread) => {
   port.postMessage(message)
@@ -144,6 +144,7 @@ function writeFull(): void {
 
 async function publish(): Promise<void> {
   try {
+    if (files.syncFailure !== undefined) reload(files.syncFailure)
     if (files.size !== published?.size) publishGrown()
   } catch (error) {
     isShort = true
@@ -153,11 +154,27 @@ async function publish(): Promise<void> {
   }
 }
 
+/**
+ * Writes tiles again that a failed sync may have lost. The write-ahead log still has their entries,
+ * because its segments are removed after a successful sync only. If the sync fails again, nothing
+ * more is written, and the next start completes the log.
+ */
+function reload(why: Error): void {
+  if (isReloaded) {
+    failure ??= why.message
+    throw why
+  }
+  isReloaded = true
+  files = reloadFiles({ folder, signer, end: wal.end })
+  published = undefined
+  marks.length = 0
+}
+
 function publishGrown(): void {
   files.publishNow()
   published = head()
   say({ kind: 'published', ...published })
-  if (!wal.takeFilled()) return
+  if (!wal.takeFilled() && !isReloaded) return
   files.mark()
   marks.push(clock.monotonic())
 }
@@ -169,16 +186,17 @@ function publishGrown(): void {
  * failed, however, the segments are removed without delay, because a full disk needs their space.
  */
 async function syncSettled(): Promise<void> {
-  const settled = isShort ? Infinity : clock.monotonic() - SETTLE_MS
+  const settled = isShort || isReloaded ? Infinity : clock.monotonic() - SETTLE_MS
   isShort = false
   while (marks.length > MAX_MARKS || (marks[0] ?? NaN) <= settled) {
     wal.retire(await files.syncOldest())
     marks.shift()
+    isReloaded = false
   }
 }
 
 function head(): PublishedHead {
-  return { size: tree.size, root: tree.root().toString('base64') }
+  return { size: files.size, root: files.root().toString('base64') }
 }
 
 const publishing = periodic({
