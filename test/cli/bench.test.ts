@@ -6,6 +6,9 @@ import { startBrokenProxy } from '../support/broken-proxy.ts'
 import { latchkey, latchkeyHere } from '../support/cli.ts'
 import { writeConsoleFile } from '../support/console-file.ts'
 import { KEY_ID, startTestServer } from '../support/server.ts'
+import { openPage, type Placeholders } from '../support/shown-commands.ts'
+
+const page = openPage('docs/latency.md', 'bench')
 
 async function start(t: Test) {
   const server = await startTestServer(t)
@@ -14,14 +17,26 @@ async function start(t: Test) {
     ...['bench', '-e', `https://localhost:${String(port)}`, '--credential', file, '-k', KEY_ID],
     ...['--ca', server.pki.caFile, '--duration', '1'],
   ]
-  return { server, words }
+  /** Returns the next command in docs/latency.md, for the server on this port. */
+  const shown = (port: number, more: Placeholders = {}) => [
+    ...page.take('bench', {
+      ...{ 'https://xks.example.com': `https://localhost:${String(port)}`, ...more },
+      ...{ 'kms-console.json': file, 'payroll-2026': KEY_ID },
+    }),
+    ...['--ca', server.pki.caFile],
+  ]
+  return { server, words, shown }
 }
 
 for (const lanes of ['kept', 'new', 'http2']) {
   void t.test(`two rates, by ${lanes} connections`, async (t) => {
-    const { server, words } = await start(t)
-    const all = [...words(server.port), '--rate', '20,40', '--lanes', lanes, '--connections', '8']
-    const { code, stdout, stderr } = await latchkey(t, [...all, '--json'])
+    const { server, words, shown } = await start(t)
+    const rates =
+      lanes === 'kept'
+        ? shown(server.port, { '500,1800': '20,40', '60': '1' })
+        : [...words(server.port), '--rate', '20,40']
+    const all = [...rates, '--lanes', lanes, '--connections', '8', '--json']
+    const { code, stdout, stderr } = await latchkey(t, all)
     t.equal(code, 0, stderr)
     const { results } = JSON.parse(stdout) as { results: readonly LoadResult[] }
     t.same(
@@ -44,7 +59,7 @@ for (const lanes of ['kept', 'new', 'http2']) {
 }
 
 void t.test('prints a table, including refusals', async (t) => {
-  const { server, words } = await start(t)
+  const { server, words, shown } = await start(t)
   const { port } = await startBrokenProxy(t, server, {
     spoil: (answer, { target }) => {
       if (!target.endsWith('/decrypt')) return
@@ -57,6 +72,12 @@ void t.test('prints a table, including refusals', async (t) => {
   t.equal(code, 0)
   t.match(stdout, /^rate\/s +200\/s +p50 +p90 +p99 +p99\.9 +max +lag p99 +errors$/m)
   t.match(stdout, /^ +20 .* 10 x 429 "ThrottlingException"$/m)
+
+  // The search is short, because this proxy sustains no rate that includes a Decrypt.
+  const found = await latchkey(t, [...shown(port), '--duration', '1', '--json'])
+  t.equal(found.code, 0, found.stderr)
+  t.match(JSON.parse(found.stdout), { limitedBy: String, results: [{ rate: 200 }, { rate: 100 }] })
+  t.same(page.remaining(), [], 'every bench command in docs/latency.md has been run')
 })
 
 void t.test('explains why nothing can be measured, and rejects invalid flags', async (t) => {

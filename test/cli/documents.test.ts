@@ -1,13 +1,15 @@
 /** Runs the commands shown in the documents, in order, replacing only the placeholders. */
 // SPDX-License-Identifier: Apache-2.0
+import { execFile } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
-import { latchkey, workspace } from '../support/cli.ts'
+import { MAIN, latchkey, workspace, type Workspace } from '../support/cli.ts'
 import { writeConsoleFile } from '../support/console-file.ts'
 import { recordUsage } from '../support/recorded-usage.ts'
 import { KEY_ID, startTestServer } from '../support/server.ts'
-import { shownCommands, toWords } from '../support/shown-commands.ts'
+import { openPage, shellBlocks, shownCommands, toWords } from '../support/shown-commands.ts'
 
 /** Returns a function that runs a command from a document and expects exit code 0. */
 async function reader(t: Test) {
@@ -110,3 +112,70 @@ void t.test('docs/doctor.md', async (t) => {
     t.equal(code, 0, `latchkey ${command}\n${stdout}`)
   }
 })
+
+/** Returns January 1st of the year that is this many years after the current one. */
+const yearIn = (years: number) => `${String(new Date().getUTCFullYear() + years)}-01-01`
+
+void t.test('docs/keys.md: groups, tags and dates', async (t) => {
+  const page = openPage('docs/keys.md')
+  const place = await workspace(t)
+  const run = async (words: readonly string[]) => {
+    const { code, stdout, stderr } = await place.run(...words)
+    t.equal(code, 0, `latchkey ${words.join(' ')}\n${stdout}${stderr}`)
+    return stdout
+  }
+  const labels = join(place.folder, 'labels.yaml')
+  const text = 'demo/tagged: { groups: [gold], tags: { owner: finance, purpose: test } }\n'
+  await writeFile(labels, text)
+  for (const name of ['tagged', 'other']) await run(['keys', 'create', name])
+  await run(['policy', 'put', labels, '--reason', 'a test', '--yes', '--no-wait'])
+  const listed = [
+    await run(page.take('keys list --group')),
+    await run(page.take('keys list --tag')),
+  ]
+  for (const output of listed) {
+    t.match(output, 'tagged')
+    t.notMatch(output, 'other')
+  }
+
+  // The dates in the document must be in the future, whenever the test runs.
+  const [first, second, third] = [yearIn(1), yearIn(2), yearIn(3)]
+  await run(page.take('keys create', { '2027-01-01': first, '2028-01-01': second }))
+  t.match(await run(page.take('keys dates')), `${first}T`)
+  const moved = await run(page.take('keys dates', { '2029-01-01': third }))
+  t.match(moved, `${third}T`)
+  t.notMatch(await run(page.take('keys dates')), `${first}T`, 'the key is active')
+
+  const commands = page.take('keys import', { 'minutes.pdf': 'minutes.pdf' })
+  t.equal(await receiveKey(commands, place), 'payroll')
+  t.same(page.remaining(), [], 'every command in docs/keys.md has been run')
+})
+
+/**
+ * Runs the shell commands of docs/keys.md that send a key by email, including those of OpenSSL.
+ * @param words the command in the document that imports the key
+ * @returns the id of the imported key
+ */
+async function receiveKey(words: readonly string[], place: Workspace): Promise<string> {
+  const blocks = shellBlocks('docs/keys.md').filter((text) => text.includes('openssl '))
+  const [recipient, sender, recipientAgain, ...rest] = blocks
+  if (
+    recipient === undefined ||
+    sender === undefined ||
+    recipientAgain === undefined ||
+    rest.length > 0
+  )
+    throw new Error('docs/keys.md: expected three blocks with openssl')
+  const env = { ...process.env, LATCHKEY_CONFIG: place.configFile }
+  const shell = async (script: string) => {
+    const program = `set -euo pipefail\nlatchkey() { '${process.execPath}' '${MAIN}' "$@"; }\n${script}`
+    return (await promisify(execFile)('bash', ['-c', program], { cwd: place.folder, env })).stdout
+  }
+  await writeFile(join(place.folder, 'minutes.pdf'), 'who was present\n')
+  await shell(recipient)
+  const checkValue = (await shell(sender)).replaceAll(/\s/g, '')
+  const shown = words[words.indexOf('--check-value') + 1] ?? ''
+  await shell(recipientAgain.replace(shown, checkValue))
+  const keys = (await place.json('keys', 'list')) as readonly { readonly keyId: string }[]
+  return keys.find(({ keyId }) => keyId === words[2])?.keyId ?? ''
+}

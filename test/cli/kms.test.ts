@@ -3,6 +3,10 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
+  ConnectCustomKeyStoreCommand,
+  CreateAliasCommand,
+  CreateCustomKeyStoreCommand,
+  CreateKeyCommand,
   DecryptCommand,
   EncryptCommand,
   GenerateDataKeyCommand,
@@ -12,9 +16,21 @@ import t, { type Test } from 'tap'
 import { prepareDemo } from '../../src/tools/demo/demo.ts'
 import { latchkeyHere, startLatchkey, temporaryFolder } from '../support/cli.ts'
 import { eventually } from '../support/server.ts'
+import { openPage, shellBlocks, toWords } from '../support/shown-commands.ts'
+import { read } from '../support/repository.ts'
 
+const PAGE = 'docs/kms.md'
+const page = openPage(PAGE)
 const KeyId = 'alias/latchkey-demo'
 const PATIENT = 'limits: { requestDeadline: 20s }\nactivity: { flushInterval: 100ms }\n'
+
+interface ConsoleFile {
+  readonly XksProxyUriPath: string
+  readonly XksProxyAuthenticationCredential: {
+    readonly AccessKeyId: string
+    readonly RawSecretAccessKey: string
+  }
+}
 
 async function startDemo(t: Test) {
   const parent = await temporaryFolder(t)
@@ -23,8 +39,9 @@ async function startDemo(t: Test) {
   await writeFile(configFile, `${await readFile(configFile, 'utf8')}${PATIENT}`)
   const proxy = startLatchkey(t, ['quickstart', '--dir', folder, '--port', '0'])
   const [, endpoint = ''] = await proxy.shows(/^Latchkey serves (https:\/\/localhost:\d+)\//m)
-  const demo = ['kms', '--demo', folder, '--endpoint', endpoint, '--port', '0', '--timeout', '10s']
-  return { parent, configFile, demo }
+  const flags = ['--port', '0', '--timeout', '10s']
+  const demo = ['kms', '--demo', folder, '--endpoint', endpoint, ...flags]
+  return { parent, folder, configFile, endpoint, flags, demo }
 }
 
 async function startKms(t: Test, words: readonly string[], region = 'us-east-1') {
@@ -49,12 +66,24 @@ async function startKms(t: Test, words: readonly string[], region = 'us-east-1')
   return { running, client }
 }
 
+/** Returns the command in the numbered step of docs/kms.md that begins with these words. */
+function shownInText(start: string, configFile: string): readonly string[] {
+  const [, text = ''] = new RegExp(`\`latchkey (${start} [^\`]*)\``).exec(read(PAGE)) ?? []
+  const words = toWords(text)
+  if (!words.includes('demo/latchkey.yaml')) throw new Error(`${PAGE} shows no command ${start}`)
+  return words.map((word) => (word === 'demo/latchkey.yaml' ? configFile : word))
+}
+
 void t.test('an application loses access to its key and gets it back', async (t) => {
-  const { parent, configFile, demo } = await startDemo(t)
-  const state = join(parent, 'kms.json')
+  const { parent, folder, configFile, endpoint, flags } = await startDemo(t)
   const trail = join(parent, 'trail.json')
-  const words = [...demo, '--state', state, '--cloudtrail', trail, '--via-service', 's3']
+  const shown = page.take('kms --demo', { demo: folder, 'kms.json': join(parent, 'kms.json') })
+  const more = ['--endpoint', endpoint, '--cloudtrail', trail, '--via-service', 's3']
+  const words = [...shown, ...flags, ...more]
   const first = await startKms(t, words)
+  const exported = Object.entries(page.environment())
+  for (const [name, value] of exported.filter(([name]) => name !== 'AWS_ENDPOINT_URL_KMS'))
+    t.match(first.running.stdout(), `${name}=${value}`, 'the document has what the command prints')
   const dataKey = await first
     .client()
     .send(new GenerateDataKeyCommand({ KeyId, KeySpec: 'AES_256' }))
@@ -69,10 +98,9 @@ void t.test('an application loses access to its key and gets it back', async (t)
   const exposure = () => latchkeyHere(['exposure', ...config])
   await eventually(async () => (await exposure()).stdout.includes('role/Application'))
   t.match((await exposure()).stdout, /S3/, 'no probe: it is the use of an application')
-  const reason = ['--reason', 'on purpose']
-  t.equal((await latchkeyHere(['kill', '--all', ...reason, ...config])).code, 0)
+  t.equal((await latchkeyHere(shownInText('kill', configFile))).code, 0)
   await t.rejects(decrypt(), { name: 'KMSInvalidStateException' })
-  t.equal((await latchkeyHere(['restore', '--all', ...reason, '--yes', ...config])).code, 0)
+  t.equal((await latchkeyHere(shownInText('restore', configFile))).code, 0)
   await eventually(async () =>
     decrypt().then(
       () => true,
@@ -87,6 +115,48 @@ void t.test('an application loses access to its key and gets it back', async (t)
       userIdentity: { invokedBy: 's3.amazonaws.com' },
     },
   )
+
+  await t.test('with your own proxy, the calls in docs/kms.md make its key usable', async (t) => {
+    const aws = shellBlocks(PAGE).flatMap((text) => text.match(/(?<=^aws kms )\S+/gm) ?? [])
+    t.same(
+      aws,
+      [
+        ...['generate-data-key', 'create-custom-key-store', 'connect-custom-key-store'],
+        ...['create-key', 'create-alias'],
+      ],
+      'this test makes the calls in the document',
+    )
+    const own = page.take('kms --endpoint', {
+      'https://localhost:8443': endpoint,
+      'ca.crt': join(folder, 'pki/ca.crt'),
+      'kms.json': join(parent, 'own.json'),
+    })
+    const kms = (await startKms(t, [...own, ...flags])).client()
+    const file = JSON.parse(await readFile(join(folder, 'kms-console.json'), 'utf8')) as ConsoleFile
+    const { CustomKeyStoreId } = await kms.send(
+      new CreateCustomKeyStoreCommand({
+        CustomKeyStoreName: 'payroll',
+        CustomKeyStoreType: 'EXTERNAL_KEY_STORE',
+        XksProxyConnectivity: 'PUBLIC_ENDPOINT',
+        XksProxyUriEndpoint: 'https://localhost',
+        XksProxyUriPath: file.XksProxyUriPath,
+        XksProxyAuthenticationCredential: file.XksProxyAuthenticationCredential,
+      }),
+    )
+    await kms.send(new ConnectCustomKeyStoreCommand({ CustomKeyStoreId }))
+    const XksKeyId = 'demo-key'
+    const create = new CreateKeyCommand({
+      Origin: 'EXTERNAL_KEY_STORE',
+      CustomKeyStoreId,
+      XksKeyId,
+    })
+    const TargetKeyId = (await kms.send(create)).KeyMetadata?.KeyId
+    const AliasName = 'alias/payroll'
+    await kms.send(new CreateAliasCommand({ AliasName, TargetKeyId }))
+    const generate = new GenerateDataKeyCommand({ KeyId: AliasName, KeySpec: 'AES_256' })
+    t.equal((await kms.send(generate)).Plaintext?.length, 32)
+  })
+  t.same(page.remaining(), [], 'every command in docs/kms.md has been run')
 })
 
 void t.test('several callers, a different region and a different account', async (t) => {

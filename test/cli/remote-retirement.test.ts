@@ -3,8 +3,9 @@
 import t, { type Test } from 'tap'
 import { withRetirement } from '../../src/app/retirement.ts'
 import { call as callAdmin, pki, startWithAdmin, token } from '../support/admin.ts'
-import { latchkeyHere, temporaryFolder } from '../support/cli.ts'
+import { latchkeyHere, temporaryFolder, type Ended } from '../support/cli.ts'
 import { KEY_ID, eventually } from '../support/server.ts'
+import { openPage } from '../support/shown-commands.ts'
 import { keyStoreName } from '../support/store.ts'
 import { call, decryptBody, encryptBody } from '../support/wire.ts'
 
@@ -16,15 +17,15 @@ const WHY = ['--reason', 'encrypted again'] as const
 async function start(t: Test) {
   const server = await startWithAdmin(t, { activity: { flushInterval: '100ms' } })
   const folder = await temporaryFolder(t)
-  const environment = {
+  const environment = () => ({
     LATCHKEY_ADDR: `https://localhost:${String(server.running.admin?.port)}`,
     LATCHKEY_CACERT: pki.caFile,
     HOME: folder,
-  }
+  })
   const by =
     (secret: string) =>
     (...words: readonly string[]) =>
-      latchkeyHere(words, { ...environment, LATCHKEY_TOKEN: secret })
+      latchkeyHere(words, { ...environment(), LATCHKEY_TOKEN: secret })
   const as = (role: string) => by(token(role))
   const local = (...words: readonly string[]) =>
     latchkeyHere([...words, '--config', server.configFile], { HOME: folder })
@@ -182,4 +183,38 @@ void t.test('requests that lack something are refused before anything changes', 
   t.match(await post(approval, 'custodian', '/admin/v1/retirements/none/key'), invalid)
   t.match(await post(approval), { status: 404, body: { error: { reason: 'NO_RETIREMENT' } } })
   t.match(await post(approval, 'viewer'), { status: 403 })
+})
+
+void t.test('docs/retirement.md: the four steps, with months between them', async (t) => {
+  const page = openPage('docs/retirement.md')
+  const id = { 'payroll-2026': KEY_ID }
+  const { server, as, local } = await start(t)
+  const now = Date.now.bind(Date)
+  t.teardown(() => {
+    Date.now = now
+  })
+  /** Sets the wall clock of this process, and so of the server and the commands, this many days ahead. */
+  const passDays = (days: number) => {
+    Date.now = () => now() + days * DAY
+  }
+  const expectSuccess = ({ code, stdout, stderr }: Ended) => {
+    t.equal(code, 0, stderr)
+    return stdout
+  }
+  expectSuccess(await as('custodian')('keys', 'rotate', KEY_ID))
+  await server.stop()
+  passDays(91)
+  t.match(expectSuccess(await local(...page.take('keys versions', id))), /PREVIOUS/)
+  await server.start()
+  const asked = await as('custodian')(...page.take('keys retire', id))
+  t.match(expectSuccess(asked), /has decrypted nothing for 90 d/)
+  const approved = await as('admin')(...page.take('keys approve-retirement', id))
+  t.match(expectSuccess(approved), /approved by admin-token/)
+  await server.stop()
+  passDays(91 + 15)
+  const shredded = expectSuccess(await local(...page.take('keys shred', id)))
+  t.match(JSON.parse(shredded), {
+    statement: { keyId: KEY_ID, version: 1, keyManager: 'software' },
+  })
+  t.same(page.remaining(), [], 'every command in docs/retirement.md has been run')
 })

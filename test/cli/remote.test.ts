@@ -9,7 +9,12 @@ import t, { type Test } from 'tap'
 import { pki, startWithAdmin, token } from '../support/admin.ts'
 import { latchkey, latchkeyHere, temporaryFolder, type Ended } from '../support/cli.ts'
 import { KEY_ID } from '../support/server.ts'
+import { openPage } from '../support/shown-commands.ts'
 
+const page = openPage('docs/remote.md')
+/** The listener's address and the token file in docs/remote.md. */
+const ADDRESS = 'https://latchkey.example.com:8444'
+const TOKEN_FILE = '~/.latchkey-token'
 const REASON = ['--reason', 'contract ended']
 
 async function start(t: Test, config: Record<string, unknown> = {}) {
@@ -29,7 +34,7 @@ const json = ({ stdout }: Ended) => JSON.parse(stdout) as Record<string, unknown
 void t.test('the emergency run-book, without the master key', async (t) => {
   // This store keeps the default warnings, including the one about a missing backup.
   const store = { path: 'latchkey.db', masterKey: { file: 'master.key' }, pollInterval: '50ms' }
-  const { server, folder, as, local } = await start(t, { store })
+  const { server, folder, address, base, as, local } = await start(t, { store })
   const client = server.client()
   const encrypt = async () => (await client.encrypt(KEY_ID, { plaintext: Buffer.alloc(32) })).status
   t.equal(await encrypt(), 200)
@@ -41,7 +46,12 @@ void t.test('the emergency run-book, without the master key', async (t) => {
     instances: [{}],
     storeWarnings: [/^latchkey store backup has not made a backup/],
   })
-  const killed = await operator(['kill', '--key-store', 'demo', ...REASON])
+  const tokenFile = join(folder, '.latchkey-token')
+  await writeFile(tokenFile, token('operator'), { mode: 0o600 })
+  const exported = page.environment({ [ADDRESS]: address, [TOKEN_FILE]: tokenFile })
+  const killed = await latchkey(t, page.take('kill', { payroll: 'demo' }), {
+    ...{ cwd: folder, environment: { ...base, ...exported } },
+  })
   t.equal(killed.code, 0, killed.stderr)
   t.match(killed.stdout, /^revoked key store demo after \d+ ms\nINSTANCE/)
   const [, id = ''] = /latchkey receipt show ([0-9a-f]+)/.exec(killed.stdout) ?? []
@@ -157,7 +167,7 @@ void t.test('a context names the listener, and never holds the token', async (t)
   t.match((await run('context', 'list')).stdout, /^\* +lab +https:\/\/localhost/m)
   await run('context', 'use', 'local')
   t.equal((await runInFolder('status')).code, 78, 'no configuration is here')
-  t.equal((await run('status', '--context', 'lab')).code, 0)
+  t.equal((await run(...page.take('status'))).code, 0)
   t.equal((await run('status', '--context', 'typo')).code, 65)
   const both = await run('status', '--context', 'lab', '--config', server.configFile)
   t.equal(both.code, 64)
@@ -165,6 +175,13 @@ void t.test('a context names the listener, and never holds the token', async (t)
     (await run('context', 'remove', 'lab')).stdout,
     'removed context lab; current context: local',
   )
+
+  const prod = page.take('context add', { [ADDRESS]: address, [TOKEN_FILE]: tokenFile })
+  for (const words of [[...prod, '--ca', pki.caFile], page.take('context use'), ['status']]) {
+    const { code, stderr } = await latchkeyHere(words, environment)
+    t.equal(code, 0, stderr)
+  }
+  t.same(page.remaining(), [], 'every command in docs/remote.md has been run')
 })
 
 void t.test('an unusable address is reported, with a hint', async (t) => {

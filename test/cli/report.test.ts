@@ -7,12 +7,14 @@ import type { ReportData } from '../../src/tools/report/findings.ts'
 import { latchkey, temporaryFolder } from '../support/cli.ts'
 import { writeConsoleFile } from '../support/console-file.ts'
 import { KEY_ID, startTestServer } from '../support/server.ts'
+import { openPage } from '../support/shown-commands.ts'
 
+const guide = openPage('docs/latency.md', 'report')
 const QUICK = ['--calls', '30', '--connections', '3', '--seconds', '1', '--max-rate', '125']
 
 void t.test('reports on a demo in all four ways, with times by stage', async (t) => {
   const cwd = await temporaryFolder(t)
-  const { code, stdout, stderr } = await latchkey(t, ['report', ...QUICK], { cwd })
+  const { code, stdout, stderr } = await latchkey(t, [...guide.take('report'), ...QUICK], { cwd })
   t.equal(code, 0, stderr)
   t.match(stdout, /Behind this proxy, an Encrypt takes .*\n\nreport\.html\nreport\.json\n$/)
   const data = JSON.parse(await readFile(join(cwd, 'report.json'), 'utf8')) as ReportData
@@ -44,8 +46,13 @@ void t.test('reports on a running server, with its configuration and its log', a
     ...['report', '-e', `https://localhost:${String(server.port)}`, '-k', KEY_ID, '--out', out],
     ...['--credential', await writeConsoleFile(server), '--ca', server.pki.caFile, ...QUICK],
   ]
-  const more = ['--config', server.configFile, '--log', server.logFile, '--json']
-  const { code, stdout, stderr } = await latchkey(t, [...base, ...more])
+  const shown = guide.take('report', {
+    'https://xks.example.com': `https://localhost:${String(server.port)}`,
+    ...{ 'kms-console.json': await writeConsoleFile(server), 'payroll-2026': KEY_ID },
+    ...{ 'latchkey.yaml': server.configFile, 'latchkey.log': server.logFile },
+  })
+  const more = ['--ca', server.pki.caFile, '--out', out, ...QUICK, '--json']
+  const { code, stdout, stderr } = await latchkey(t, [...shown, ...more])
   t.equal(code, 0, stderr)
   const data = JSON.parse(stdout) as ReportData & { page: string }
   t.equal(data.page, out)
@@ -64,4 +71,5 @@ void t.test('reports on a running server, with its configuration and its log', a
   )
   t.same(other.stages, [])
   t.match(await readFile(out, 'utf8'), /pass its request log with <code>--log<\/code>/)
+  t.same(guide.remaining(), [], 'every report command in docs/latency.md has been run')
 })

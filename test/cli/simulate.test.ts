@@ -13,6 +13,9 @@ import {
 } from '../support/cli.ts'
 import { read } from '../support/repository.ts'
 import { eventually } from '../support/server.ts'
+import { openPage, shownCommands } from '../support/shown-commands.ts'
+
+const page = openPage('docs/simulate.md')
 
 /** The long deadline keeps the proxy from refusing delayed requests; other tests cover those refusals. */
 const PATIENT = 'limits: { requestDeadline: 20s }\n'
@@ -58,7 +61,10 @@ void t.test('against quickstart', async (t) => {
   await t.test(
     'with --serve, applications keep running, and report when they are stopped',
     async (t) => {
-      const serving = startLatchkey(t, [...words, '--serve'])
+      const flags = ['--endpoint', endpoint, ...PATIENTLY]
+      const serving = startLatchkey(t, [...page.take('simulate --serve'), ...flags], {
+        cwd: parent,
+      })
       await serving.shows(/^Still running: documents \(S3\), orders \(DynamoDB\), payroll\./m)
       await serving.shows(/^token +\S+\/console\.token$/m)
       const config = ['--config', configFile]
@@ -78,7 +84,10 @@ void t.test('against quickstart', async (t) => {
   )
 
   await t.test('finds the demo, and can be run again', async (t) => {
-    const plain = ['simulate', '--endpoint', endpoint, ...PATIENTLY, '--json']
+    const shown = page.take('simulate')
+    const inReadme = shownCommands('README.md').filter((command) => command.startsWith('simulate'))
+    t.same(inReadme, [shown.join(' ')], 'the command in the README is the same')
+    const plain = [...shown, '--endpoint', endpoint, ...PATIENTLY, '--json']
     const { code, stdout, stderr } = await latchkey(t, plain, { cwd: parent })
     t.equal(code, 0, stderr)
     const { passed, failed, steps } = JSON.parse(stdout) as Result
@@ -101,13 +110,14 @@ void t.test('against quickstart', async (t) => {
 
 void t.test('with a configuration, only the named key is killed', async (t) => {
   const w = await workspace(t, { settings: { limits: { requestDeadline: '20s' } } })
-  await w.json('keys', 'create', 'simulation')
+  await w.json(...page.take('keys create'))
   const { port } = await w.serve()
   const words = ['--endpoint', `https://localhost:${String(port)}`, '--ca', w.caFile]
   const without = await w.run('simulate', ...words)
   t.equal(without.code, 64)
   t.match(without.stderr, '--key-id is missing: name a key that may be killed temporarily')
-  const result = (await w.json('simulate', '--key-id', 'simulation', ...words, ...PATIENTLY)) as {
+  const shown = page.take('simulate --config', { '/etc/latchkey/latchkey.yaml': w.configFile })
+  const result = (await w.json(...shown, ...words, ...PATIENTLY)) as {
     readonly scope: unknown
     readonly failed: number
   }
@@ -119,4 +129,5 @@ void t.test('with a configuration, only the named key is killed', async (t) => {
     ['REVOKED'],
     'the credential of the story is of no use any more',
   )
+  t.same(page.remaining(), [], 'every command in docs/simulate.md has been run')
 })

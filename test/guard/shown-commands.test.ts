@@ -34,35 +34,43 @@ void t.test('commands in documents exist and have the flags shown', async (t) =>
   t.ok(checked > 50, `${String(checked)} commands`)
 })
 
-/** Maps each document that contains commands to the test that reads and runs them. */
-const RUN_BY: Readonly<Record<string, string>> = {
+/** A test that runs only the commands that begin with `prefix`. */
+interface TestOfPart {
+  readonly prefix: string
+  readonly test: string
+}
+
+/** Maps each document that contains commands to the test that reads and runs them, or to several tests. */
+const RUN_BY: Readonly<Record<string, string | readonly TestOfPart[]>> = {
   'README.md': 'test/cli/documents.test.ts',
   'docs/admin.md': 'test/cli/documents.test.ts',
+  'docs/audit.md': 'test/cli/audit-document.test.ts',
   'docs/doctor.md': 'test/cli/documents.test.ts',
+  'docs/keys.md': 'test/cli/documents.test.ts',
+  'docs/kms.md': 'test/cli/kms.test.ts',
+  'docs/latency.md': [
+    { prefix: 'bench', test: 'test/cli/bench.test.ts' },
+    { prefix: 'report', test: 'test/cli/report.test.ts' },
+  ],
   'docs/policy.md': 'test/cli/documents.test.ts',
   'docs/register.md': 'test/kms/documents.test.ts',
+  'docs/remote.md': 'test/cli/remote.test.ts',
+  'docs/retirement.md': 'test/cli/remote-retirement.test.ts',
   'docs/run-book.md': 'test/cli/documents.test.ts',
+  'docs/simulate.md': 'test/cli/simulate.test.ts',
   'docs/store.md': 'test/contract/store-backup.test.ts',
+  'docs/tripwire.md': 'test/cli/tripwire.test.ts',
   'docs/webhooks.md': 'test/cli/webhooks.test.ts',
 }
 
 /** Maps each of the other documents that contain commands to the reason why no test runs them. */
 const NOT_RUN: Readonly<Record<string, string>> = {
-  'docs/audit.md': 'needs logs and CloudTrail: test/cli/audit.test.ts runs these commands',
   'docs/cli.md': 'lists examples of every command, for many different configurations',
   'docs/hsm/try.md':
     'needs an HSM: test/cli/pkcs11-certify.test.ts runs these commands on SoftHSM2',
   'docs/install.md':
     'needs a host: npm run check:package, check:packages and check:deployment run the commands',
-  'docs/keys.md': 'needs a second host: test/cli/keys.test.ts runs the commands of the recipient',
-  'docs/kms.md': 'needs several terminals: test/cli/kms.test.ts runs the command',
-  'docs/latency.md': 'measures for minutes: test/cli/bench and report run shorter measurements',
   'docs/moving.md': "needs the HSM of AWS's sample proxy",
-  'docs/remote.md': 'needs an admin listener: test/cli/remote.test.ts runs the commands',
-  'docs/retirement.md':
-    'needs months without a Decrypt: test/contract/retirement.test.ts takes the same steps',
-  'docs/simulate.md': 'needs several terminals: test/cli/simulate.test.ts runs both commands',
-  'docs/tripwire.md': 'needs a month of usage: test/cli/tripwire.test.ts runs the commands',
   'docker/README.md':
     'needs a container engine: npm run check:container and npm run check:deployment run the commands without one',
 }
@@ -79,7 +87,15 @@ void t.test('every document with commands is run by a test, or has a reason not 
   )
   for (const [path, test] of Object.entries(RUN_BY)) {
     t.ok(showing.includes(path), `${path} shows commands`)
-    t.ok(read(test).includes(`'${path}'`), `${test} reads ${path}`)
+    const parts = typeof test === 'string' ? [{ prefix: '', test }] : test
+    for (const { prefix, test } of parts) {
+      const form = prefix === '' ? `'${path}'` : `'${path}', '${prefix}'`
+      t.ok(read(test).includes(form), `${test} reads ${form}`)
+    }
+    for (const command of shownCommands(path)) {
+      const runners = parts.filter(({ prefix }) => command.startsWith(prefix))
+      t.equal(runners.length, 1, `${path}: one test runs ${command}`)
+    }
     t.notOk(path in NOT_RUN, `${path} is listed once`)
   }
   t.end()
