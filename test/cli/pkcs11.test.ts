@@ -1,11 +1,16 @@
 /** Tests the commands for keys on a token, and the output of `pkcs11 probe`. */
 // SPDX-License-Identifier: Apache-2.0
-import { rm } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { parse } from 'yaml'
+import { latchkeyHere, workspace } from '../support/cli.ts'
 import { findLeaks, planted } from '../support/leaks.ts'
+import { backendYaml } from '../support/pkcs11/backend-config.ts'
 import { createSoftHsm, createTokenKeys } from '../support/pkcs11/tokens.ts'
 import { workspaceOn } from '../support/pkcs11/workspace.ts'
+import { read } from '../support/repository.ts'
+import { openPage, toWords } from '../support/shown-commands.ts'
 
 t.jobs = 1
 
@@ -122,4 +127,56 @@ void t.test('the master key moves from a file to a token and back', async (t) =>
   t.not((await run('status')).code, 0)
   await configure({ masterKey: { file: 'second.key' } })
   t.match(await run('keys', 'list'), { code: 0, stdout: /payroll +ENABLED/ })
+})
+
+interface MovedSettings {
+  readonly backends: readonly [object]
+  readonly keyStores: readonly Record<string, unknown>[]
+}
+
+/**
+ * The test server has no public name or public certificate, and on a busy machine it may be too slow for KMS.
+ */
+const IGNORED = 'host-name,port,tls-authority,time-encrypt,time-decrypt,time-new-connection'
+const TRIAL = ['--idle', '1', '--requests', '20']
+
+void t.test("docs/moving.md: Latchkey serves the sample proxy's keys on SoftHSM", async (t) => {
+  const document = 'docs/moving.md'
+  const page = openPage(document)
+  const token = await createSoftHsm(t, ['payroll'])
+  await createTokenKeys(t, token, [
+    { label: 'foo', id: '01' },
+    { label: 'other', id: '02' },
+  ])
+  const [, example = ''] = /```yaml\n([\s\S]*?)```/.exec(read(document)) ?? []
+  const { backends, keyStores } = parse(example) as MovedSettings
+  const backend = { ...backends[0], ...backendYaml(token, { deadlines: { start: '60s' } }) }
+  const place = await workspace(t, {
+    keyStores,
+    settings: { backends: [backend], limits: { requestDeadline: '20s' } },
+  })
+  const environment = page.environment({ '/etc/latchkey/latchkey.yaml': place.configFile })
+  const run = async (words: readonly string[]) => {
+    const { code, stdout, stderr } = await latchkeyHere(words, environment)
+    t.equal(code, 0, `latchkey ${words.join(' ')}\n${stdout}${stderr}`)
+    return stdout
+  }
+  await run(page.take('config check'))
+  t.match(await run(page.take('pkcs11 probe')), / iv +host\n/)
+  t.match(await run(page.take('keys list')), /^foo +ENABLED[^]*^other +ENABLED/m)
+  const [, disable = ''] = /`latchkey (keys disable [^`]*)`/.exec(read(document)) ?? []
+  await run(toWords(disable).map((word) => (word === 'KEY_ID' ? 'other' : word)))
+  const sample = join(place.folder, 'sample.json')
+  const pair = { AccessKeyId: 'AKIA4GBY3I6JCE5M2HPM', RawSecretAccessKey: 'Aa1'.repeat(15) }
+  const text = JSON.stringify({ XksProxyAuthenticationCredential: pair })
+  await writeFile(sample, text, { mode: 0o600 })
+  await run(page.take('credentials create', { 'sample.json': sample }))
+  const { port } = await place.serve()
+  const path = '/example/uri/path/prefix/kms/xks/v1'
+  const doctor = page.take('doctor', {
+    [`https://xks.example.com:8443${path}`]: `https://localhost:${String(port)}${path}`,
+    ...{ port: IGNORED, 'sample.json': sample },
+  })
+  await run([...doctor, '--ca', place.caFile, ...TRIAL])
+  t.same(page.remaining(), [], 'every command in docs/moving.md has been run')
 })

@@ -52,6 +52,7 @@ const RUN_BY: Readonly<Record<string, string | readonly TestOfPart[]>> = {
     { prefix: 'bench', test: 'test/cli/bench.test.ts' },
     { prefix: 'report', test: 'test/cli/report.test.ts' },
   ],
+  'docs/moving.md': 'test/cli/pkcs11.test.ts',
   'docs/policy.md': 'test/cli/documents.test.ts',
   'docs/register.md': 'test/kms/documents.test.ts',
   'docs/remote.md': 'test/cli/remote.test.ts',
@@ -70,7 +71,6 @@ const NOT_RUN: Readonly<Record<string, string>> = {
     'needs an HSM: test/cli/pkcs11-certify.test.ts runs these commands on SoftHSM2',
   'docs/install.md':
     'needs a host: npm run check:package, check:packages and check:deployment run the commands',
-  'docs/moving.md': "needs the HSM of AWS's sample proxy",
   'docker/README.md':
     'needs a container engine: npm run check:container and npm run check:deployment run the commands without one',
 }
