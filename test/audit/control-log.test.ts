@@ -144,7 +144,10 @@ void t.test(
         t.match(await elsewhere(), { code: 0, stderr: '' })
         const [log = ''] = await logsOf(server.config)
         rmSync(join(copy, log.split('/').at(-1) ?? ''), { recursive: true })
-        t.match(await elsewhere(), { code: 0, stderr: /1 logs from host .* are not in this folder/ })
+        t.match(await elsewhere(), {
+          code: 0,
+          stderr: /1 logs from host .* are not in this folder/,
+        })
         writeFileSync(policyFile, policy.replace(/witness W \S+/, `witness W ${await otherKey(t)}`))
         t.match(await elsewhere(), { code: 65, stdout: /witness: cosigned by no witness/ })
         writeFileSync(policyFile, policy)

@@ -182,7 +182,7 @@ void t.test('invalid flags and files are rejected before anything is listening',
   const file = join(folder, 'file.json')
   await writeFile(file, '[{"accessKeyId":"A"}]', { mode: 0o600 })
   for (const [words, code, message] of [
-    [['--port', '70000'], 65, /--port: expected a whole number of 0 to 65535/],
+    [['--port', '70000'], 65, /--port: expected a whole number from 0 to 65535/],
     [['--region', 'here'], 65, /--region: expected a region/],
     [['--account', '1'], 65, /--account: expected 12 digits/],
     [['--throttle', '0'], 65, /--throttle: expected a whole number/],
