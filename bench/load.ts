@@ -22,6 +22,8 @@ export interface LoadPlan {
 }
 
 const HEADER_END = Buffer.from('\r\n\r\n')
+/** Time for connecting and for the last responses, in milliseconds. */
+const PATIENCE_MS = 10_000
 
 /**
  * Returns the length of the first complete response in `data`, or 0 if it is incomplete. @throws if the status is not
@@ -125,16 +127,25 @@ async function run(plan: LoadPlan): Promise<number> {
   return rate
 }
 
+/** Reports the failure and exits, although other connections may still be busy. */
+function fail(error: unknown): void {
+  process.send?.({ error: String(error) }, () => {
+    process.exit()
+  })
+}
+
 // The client is a separate process, so that it can be pinned to a different core than the server.
-process.once('message', (plan) => {
-  run(plan as LoadPlan).then(
-    (rate) =>
-      process.send?.({ rate }, () => {
-        process.disconnect()
-      }),
-    (error: unknown) =>
-      process.send?.({ error: String(error) }, () => {
-        process.disconnect()
-      }),
+process.once('message', (message) => {
+  const plan = message as LoadPlan
+  const impatience = setTimeout(
+    fail,
+    plan.seconds * 1000 + PATIENCE_MS,
+    new Error('the server did not respond'),
   )
+  run(plan).then((rate) => {
+    clearTimeout(impatience)
+    process.send?.({ rate }, () => {
+      process.disconnect()
+    })
+  }, fail)
 })

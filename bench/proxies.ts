@@ -119,7 +119,11 @@ const [first] = proxies
 if (first === undefined) throw new Error('name each proxy with --proxy')
 const WARM_UP_SECONDS = 1
 for (const proxy of proxies) {
-  await measureRate(proxy, WARM_UP_SECONDS)
+  try {
+    await measureRate(proxy, WARM_UP_SECONDS)
+  } catch (error) {
+    throw new Error(`${proxy.name} did not encrypt`, { cause: error })
+  }
   proxy.rates.length = proxy.perCpuSecond.length = 0
 }
 for (let round = 0; round < Number(values.rounds); round++) {

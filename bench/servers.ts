@@ -101,9 +101,10 @@ export function runLoad(plan: LoadPlan): Promise<number> {
 export async function runOpen(plan: OpenPlan, core = CLIENT_CORE): Promise<readonly PhaseResult[]> {
   const child = startPinned(core, 'load-open', [])
   child.send(plan)
-  const [{ results, error }] = (await once(child, 'message')) as [
-    { results?: readonly PhaseResult[]; error?: string },
-  ]
+  const [{ results, error }] = (await Promise.race([
+    once(child, 'message'),
+    once(child, 'exit').then(() => [{ error: 'load-open ended' }]),
+  ])) as [{ results?: readonly PhaseResult[]; error?: string }]
   if (results === undefined) throw new Error(error ?? 'the client failed')
   return results
 }
