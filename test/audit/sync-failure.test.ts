@@ -164,7 +164,7 @@ void t.test('a recovery writes again what a failed sync of the process lost', as
       [],
     )
   })
-  t.ok(lost > 10)
+  t.ok(lost > 0, `${String(lost)} files would have been lost`)
 })
 
 void t.test('files are not reloaded if the write-ahead log lacks entries', async (t) => {
