@@ -79,6 +79,26 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     await t.rejects(one.reserve(true, some), { code: 'STORE_TAMPERED' })
     t.same(await store.database.read('SELECT 1 AS found FROM key_uses'), [])
   })
+
+  void t.test(
+    `${name}: a row with a changed code is refused, whichever count it has`,
+    async (t) => {
+      const { store, openAgain, tamper } = await open(t)
+      const idle = processOn(store)
+      const busy = processOn(await openAgain())
+      const some = VERSIONS.slice(0, 2)
+      await idle.reserve(true, some)
+      await busy.reserve(false, some)
+      await busy.reserve(false, some)
+      await tamper("UPDATE key_uses SET reserved_uses = 5, mac = 'none'")
+      await t.rejects(idle.reserve(true, some), { code: 'STORE_TAMPERED' }, 'the count it has seen')
+      await tamper("UPDATE key_uses SET reserved_uses = 0, mac = 'none'")
+      const fresh = processOn(await openAgain())
+      await t.rejects(fresh.reserve(true, some), { code: 'STORE_TAMPERED' }, 'the count it guesses')
+      await tamper('UPDATE key_uses SET reserved_uses = 15')
+      await t.rejects(busy.reserve(true, some), { code: 'STORE_TAMPERED' }, 'only the code changed')
+    },
+  )
 }
 
 contract('SQLite', openSqlite)

@@ -10,8 +10,9 @@ import {
   NAMES,
   type VersionUses,
   fromRow,
+  type Known,
   isAuthentic,
-  parse,
+  parseKnown,
   readAll,
   readUses,
   toId,
@@ -42,9 +43,9 @@ export interface UseReservations {
 /** Reservations that share a statement. */
 interface Group {
   readonly granted: number
-  /** Whether the versions have a row. If a row was removed, nothing is written. */
+  /** Whether the versions have a row. If a row was removed or changed, nothing is written. */
   readonly hasRow: boolean
-  readonly wishes: { readonly wish: Wish; readonly total: number }[]
+  readonly wishes: { readonly wish: Wish; readonly total: number; readonly code: string }[]
 }
 
 interface Wish {
@@ -79,7 +80,7 @@ export function createUseReservations(
    * Highest total that this process has seen. A row with a lower total was restored from an older
    * copy.
    */
-  const seen = new Map<string, number>()
+  const seen = new Map<string, Known>()
   /** While counts are read ahead, most versions have one that this process has not seen yet. */
   let isReadingAhead = false
 
@@ -114,7 +115,8 @@ export function createUseReservations(
 
   /**
    * Guesses that a version has the count that this process has seen last. If it has seen none and a
-   * request is waiting, guesses that the version was never used. A wrong guess writes nothing.
+   * request is waiting, guesses that the version was never used. A wrong guess writes nothing; a row
+   * counts as seen only with the code that it had then.
    */
   async function fulfil(batch: readonly Wish[]): Promise<void> {
     const isGuessed = (wish: Wish) =>
@@ -124,22 +126,22 @@ export function createUseReservations(
     const before = unknown.length === 0 ? NONE : await readUses(database, sealing, unknown)
     const groups = new Map<string, Group>()
     for (const wish of batch) {
-      const last = seen.get(wish.id) ?? 0
-      const found = guessed.has(wish) ? last : (before.get(wish.id) ?? 0)
-      const reserved = Math.max(found, wish.at.floor)
-      if (reserved < last) {
+      const last = seen.get(wish.id)
+      const found = guessed.has(wish) ? last : before.get(wish.id)
+      const reserved = Math.max(found?.total ?? 0, wish.at.floor)
+      if (reserved < (last?.total ?? 0)) {
         wish.reject(wentDown(wish.at))
         continue
       }
-      if (!guessed.has(wish)) seen.set(wish.id, reserved)
+      if (!guessed.has(wish)) seen.set(wish.id, { ...found, total: reserved })
       const granted = Math.max(0, Math.min(wish.count, maxUses - reserved))
       const total = reserved + granted
       if (granted === 0) wish.resolve({ granted, total })
       else {
-        const hasRow = reserved > wish.at.floor
+        const hasRow = found?.code !== undefined
         const name = `${String(granted)} ${String(hasRow)}`
         const group = groups.get(name) ?? { granted, hasRow, wishes: [] }
-        group.wishes.push({ wish, total })
+        group.wishes.push({ wish, total, code: found?.code ?? '' })
         groups.set(name, group)
       }
     }
@@ -150,23 +152,23 @@ export function createUseReservations(
     // `toValues` is called when the statement is sent, because a MAC made with an earlier store key
     // must not be written after `store rekey` has dropped that key.
     const toValues = () => {
-      const rows = group.map(({ wish, total }) => toRow(sealing, wish.at, total))
-      return [...rows.flatMap((row) => NAMES.map((name) => column(row, name))), granted]
+      const rows = group.flatMap(({ wish, total, code }) => {
+        const row = toRow(sealing, wish.at, total)
+        return [...NAMES.map((name) => column(row, name)), ...(hasRow ? [code] : [])]
+      })
+      return hasRow ? [...rows, granted] : rows
     }
-    const values = `VALUES ${group.map(() => '(?, ?, ?, ?, ?)').join(', ')}`
     const written = await database.write(
-      `INSERT INTO key_uses (key_store, key_id, version, reserved_uses, mac)
-       ${hasRow ? ofExistingRows(values) : values}
-       ON CONFLICT (key_store, key_id, version)
-       DO UPDATE SET reserved_uses = excluded.reserved_uses, mac = excluded.mac
-       WHERE key_uses.reserved_uses = excluded.reserved_uses - ?
-       RETURNING key_store, key_id, version, reserved_uses, mac`,
+      `INSERT INTO key_uses (${NAMES.join(', ')})
+       ${hasRow ? replaceRows(group.length) : insertRows(group.length)}
+       RETURNING ${NAMES.join(', ')}`,
       toValues,
     )
-    const totals = new Map(written.map((row) => [toId(fromRow(row)), parse(sealing, row)]))
+    const found = new Map(written.map((row) => [toId(fromRow(row)), parseKnown(sealing, row)]))
     for (const { wish, total } of group) {
-      if (totals.get(wish.id) === total) {
-        seen.set(wish.id, total)
+      const known = found.get(wish.id)
+      if (known?.total === total) {
+        seen.set(wish.id, known)
         wish.resolve({ granted, total })
       } else if (++wish.tries < MAX_TRIES) {
         wish.isGuessWrong = true
@@ -188,7 +190,8 @@ export function createUseReservations(
             // A row that does not verify is refused by the first reservation, which reads it again.
             if (!isAuthentic(sealing, row)) return
             const id = toId(fromRow(row))
-            seen.set(id, Math.max(seen.get(id) ?? 0, Number(column(row, 'reserved_uses'))))
+            const known = parseKnown(sealing, row)
+            if (known.total >= (seen.get(id)?.total ?? 0)) seen.set(id, known)
           }),
         )
       } finally {
@@ -209,18 +212,29 @@ export function createUseReservations(
   }
 }
 
-const NONE: ReadonlyMap<string, number> = new Map()
+const NONE: ReadonlyMap<string, Known> = new Map()
+
+const repeat = (text: string, count: number) => Array<string>(count).fill(text).join(', ')
+
+/** Returns SQL that inserts rows, except those that exist. */
+function insertRows(count: number): string {
+  return `VALUES ${repeat('(?, ?, ?, ?, ?)', count)} ON CONFLICT DO NOTHING`
+}
 
 /**
- * Returns SQL that selects the values whose row exists, so that a row that was removed is not
- * inserted again. The order is the same in all processes, so none of them blocks another one twice.
+ * Returns SQL that replaces those rows that still have the given code, so that a row that was changed
+ * or removed is not written again. The order is the same in all processes, so none of them blocks
+ * another one twice.
  */
-function ofExistingRows(values: string): string {
+function replaceRows(count: number): string {
   return `SELECT given.column1, given.column2, given.column3, given.column4, given.column5
-    FROM (${values}) AS given
+    FROM (VALUES ${repeat('(?, ?, ?, ?, ?, ?)', count)}) AS given
     WHERE EXISTS (SELECT 1 FROM key_uses AS found WHERE found.key_store = given.column1
-      AND found.key_id = given.column2 AND found.version = given.column3)
-    ORDER BY given.column1, given.column2, given.column3`
+      AND found.key_id = given.column2 AND found.version = given.column3 AND found.mac = given.column6)
+    ORDER BY given.column1, given.column2, given.column3
+    ON CONFLICT (key_store, key_id, version)
+    DO UPDATE SET reserved_uses = excluded.reserved_uses, mac = excluded.mac
+    WHERE key_uses.reserved_uses = excluded.reserved_uses - ?`
 }
 
 function wentDown(at: VersionUses): StorageError {

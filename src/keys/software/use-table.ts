@@ -22,6 +22,13 @@ export interface VersionUses {
   readonly floor: number
 }
 
+/** Latest count of a version that this process knows. */
+export interface Known {
+  readonly total: number
+  /** Code of the version's row; undefined if it has none. */
+  readonly code?: string
+}
+
 const KEY = ['key_store', 'key_id', 'version'] as const
 export const NAMES = [...KEY, 'reserved_uses', 'mac'] as const
 /** Number of rows verified in one turn of the event loop. */
@@ -103,13 +110,13 @@ export async function readUses(
   database: Database,
   sealing: Sealing,
   wishes: readonly { readonly at: VersionUses }[],
-): Promise<ReadonlyMap<string, number>> {
+): Promise<ReadonlyMap<string, Known>> {
   const rows = await database.read(
     `SELECT ${NAMES.join(', ')} FROM key_uses
      WHERE (key_store, key_id, version) IN (VALUES ${wishes.map(() => '(?, ?, ?)').join(', ')})`,
     wishes.flatMap(({ at }) => [at.keyStore, at.keyId, at.version]),
   )
-  return new Map(rows.map((row) => [toId(fromRow(row)), parse(sealing, row)]))
+  return new Map(rows.map((row) => [toId(fromRow(row)), parseKnown(sealing, row)]))
 }
 
 /** A space is a safe separator: neither key store names nor key ids contain one. */
@@ -139,7 +146,7 @@ export function isAuthentic(sealing: Sealing, row: Row): boolean {
   return sealing.isAuthentic(usesFields(row), column(row, 'mac'))
 }
 
-export function parse(sealing: Sealing, row: Row): number {
+function parse(sealing: Sealing, row: Row): number {
   if (!isAuthentic(sealing, row)) {
     throw new StorageError(
       'STORE_TAMPERED',
@@ -147,4 +154,9 @@ export function parse(sealing: Sealing, row: Row): number {
     )
   }
   return Number(column(row, 'reserved_uses'))
+}
+
+/** @throws StorageError STORE_TAMPERED */
+export function parseKnown(sealing: Sealing, row: Row): Known {
+  return { total: parse(sealing, row), code: String(column(row, 'mac')) }
 }
