@@ -91,7 +91,7 @@ export class PostgresSession {
     parameters: SqlParameters = [],
     generation = this.#generation,
   ): Promise<PostgresResult> {
-    return this.#limit(generation, () => this.#query(sql, parameters))
+    return this.#limit(generation, () => this.#query(generation, sql, parameters))
   }
 
   /**
@@ -106,20 +106,20 @@ export class PostgresSession {
     parameters: SqlParameters = [],
     isRepeated = false,
   ): Promise<PostgresResult> {
-    return this.#limit(this.#generation, async () => {
+    const generation = this.#generation
+    return this.#limit(generation, async () => {
       await this.#connected()
       const settings = this.transactionSettings
-      if (settings === undefined) return await this.#query(sql, parameters, isRepeated)
-      const { generation } = this
+      if (settings === undefined) return await this.#query(generation, sql, parameters, isRepeated)
       try {
         // Without parameters, several statements take one round trip.
-        await this.#query(`BEGIN; ${settings}`)
-        const result = await this.#query(sql, parameters)
-        await this.#query('COMMIT')
+        await this.#query(generation, `BEGIN; ${settings}`)
+        const result = await this.#query(generation, sql, parameters)
+        await this.#query(generation, 'COMMIT')
         return result
       } catch (error) {
         if (this.#isReady && generation === this.#generation) {
-          await this.#query('ROLLBACK').catch(() => {
+          await this.#query(generation, 'ROLLBACK').catch(() => {
             this.reset()
           })
         }
@@ -131,9 +131,7 @@ export class PostgresSession {
   /** Runs `start`, which sends statements, and drops the connection after the deadline. */
   async #limit(generation: number, start: () => Promise<PostgresResult>): Promise<PostgresResult> {
     if (this.#closed) throw closed()
-    if (generation !== this.#generation) {
-      throw new StorageError('STORE_UNREACHABLE', 'the connection to the store was lost')
-    }
+    this.#checkGeneration(generation)
     this.#busySince = systemClock.monotonic()
     const work = start()
     work.catch(() => undefined)
@@ -184,11 +182,19 @@ export class PostgresSession {
     }
   }
 
+  /** @throws StorageError if a new connection has replaced that of this generation */
+  #checkGeneration(generation: number): void {
+    if (generation === this.#generation) return
+    throw new StorageError('STORE_UNREACHABLE', 'the connection to the store was lost')
+  }
+
   async #query(
+    generation: number,
     sql: string,
     parameters: SqlParameters = [],
     isRepeated = false,
   ): Promise<PostgresResult> {
+    this.#checkGeneration(generation)
     const connection = (this.#connection ??= this.#connect())
     try {
       const { client } = await connection.ready
@@ -206,7 +212,7 @@ export class PostgresSession {
     } catch (error) {
       if (isRepeated && this.#canPrepare && NOT_PREPARED.has(sqlState(error) ?? '')) {
         this.#canPrepare = false
-        return await this.#query(sql, parameters)
+        return await this.#query(generation, sql, parameters)
       }
       const known = toStorageError(error)
       // A connection that could not be opened is dropped, regardless of the error.
