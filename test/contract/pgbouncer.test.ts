@@ -87,6 +87,23 @@ for (const [does, settings] of [
   )
 }
 
+void t.test('temporary tables that another client of the pooler left are not used', async (t) => {
+  const { host, user, database } = await server.createDatabase()
+  const pooled = await startPgbouncer(t, server, ['max_db_connections = 1'])
+  const postgres = { host, port: pooled, database, user }
+  const db = await openPostgres({ loadTarget: () => Promise.resolve(postgres), deadlineMs: 5000 })
+  t.teardown(() => db.close())
+  const count = 'SELECT count(*) AS rows FROM key_uses'
+  const client = new pg.Client(postgres)
+  await client.connect()
+  await client.query('CREATE TEMPORARY TABLE key_uses AS SELECT 1 AS version')
+  t.same((await client.query('SELECT 1 FROM key_uses')).rowCount, 1)
+  await client.end()
+  t.same(await db.read(count), [{ rows: 0 }])
+  t.same(await db.heartbeat(count), [{ rows: 0 }])
+  t.same(await db.snapshot((reader) => reader.query(count)), [{ rows: 0 }])
+})
+
 void t.test('a session that loses its prepared statements does without them', async (t) => {
   const target = await server.createDatabase()
   const loadTarget = () => Promise.resolve(target)

@@ -96,6 +96,22 @@ void t.test('operators and functions of another schema in search_path do not run
   t.ok((await kill(store, clock, ORDER)).switch)
 })
 
+void t.test(
+  "operators and types before pg_catalog in the role's search_path do not run",
+  async (t) => {
+    const { clock, tamper, openAgain } = await openPostgres(t)
+    await tamper(`CREATE SCHEMA earlier;
+    CREATE FUNCTION earlier.planted(text, text) RETURNS boolean LANGUAGE plpgsql
+      AS 'BEGIN RAISE EXCEPTION ''planted''; END';
+    CREATE OPERATOR earlier.= (LEFTARG = text, RIGHTARG = text, FUNCTION = earlier.planted);
+    CREATE DOMAIN earlier.text AS text CHECK (earlier.planted(VALUE, VALUE));
+    DO 'BEGIN EXECUTE format(''ALTER DATABASE %I SET search_path = earlier, public, pg_catalog'', current_database()); END'`)
+    const store = await openAgain()
+    await t.resolves(store.audit())
+    t.ok((await kill(store, clock, ORDER)).switch)
+  },
+)
+
 void t.test('tables of an earlier schema in search_path are not used', async (t) => {
   const { tamper, openAgain } = await openPostgres(t)
   await tamper('CREATE SCHEMA latchkey; CREATE TABLE latchkey.epochs (LIKE public.epochs)')

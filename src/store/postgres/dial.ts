@@ -51,21 +51,23 @@ const REFUSED_SETTINGS = '08P01'
  * a crash could lose a confirmed switch. `remote_apply` is stricter than `on` and is kept.
  */
 export const DURABLE_COMMIT =
-  "CASE pg_catalog.current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END"
+  "CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'remote_apply' THEN 'remote_apply' ELSE 'on' END"
 
 /**
  * SQL for the search_path value: only the schema with Latchkey's tables, or the one in which the
  * first migration creates them. In another schema of the path, any role that may create objects
  * there could plant a table, or an operator or a function that runs instead of PostgreSQL's own, as
- * the best match for the types of its operands. This expression itself contains no operator.
+ * the best match for the types of its operands. This expression itself runs with the role's path, so
+ * it contains no operator and no type without its schema. Temporary tables come last; otherwise, one
+ * that another client of a pooler created in a shared session would be used first.
  */
 const has = (table: string) =>
-  `pg_catalog.to_regclass(pg_catalog.concat(pg_catalog.quote_ident(s.name::text), '.${table}')) IS NOT NULL`
-const HOME = `pg_catalog.quote_ident(coalesce(
-  (SELECT s.name::text
+  `pg_catalog.to_regclass(pg_catalog.concat(pg_catalog.quote_ident(s.name::pg_catalog.text), '.${table}')) IS NOT NULL`
+const PATH = `pg_catalog.concat(pg_catalog.quote_ident(coalesce(
+  (SELECT s.name::pg_catalog.text
      FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY s(name, place)
      WHERE ${has('facts')} AND ${has('latchkey_schema')} ORDER BY s.place LIMIT 1),
-  pg_catalog.current_schema()::text, 'public'))`
+  pg_catalog.current_schema()::pg_catalog.text, 'public')), ', pg_temp')`
 /**
  * Name of a setting that identifies a session. A pooler can ignore the initial settings instead of
  * rejecting them.
@@ -185,7 +187,7 @@ export function dial(options: DialOptions): Dial {
       const { rows } = await client.query<FoundSession>(
         `SELECT pg_catalog.current_setting('transaction_read_only') AS read_only,
            pg_catalog.current_setting('${SESSION_ID}', true) AS id,
-           pg_catalog.quote_literal(${HOME}) AS path`,
+           pg_catalog.quote_literal(${PATH}) AS path`,
       )
       const [found] = rows
       if (found === undefined) throw new Error('the server returned no row')
