@@ -1,6 +1,6 @@
 /**
  * Tests that a statement of a shared PostgreSQL session ends with its connection: its remaining parts must not run on
- * the next connection, where another transaction may be under way. A server that the test controls answers.
+ * the next connection, where another transaction may be in progress. A server that the test controls answers.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
