@@ -87,7 +87,7 @@ for (const [does, settings] of [
   )
 }
 
-void t.test('temporary tables that another client of the pooler left are not used', async (t) => {
+void t.test('what another client of the pooler left in a session is not used', async (t) => {
   const { host, user, database } = await server.createDatabase()
   const pooled = await startPgbouncer(t, server, ['max_db_connections = 1'])
   const postgres = { host, port: pooled, database, user }
@@ -98,10 +98,13 @@ void t.test('temporary tables that another client of the pooler left are not use
   await client.connect()
   await client.query('CREATE TEMPORARY TABLE key_uses AS SELECT 1 AS version')
   t.same((await client.query('SELECT 1 FROM key_uses')).rowCount, 1)
+  await client.query('SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE')
   await client.end()
   t.same(await db.read(count), [{ rows: 0 }])
   t.same(await db.heartbeat(count), [{ rows: 0 }])
   t.same(await db.snapshot((reader) => reader.query(count)), [{ rows: 0 }])
+  const level = "SELECT current_setting('transaction_isolation') AS level"
+  t.same(await db.heartbeat(level), [{ level: 'read committed' }])
 })
 
 void t.test('a session that loses its prepared statements does without them', async (t) => {

@@ -113,7 +113,7 @@ export class PostgresSession {
       if (settings === undefined) return await this.#query(generation, sql, parameters, isRepeated)
       try {
         // Without parameters, several statements take one round trip.
-        await this.#query(generation, `BEGIN; ${settings}`)
+        await this.#query(generation, `BEGIN ISOLATION LEVEL READ COMMITTED; ${settings}`)
         const result = await this.#query(generation, sql, parameters)
         await this.#query(generation, 'COMMIT')
         return result

@@ -83,7 +83,7 @@ void t.test(
     await t.rejects(session.runAlone('DELETE FROM rows'), { code: 'STORE_UNREACHABLE' })
     await session.run('SELECT 1')
     t.same(received, [
-      ['SELECT', 'BEGIN;'],
+      ['SELECT', 'BEGIN'],
       ['SELECT', 'SELECT'],
     ])
   },
