@@ -177,9 +177,9 @@ function fillUsual(
   if (lost !== 0 || corrects !== undefined || unverifiedKmsRequestId !== undefined) return undefined
   const id = metadata?.kmsRequestId
   if (id === undefined || id.length > MAX_TEXT || !isPlain(id)) return undefined
-  if (sealedSha256 === undefined || !Number.isFinite(totalMs)) return undefined
-  const durationUs = String(Math.round(1000 * totalMs))
-  return `${frame.beforeDuration}${durationUs}${frame.beforeRequestId}${id}${frame.beforeSealed}${sealedSha256}","seq":${String(seq)}${frame.beforeTime}${time}"}`
+  const durationUs = Math.round(1000 * totalMs)
+  if (sealedSha256 === undefined || !Number.isFinite(durationUs)) return undefined
+  return `${frame.beforeDuration}${String(durationUs)}${frame.beforeRequestId}${id}${frame.beforeSealed}${sealedSha256}","seq":${String(seq)}${frame.beforeTime}${time}"}`
 }
 
 /** Copies each part into one piece of memory. V8 would otherwise join its pieces for each entry. */

@@ -4,7 +4,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createHmac, randomBytes } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { encodeBundle, GrowingTree, TILE_WIDTH } from '../../src/audit/log/tiles.ts'
@@ -165,6 +165,54 @@ void t.test('a recovery writes again what a failed sync of the process lost', as
     )
   })
   t.ok(lost > 0, `${String(lost)} files would have been lost`)
+})
+
+/** Grows a log of 300 synced entries to 400, and publishes each batch. */
+async function growSlowly(t: Test) {
+  const log = await openLog(t)
+  log.grow(300)
+  await log.sync()
+  for (let size = 300 + BATCH; size <= 400; size += BATCH) log.grow(size)
+  return log
+}
+
+void t.test('a recovery does not read a partial tile that a failed sync lost', async (t) => {
+  for (const tier of ['0', 'entries']) {
+    const log = await growSlowly(t)
+    const segments = readdirSync(log.folder).filter((name) => name.startsWith('wal-'))
+    // The last segment remains, so the recovery starts from its first entry.
+    const start = Math.max(...segments.map((name) => Number(name.slice('wal-'.length))))
+    log.disk.failOn(join(log.folder, `tile/${tier}/001.p/${String(start - TILE_WIDTH)}`))
+    await t.rejects(log.sync(), EIO)
+    log.reload()
+    await log.sync()
+    log.disk.failPower(log.folder)
+    await log.checkRecovers(400)
+  }
+})
+
+void t.test('files are written again until the first successful sync', async (t) => {
+  const log = await growSlowly(t)
+  log.disk.failAfter(0)
+  await t.rejects(log.sync(), EIO)
+  log.reload()
+  // The thread calls these functions instead of `sync`.
+  log.files().mark()
+  await log.files().syncOldest()
+  log.disk.failAfter(Infinity)
+  log.grow(410)
+  t.equal(log.disk.syncs(), 0)
+})
+
+void t.test('a failed sync of a tile that is written again counts as such', async (t) => {
+  const log = await growSlowly(t)
+  log.disk.failAfter(0)
+  await t.rejects(log.sync(), EIO)
+  log.disk.failAfter(0)
+  t.throws(() => {
+    log.reload()
+  }, EIO)
+  t.match(log.files().syncFailure, EIO)
 })
 
 void t.test('files are not reloaded if the write-ahead log lacks entries', async (t) => {

@@ -16,7 +16,7 @@ import {
   toFullPath,
 } from '../log/tiles.ts'
 import { createFileNow, replaceFile, replaceFileNow, replaceSynced } from './durable.ts'
-import type { LogState } from './log-state.ts'
+import { type LogState, removeNarrower } from './log-state.ts'
 import { OpenBundle } from './open-bundle.ts'
 import { type Disk, systemDisk, UnsyncedFiles } from './unsynced-files.ts'
 
@@ -44,6 +44,8 @@ export interface LogFilesOptions {
    * still shows data that never reached the disk.
    */
   readonly rewrites?: boolean
+  /** Removes partial tiles that a failed sync may have lost, once a wider one is on disk. */
+  readonly removesLost?: boolean
   readonly disk?: Disk | undefined
 }
 
@@ -63,8 +65,8 @@ export class LogFiles {
   #published: number
   /** Full tiles whose partial ones are kept until they are no longer needed. */
   readonly #replaced = new Set<string>()
-  readonly #disk: Disk
   #rewrites: boolean
+  #removesLost: boolean
 
   constructor(folder: string, signer: NoteSigner, state: LogState, options: LogFilesOptions = {}) {
     this.#folder = folder
@@ -72,9 +74,9 @@ export class LogFiles {
     this.#tree = state.tree
     this.#bundle = new OpenBundle(state.bundle)
     this.#published = state.tree.size
-    this.#disk = options.disk ?? systemDisk
-    this.#unsynced = new UnsyncedFiles(state.tree.size, this.#disk)
+    this.#unsynced = new UnsyncedFiles(state.tree.size, options.disk ?? systemDisk)
     this.#rewrites = options.rewrites === true
+    this.#removesLost = options.removesLost === true
   }
 
   get size(): number {
@@ -204,6 +206,10 @@ export class LogFiles {
       await rm(this.#partialsOf(path), { recursive: true, force: true })
       this.#replaced.delete(path)
     }
+    // The first group has everything that had to be written again.
+    this.#rewrites = false
+    if (this.#removesLost) await removeNarrower(this.#folder, size)
+    this.#removesLost = false
     return size
   }
 
@@ -215,7 +221,6 @@ export class LogFiles {
 
   async #syncMarked(): Promise<void> {
     while (this.#unsynced.hasMarked) await this.syncOldest()
-    this.#rewrites = false
   }
 
   #partials(): readonly LogFile[] {
@@ -258,7 +263,7 @@ export class LogFiles {
     const isSame = existsSync(file) && readFileSync(file).equals(bytes)
     if (isSame && !this.#rewrites) return
     const isKept = isSame && this.#isNeeded(toFullPath(path))
-    replaceFileNow(file, bytes, isKept ? this.#disk.syncNow : undefined)
+    replaceFileNow(file, bytes, isKept ? this.#unsynced.syncNow : undefined)
   }
 
   /**

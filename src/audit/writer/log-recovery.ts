@@ -140,7 +140,8 @@ export function reloadFiles({ folder, signer, end, disk }: OpenLogFiles): LogFil
   if (start + entries.length !== end) {
     throw invalidLog(folder, 'entries are missing from the write-ahead log')
   }
-  const files = new LogFiles(folder, signer, loadState(folder, start), { rewrites: true, disk })
+  const options = { rewrites: true, removesLost: true, disk }
+  const files = new LogFiles(folder, signer, loadState(folder, start), options)
   files.append(entries)
   return files
 }

@@ -1,6 +1,7 @@
 /** Reads the state of a log that another process wrote. */
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
   decodeBundle,
@@ -33,6 +34,23 @@ export function loadState(folder: string, size: number): LogState {
   const bundle = readFirst(place, partialWidth(0, size), (bytes) => decodeBundle(bytes) ?? [])
   const pieces = bundle.length === 0 ? [] : [encodeBundle(bundle)]
   return { tree: new GrowingTree(size, levels), bundle: pieces }
+}
+
+/**
+ * Removes partial tiles that are narrower than those of a tree whose files are on disk. After a
+ * failed sync, their content may be lost, and `loadState` would read them first.
+ */
+export async function removeNarrower(folder: string, size: number): Promise<void> {
+  for (let level = 0; level < levelsOf(size); level++) {
+    const width = partialWidth(level, size)
+    if (width === 0) continue
+    for (const tier of level === 0 ? ([level, 'entries'] as const) : [level]) {
+      const partials = `${join(folder, tilePath(tier, fullTiles(level, size)))}.p`
+      const names = await readdir(partials)
+      const narrower = names.filter((name) => Number(name) < width)
+      for (const name of narrower) await rm(join(partials, name), { force: true })
+    }
+  }
 }
 
 interface TilePlace {

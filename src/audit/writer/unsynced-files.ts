@@ -84,6 +84,21 @@ export class UnsyncedFiles {
     return size
   }
 
+  /** Syncs an open file. Blocks the calling thread. A failure also sets `failure`. */
+  readonly syncNow = (fd: number): void => {
+    try {
+      this.#disk.syncNow(fd)
+    } catch (error) {
+      throw this.#fail(error)
+    }
+  }
+
+  #fail(error: unknown): Error {
+    const failure = error instanceof Error ? error : new Error(String(error))
+    this.#failure ??= failure
+    return failure
+  }
+
   /** Syncs a file or directory, unless it has been removed in the meantime. */
   async #syncPath(path: string): Promise<void> {
     const fd = openIfPresent(path)
@@ -93,8 +108,7 @@ export class UnsyncedFiles {
       // two more turns of the thread pool.
       await this.#disk.sync(fd)
     } catch (error) {
-      this.#failure ??= error instanceof Error ? error : new Error(String(error))
-      throw error
+      throw this.#fail(error)
     } finally {
       closeSync(fd)
     }
