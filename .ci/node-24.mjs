@@ -21,14 +21,14 @@ export const VERSION = '24.18.1'
  */
 const TESTS = ['server/', 'contract/', 'unit/core/tls-groups']
 /**
- * Tests to skip on Node.js 24, because they check our own rules, through an engine, a listener or a backend that other
- * tests run on both versions:
+ * Tests to skip on Node.js 24, because they check our own logic, and other tests use the same engine, listener or
+ * backend on both versions:
  *
- * - server/: framing, http2, mtls, tls and their like run HTTP and TLS; drain, lease-guard, overload and workers run
- *   processes and sockets; secrets and request-bodies check that no message of Node.js quotes its input; wycheproof runs
+ * - server/: framing, http2, mtls, tls and the like test HTTP and TLS; drain, lease-guard, overload and workers test
+ *   processes and sockets; secrets and request-bodies check that no Node.js message quotes its input; wycheproof tests
  *   the ciphers.
- * - contract/: sqlite, postgres, store-backup and store-custody run the engines and the keys of the store;
- *   softhsm-backend and software-backend run the key backends. Tokens from other vendors use the same add-on.
+ * - contract/: sqlite, postgres, store-backup and store-custody test the engines and the keys of the store;
+ *   softhsm-backend and software-backend test the key backends. Tokens from other vendors use the same add-on.
  */
 const LEFT_OUT = new RegExp(
   [
@@ -66,7 +66,7 @@ async function copyProject() {
   mkdirSync(copy, { recursive: true })
   rmSync(join(copy, '.test-build'), { recursive: true, force: true })
   mkdirSync(join(copy, '.test-build'))
-  // Copy only what the compiler wrote, because the tests add and remove files beside it while this runs.
+  // Copy only the compiler's output, because the tests add and remove files next to it during the copy.
   const compiled = ['bench', 'certs', 'src', 'test'].map((name) => join('.test-build', name))
   for (const name of [...compiled, 'test', 'docs', 'docker', 'package.json', 'openapi.yaml']) {
     rmSync(join(copy, name), { recursive: true, force: true })

@@ -14,11 +14,11 @@ import { countResults, excerpt } from './tap-output.mjs'
 const FOLDER = '.test-build/test'
 /** The slowest tests start first, so that the run does not end by waiting for one of them. */
 const FIRST = ['fleet/', 'mutants/', 'crash/', 'contract/', 'faults/', 'kms/', 'model/', 'cli/']
-/** tap's own default of 30 s per file assumes a fast machine. This one only ends tests that hang. */
+/** tap's default of 30 s per file assumes a fast machine. This limit only stops tests that hang. */
 const TIMEOUT_S = 600
 const TOP_SHOWN = 12
 /**
- * Flags by the major version of Node.js that let V8 optimize only code that runs for long. Most test processes end
+ * Maps the major version of Node.js to flags with which V8 optimizes only long-running code. Most test processes end
  * within seconds, and compiling their code with TurboFan would take a sixth of their processor time.
  */
 const FLAGS = new Map([
@@ -51,7 +51,7 @@ const ALONE = /lease-guard|workers|floods|overload|tracing|kill-doors|tampering/
 const FOR_ALL = /^t\.(?:jobs = (?!1$)|(?:before|after|teardown|plan)\b)/m
 /** Matches a file's own time limit. */
 const LIMIT = /^t\.setTimeout\b/m
-/** Folders whose files share a process despite such a limit, which test-group.mjs replaces by the runner's limit. */
+/** Folders whose files share a process even if they set a limit; test-group.mjs uses the runner's limit instead. */
 const LIMITED = new Set(['cli/', 'contract/'])
 
 /** Most tests spend their time waiting, so run more of them concurrently than there are cores. */

@@ -69,12 +69,12 @@ export function ok(body: unknown): AdminAnswer {
   return { status: 200, body }
 }
 
-/** Number of items of a long list that are turned into JSON in one turn of the event loop. */
+/** Number of items of a long list that are serialized in one turn of the event loop. */
 const ITEMS_PER_TURN = 200
 
 /**
- * Returns a JSON object with a list that may be long, and with further fields. It is sent in pieces,
- * because making the JSON of 50,000 keys would otherwise delay requests by a tenth of a second.
+ * Returns a response: a JSON object with a possibly long list and further fields. It is sent in
+ * pieces, because serializing 50,000 keys at once would delay requests by a tenth of a second.
  */
 export function okList(
   name: string,

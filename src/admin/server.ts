@@ -55,7 +55,7 @@ const MAX_BODY_BYTES = 16_384
 export interface AdminServer {
   /** The app does not listen yet. Call `listen` on `app.server`. */
   readonly app: FastifyInstance
-  /** Applies renewed certificate files. Open connections lose their client certificates. */
+  /** Applies renewed certificate files. Open connections' client certificates no longer count. */
   setTls(tls: SecureContextOptions): void
   /** Replaces the known tokens and subjects with the ones in this configuration. */
   setCallers(config: AdminConfig): void

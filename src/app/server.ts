@@ -70,7 +70,7 @@ export interface RunningServer {
 export interface ServerOptions {
   /** File that the log is appended to (default: standard output). */
   readonly logFile?: string
-  /** Absent if this process is no worker. `number` counts from 1; `group` is the id of the run. */
+  /** Set if this process is a worker. `number` counts from 1; `group` is the id of the run. */
   readonly worker?: { readonly number: number; readonly group: string }
 }
 

@@ -5,7 +5,7 @@ import type { Config, Pkcs11BackendConfig } from '../config/config.ts'
 import type { MasterKeySource } from '../store/master-key.ts'
 import type { StoreOptions } from '../store/store.ts'
 
-/** @param how options that say what the store is used for */
+/** @param how options that depend on what the store is used for */
 export async function toStoreOptions(
   config: Config,
   how: Pick<StoreOptions, 'connections' | 'requiresUtf8' | 'isCommand'> = {},

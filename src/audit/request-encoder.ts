@@ -1,7 +1,7 @@
 /**
  * Encodes a server's requests as audit log entries, and remembers the parts that requests of one
- * caller have in common. Encoding and copying an entry takes a sixth of the time, which saves 4 % of
- * the processor time of an Encrypt.
+ * caller have in common. As a result, encoding and copying an entry takes a sixth of the time,
+ * which saves 4 % of the processor time of an Encrypt request.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { RequestMetadata, RequestRecord } from '../core/request.ts'
@@ -34,7 +34,7 @@ const MAX_FRAMES = 8
  */
 const MAX_UNITS = Math.floor(MAX_ENTRY_BYTES / 3)
 
-/** The text of a usual request's entry between the members that differ from request to request. */
+/** The parts of a typical request's entry around the members that vary from request to request. */
 interface UsualFrame {
   readonly beforeDuration: string
   readonly beforeRequestId: string
@@ -166,8 +166,8 @@ function toUsual(frame: EntryFrame): UsualFrame {
 }
 
 /**
- * Completes an entry like `fillFrame`, in two thirds of the time, because it joins fewer strings.
- * Returns undefined for a request that has other members, or whose id JSON changes.
+ * Completes an entry in two thirds of the time of `fillFrame`, because it joins fewer strings.
+ * Returns undefined for a request with other members, or with an id that may have to be altered.
  */
 function fillUsual(
   frame: UsualFrame,

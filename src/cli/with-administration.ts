@@ -43,8 +43,8 @@ async function openDesk(context: Context, place: Place): Promise<KeyStoreAdminis
 }
 
 /**
- * Works like `withDesk`, for the key store that --key-store names or, without the flag, for the
- * only one.
+ * Works like `withDesk`, for the key store that --key-store names, or for the only key store if the
+ * flag is absent.
  */
 export async function withAdministration<T>(
   context: Context,

@@ -116,8 +116,8 @@ export interface TrustChange {
 /** Lets another part of Latchkey refuse the destruction of a version. */
 export interface DestructionGuard {
   /**
-   * Throws to refuse. Called in the transaction that destroys the version; for a key on a token,
-   * which no transaction covers, shortly before the token destroys it.
+   * Throws an error to refuse. Called in the transaction that destroys the version or, because no
+   * transaction covers a token, shortly before a token destroys it.
    */
   check(reader: Reader | SealedTransaction): Promise<void>
   /** Called in the transaction that records what a token has destroyed, which is too late to refuse. */

@@ -103,7 +103,7 @@ export async function requestRetirement(
     )
     if (before !== undefined) throw alreadyRetired(before)
     const events = await continueHistory(transaction, store.sealing, history)
-    // `checkRetirable` cannot be part of the transaction, because a token is too slow for that.
+    // `checkRetirable` cannot be part of the transaction, because calling a token takes too long.
     if (events.slice(history.events.length).some(isDestructionOf(order))) {
       throw notThere(order)
     }

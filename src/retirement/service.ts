@@ -68,10 +68,10 @@ export interface ProtectDeps {
 
 /**
  * Returns a key administration that refuses to destroy a version during its retirement. Otherwise,
- * the certificate at the end of the retirement would vouch for an approval and a waiting period
- * that the destruction did not have. The check is part of the transaction that destroys the version.
- * A token destroys outside of any transaction: a retirement that is requested meanwhile is cancelled.
- * `shredVersion` must not use it.
+ * the retirement's certificate would attest to an approval and a waiting period that the
+ * destruction did not have. The check is part of the transaction that destroys the version. A token
+ * destroys a version outside of any transaction, so a retirement that is requested meanwhile is
+ * cancelled. `shredVersion` must not use this administration.
  */
 export function protectRetiring(
   keys: KeyAdministration,

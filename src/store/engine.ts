@@ -15,7 +15,7 @@ export interface StorePlace {
   readonly deadlineMs?: number
   /** Which connections to open to a PostgreSQL server; see PostgresOptions. */
   readonly connections?: PostgresOptions['connections']
-  /** Whether a command uses the store, so that nothing else needs the event loop. */
+  /** True if a command uses the store. Nothing else then needs the event loop. */
   readonly isCommand?: boolean
   /** Whether to refuse a database whose encoding cannot represent all text. */
   readonly requiresUtf8?: boolean

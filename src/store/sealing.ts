@@ -169,8 +169,8 @@ export function encodeFields(fields: readonly SqlValue[]): Buffer {
 }
 
 /**
- * Encodes short fields of ASCII characters, as almost all rows have, through one string. That takes
- * half the time of `encodeAny`, and a full read verifies every row.
+ * Encodes short ASCII fields, which almost all rows consist of, through one string. This takes half
+ * the time of `encodeAny`, which matters when a full read verifies every row.
  * @returns undefined if there are other fields
  */
 function encodeAscii(fields: readonly SqlValue[]): Buffer | undefined {

@@ -43,7 +43,7 @@ export function toTable(
 }
 
 function widthsOf(rows: readonly Row[]): readonly number[] {
-  // A spread call fails with about a hundred thousand arguments.
+  // Spreading about a hundred thousand arguments into Math.max would fail.
   const widest = (i: number) => rows.reduce((most, row) => Math.max(most, (row[i] ?? '').length), 0)
   return (rows[0] ?? []).map((_, i) => widest(i))
 }

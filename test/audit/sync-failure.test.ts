@@ -1,6 +1,6 @@
 /**
- * Tests failed syncs of tiles. The kernel then forgets the data that it could not write, and reports success to the next
- * sync, so every file since the last successful sync has to be written again.
+ * Tests failed syncs of tiles. After a failed sync, the kernel discards the data that it could not write, and reports
+ * success for the next sync, so every file since the last successful sync has to be written again.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createHmac, randomBytes } from 'node:crypto'
@@ -93,7 +93,7 @@ const SIZES = [
   [300, 520],
 ] as const
 
-/** Lets each sync of a group fail once, in a log of its own. */
+/** Makes each sync of a group fail once, each time in a new log. */
 async function forEachFailure(
   t: Test,
   check: (log: Awaited<ReturnType<typeof openLog>>, size: number) => Promise<void>,
@@ -157,7 +157,7 @@ void t.test('a recovery writes again what a failed sync of the process lost', as
   await forEachFailure(t, async (log, size) => {
     lost += log.disk.lost(log.folder).length
     await log.checkRecovers(size)
-    // The recovered log has one entry more, so it no longer uses the last partial tiles.
+    // The recovered log has one more entry, so it no longer uses the last partial tiles.
     const unused = `.p/${String(size % TILE_WIDTH)}`
     t.same(
       log.disk.lost(log.folder).filter((path) => !path.endsWith(unused)),

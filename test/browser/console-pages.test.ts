@@ -226,7 +226,7 @@ void t.test('a warning about a list of keys is shown beside the list', async (t)
   t.same(faults, [])
 })
 
-/** Holds back the first request to a path whose body contains a text. Returns a function that lets it continue. */
+/** Holds back the first request to `path` whose body contains `text`. Returns a function that releases it. */
 async function holdBack(page: Page, path: string, text: string): Promise<() => void> {
   let letGo = (): void => undefined
   const held = new Promise<void>((resolve) => {
@@ -270,7 +270,7 @@ void t.test(
     await page.getByRole('button', { name: 'Rehearse' }).click()
     await page.getByLabel('Type all to confirm').waitFor()
 
-    // While the keys are loaded a second time, a key is chosen from those of the first time.
+    // Choose a key while an earlier load of the keys is held back.
     await page.unroute('**/admin/v1/rehearsals')
     await page.getByRole('link', { name: 'Keys' }).click()
     const callers = page.getByRole('button', { name: `Callers of demo/${KEY_ID}` })

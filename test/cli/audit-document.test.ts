@@ -36,7 +36,7 @@ void t.test('docs/audit.md, from the witness to the comparison with KMS', async 
   await eventually(() => existsSync(keyFile))
   await server.stop()
   const stoppedAt = Date.now()
-  // The log's last entry must be older than this time, which has a resolution of a millisecond.
+  // `until` has a resolution of a millisecond and must be later than the log's last entry.
   await eventually(() => Date.now() > stoppedAt)
   const until = new Date().toISOString()
   const key = readFileSync(keyFile, 'utf8').trim()
@@ -116,7 +116,7 @@ void t.test('docs/audit.md, from the witness to the comparison with KMS', async 
     TrackingStartDate: '2026-01-01T00:00:00Z',
   }
   writeFileSync(usage, JSON.stringify(answer))
-  // Requests in the 15 minutes before the comparison do not count, so date it an hour later.
+  // Requests in the 15 minutes before the file's time do not count, so date the file an hour later.
   const later = Date.now() / 1000 + 3600
   utimesSync(usage, later, later)
   await run(page.take('audit reconcile', { 'last-usage.json': usage }))

@@ -73,7 +73,7 @@ void t.test('prints a table, including refusals', async (t) => {
   t.match(stdout, /^rate\/s +200\/s +p50 +p90 +p99 +p99\.9 +max +lag p99 +errors$/m)
   t.match(stdout, /^ +20 .* 10 x 429 "ThrottlingException"$/m)
 
-  // The search is short, because this proxy sustains no rate that includes a Decrypt.
+  // The search is short, because this proxy cannot sustain any rate of Decrypt requests.
   const found = await latchkey(t, [...shown(port), '--duration', '1', '--json'])
   t.equal(found.code, 0, found.stderr)
   t.match(JSON.parse(found.stdout), { limitedBy: String, results: [{ rate: 200 }, { rate: 100 }] })

@@ -113,7 +113,7 @@ void t.test('docs/doctor.md', async (t) => {
   }
 })
 
-/** Returns January 1st of the year that is this many years after the current one. */
+/** Returns January 1 of the year that is `years` years from now. */
 const yearIn = (years: number) => `${String(new Date().getUTCFullYear() + years)}-01-01`
 
 void t.test('docs/keys.md: groups, tags and dates', async (t) => {

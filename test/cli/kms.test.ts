@@ -66,7 +66,7 @@ async function startKms(t: Test, words: readonly string[], region = 'us-east-1')
   return { running, client }
 }
 
-/** Returns the command in the numbered step of docs/kms.md that begins with these words. */
+/** Returns the command that begins with these words in a numbered step of docs/kms.md. */
 function shownInText(start: string, configFile: string): readonly string[] {
   const [, text = ''] = new RegExp(`\`latchkey (${start} [^\`]*)\``).exec(read(PAGE)) ?? []
   const words = toWords(text)

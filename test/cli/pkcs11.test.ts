@@ -134,9 +134,7 @@ interface MovedSettings {
   readonly keyStores: readonly Record<string, unknown>[]
 }
 
-/**
- * The test server has no public name or public certificate, and on a busy machine it may be too slow for KMS.
- */
+/** Checks to ignore: the test server has no public name or public certificate, and may be too slow for KMS. */
 const IGNORED = 'host-name,port,tls-authority,time-encrypt,time-decrypt,time-new-connection'
 const TRIAL = ['--idle', '1', '--requests', '20']
 

@@ -25,7 +25,7 @@ export interface DatabaseContract {
   readonly slowQuery: string
 }
 
-/** Timeout in milliseconds, much shorter than `slowQuery` takes, and much longer than other statements take. */
+/** Timeout in milliseconds, much shorter than the time of `slowQuery`, and much longer than other statements take. */
 const SHORT_MS = 500
 
 const INSERT = 'INSERT INTO facts (name, value) VALUES (?, ?)'

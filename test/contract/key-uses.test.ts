@@ -11,7 +11,7 @@ const VERSIONS = Array.from({ length: 250 }, (_, i) => ({
   ...{ keyStore: 'demo', keyId: `key-${String(i).padStart(3, '0')}`, version: 1, floor: 0 },
 }))
 
-/** Returns reservations in a process of their own, with the statements that they send. */
+/** Simulates a separate process. Returns its reservations, and records the statements that they send. */
 function processOn(store: Store) {
   const sent: string[] = []
   const { database, sealing } = store

@@ -118,7 +118,7 @@ void t.test('a session that loses its prepared statements does without them', as
     )
   await ask()
   t.same(await ask(), [{ plans: 1 }], 'the server has planned it')
-  // A pooler that pools transactions moves the session to another connection of the server.
+  // Simulate a transaction pooler, which can move the session to another server connection.
   await database.heartbeat('DEALLOCATE ALL')
   t.same(await ask(), [{ plans: 0 }])
   t.same(await ask(), [{ plans: 0 }])

@@ -40,7 +40,7 @@ interface TestOfPart {
   readonly test: string
 }
 
-/** Maps each document that contains commands to the test that reads and runs them, or to several tests. */
+/** Maps each document that contains commands to the test or tests that read and run them. */
 const RUN_BY: Readonly<Record<string, string | readonly TestOfPart[]>> = {
   'README.md': 'test/cli/documents.test.ts',
   'docs/admin.md': 'test/cli/documents.test.ts',

@@ -9,7 +9,7 @@ import type { Disk } from '../../src/audit/writer/unsynced-files.ts'
  * without writing anything.
  */
 export interface FailingDisk extends Disk {
-  /** Lets one sync fail with EIO, after this many successful ones. */
+  /** Makes one sync fail with EIO, after this many successful syncs. */
   failAfter(syncs: number): void
   /** Lets the next sync of a file fail with EIO. */
   failOn(path: string): void

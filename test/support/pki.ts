@@ -59,14 +59,14 @@ function readIfPresent(file: string): string | undefined {
   }
 }
 
-/** Other processes see the file only when it is complete. If several write it, the last one wins. */
+/** Writes a file that other processes see only when complete. If several processes write it, the last one wins. */
 function writeForOthers(file: string, text: string): void {
   const own = `${file}.${String(process.pid)}`
   writeFileSync(own, text, { mode: 0o600 })
   renameSync(own, file)
 }
 
-/** Stored next to the compiled tests, because generating an RSA key takes a fifth of a second. */
+/** Folder that caches private keys, because generating an RSA key takes a fifth of a second. */
 const KEYS = fileURLToPath(new URL('../../keys', import.meta.url))
 let keysUsed = 0
 

@@ -124,7 +124,7 @@ export async function startPostgres(
 /** A new cluster, stored next to the compiled tests, because initdb takes a second and a copy a fraction of that. */
 const NEW_CLUSTER = fileURLToPath(new URL('../../postgres', import.meta.url))
 
-/** Copies the new cluster to `data`. The first call in a build creates it. */
+/** Copies the new cluster to `data`. The first call after a build creates the cluster. */
 function copyNewCluster(folder: string, data: string): void {
   const copy = (from: string, to: string) => execFileSync('cp', ['-a', from, to])
   if (existsSync(NEW_CLUSTER)) {

@@ -42,7 +42,7 @@ export interface Page {
   remaining(): readonly string[]
 }
 
-/** @param prefix selects the commands that begin with it, if other tests run the rest */
+/** @param prefix start of the commands to return, if other tests run the rest */
 export function openPage(document: string, prefix = ''): Page {
   const remaining = shownCommands(document).filter((command) => command.startsWith(prefix))
   const replace = (words: readonly string[], placeholders: Placeholders, where: string) => {

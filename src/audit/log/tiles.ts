@@ -115,7 +115,7 @@ function toTile(level: number, index: number, bytes: Buffer): Tile {
   }
 }
 
-/** The hashes in a level's last tile; always fewer than a full tile. */
+/** The hashes in a level's last tile, which is never full. */
 interface Edge {
   bytes: Buffer
   width: number
@@ -159,9 +159,9 @@ export class GrowingTree {
   }
 
   /**
-   * Appends entries that are encoded as in a bundle, from `start` until a tile is full or no entries
-   * are left. Returns the position after the last of them, and the tiles that it completes. `bytes`
-   * changes during the call. This takes two thirds of the time of `append`.
+   * Appends entries that are encoded as in a bundle, from `start` until a tile is full or no
+   * entries are left. Returns the position after the last appended entry, and the tiles that are
+   * now full. Temporarily modifies `bytes`. This takes two thirds of the time of `append`.
    */
   appendBundle(bytes: Buffer, start: number): { end: number; filled: readonly Tile[] } {
     const edge = this.#edge(0)

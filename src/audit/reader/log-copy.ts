@@ -118,7 +118,7 @@ function checkIdentity(name: string, { certificate }: OpenedLog, before?: Opened
     : kind === 'audit log' && origin.endsWith(`/audit/${name}`)
   const { origin: known, verifierKey: key } = before?.certificate ?? certificate
   if (isNamed && known === origin && key === verifierKey) return
-  throw new Refusal({ kind: 'signature', message: `the certificate names the log ${origin}` })
+  throw new Refusal({ kind: 'signature', message: `unexpected certificate for the log ${origin}` })
 }
 
 /** The checkpoint is written last, so it is never ahead of the files that it covers. */

@@ -31,7 +31,7 @@ export async function openWitnessKey(
     const known = parse(text)
     if (known === undefined) throw new AuditError('AUDIT_INVALID', `${path} is not a witness key`)
     if (name !== undefined && name !== known.name) {
-      throw new AuditError('AUDIT_INVALID', `the key in ${path} is named ${known.name}`, {
+      throw new AuditError('AUDIT_INVALID', `${path} contains the key ${known.name}, not ${name}`, {
         hint: 'use a different folder for a witness with a different name',
       })
     }

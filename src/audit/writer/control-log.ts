@@ -103,7 +103,7 @@ export function createControlLogPublisher(options: ControlLogOptions): ControlLo
       state = await moveAside()
       return update()
     }
-    // An earlier sync, perhaps of another process, may have failed.
+    // An earlier sync, perhaps by another process, may have failed.
     files ??= new LogFiles(folder, signer, known, { rewrites: true, disk })
     files.append(entries)
     return known

@@ -40,8 +40,8 @@ interface LogFile {
 
 export interface LogFilesOptions {
   /**
-   * Writes files again that seem to be right already. Set if a sync may have failed: the kernel then
-   * still shows data that never reached the disk.
+   * Rewrites files even if they seem to be correct. Set if a sync may have failed, because the
+   * kernel can then return data that never reached the disk.
    */
   readonly rewrites?: boolean
   /** Removes partial tiles that a failed sync may have lost, once a wider one is on disk. */
@@ -88,8 +88,8 @@ export class LogFiles {
   }
 
   /**
-   * Set once a sync failed. Files may then be lost, so `publish`, `publishNow` and `sync` fail too:
-   * the log has to be loaded from its last synced state, and written with `rewrites`.
+   * Set once a sync has failed. Files may then be lost, so `publish`, `publishNow` and `sync` also
+   * fail. The log must be loaded from its last synced state, and written with `rewrites`.
    */
   get syncFailure(): Error | undefined {
     return this.#unsynced.failure
@@ -101,8 +101,8 @@ export class LogFiles {
   }
 
   /**
-   * Adds any number of entries, encoded as in a bundle. `bytes` changes during the call, and no
-   * reference to it is kept.
+   * Adds any number of entries, encoded as in a bundle. Temporarily modifies `bytes`, and keeps no
+   * reference to it.
    */
   appendBundle(bytes: Buffer): void {
     for (let start = 0; start < bytes.length;) {
@@ -117,9 +117,9 @@ export class LogFiles {
   }
 
   /**
-   * Writes all files of the current tree, the checkpoint last, and resolves once they are on disk. A
-   * power failure leaves a checkpoint whose tiles are intact. After a failure, the next call writes
-   * what is missing, unless `syncFailure` is set.
+   * Writes all files of the current tree, the checkpoint last, and resolves once they are on disk.
+   * After a power failure, the checkpoint's tiles are intact. If the call fails, the next one
+   * writes what is missing, unless `syncFailure` is set.
    * @param cosign adds cosignatures to the checkpoint
    */
   async publish(cosign?: Cosign): Promise<void> {
@@ -169,9 +169,9 @@ export class LogFiles {
   }
 
   /**
-   * Returns the directory of partial tiles, if any, that can be removed because their full tile is
-   * written, as tlog-tiles allows. A power failure can lose a full tile that is not synced, so the
-   * partial tiles of a tree from which the next recovery may start are kept until then.
+   * Returns the directory of partial tiles, if any, that can be removed because their full tile has
+   * been written, as tlog-tiles allows. A power failure can lose a full tile that is not synced, so
+   * partial tiles that the next recovery may need are kept until the full tile is synced.
    */
   #toRemove(path: string): string | undefined {
     const partial = this.#partialsOf(path)
@@ -195,9 +195,9 @@ export class LogFiles {
   }
 
   /**
-   * Syncs the oldest group that `mark` has ended, and removes the partial tiles that were kept
-   * until then. Returns the size of the tree that is on disk now. If a file cannot be opened, the
-   * next call syncs what is missing.
+   * Syncs the oldest group that `mark` has closed, and removes partial tiles that are no longer
+   * needed. Returns the size of the tree that is now on disk. If a file cannot be opened, the next
+   * call syncs what is missing.
    */
   async syncOldest(): Promise<number> {
     const size = await this.#unsynced.syncOldest()
@@ -267,8 +267,8 @@ export class LogFiles {
   }
 
   /**
-   * Writes a full tile or bundle, usually without a temporary file: readers do not need it before
-   * the next checkpoint.
+   * Writes a full tile or bundle, usually without a temporary file, because readers do not need the
+   * tile or bundle before the next checkpoint.
    */
   #createNow(full: LogFile): void {
     try {

@@ -1,7 +1,7 @@
 /** Collects the entries of a log's last bundle, in memory that is reused for later bundles. */
 // SPDX-License-Identifier: Apache-2.0
 
-/** Enough for a bundle of usual entries. */
+/** Size in bytes, enough for a bundle of typical entries. */
 const BUNDLE_BYTES = 256 * 1024
 /** Maximum number of buffers to keep for later bundles. */
 const MAX_SPARE = 8

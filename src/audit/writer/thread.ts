@@ -21,8 +21,8 @@ const signer = createNoteSigner(origin, Buffer.from(seed))
 let files = new LogFiles(folder, signer, { tree: new GrowingTree(), bundle: [] })
 const wal = new Wal(folder, 0)
 /**
- * Reason the thread stopped writing: a sync of the write-ahead log failed, or a second one of the
- * tiles, so the state on disk is unknown, or the log is closed.
+ * Reason the thread stopped writing: the log is closed, or the state on disk is unknown, because
+ * syncing the write-ahead log failed, or syncing the tiles failed twice.
  */
 let failure: string | undefined
 /** The last checkpoint. */
@@ -34,7 +34,7 @@ const marks: number[] = []
  * without delay.
  */
 let isShort = false
-/** Set once the files had to be reloaded, until the reloaded files are synced. */
+/** True from a reload of the files until the reloaded files are synced. */
 let isReloaded = false
 
 const say = (message: FromThread) => {
@@ -155,9 +155,9 @@ async function publish(): Promise<void> {
 }
 
 /**
- * Writes tiles again that a failed sync may have lost. The write-ahead log still has their entries,
- * because its segments are removed after a successful sync only. If the sync fails again, nothing
- * more is written, and the next start completes the log.
+ * Rewrites tiles that a failed sync may have lost. The write-ahead log still has their entries,
+ * because its segments are removed only after a successful sync. If a sync fails again, the thread
+ * stops writing, and the next start completes the log.
  */
 function reload(why: Error): void {
   if (isReloaded) {

@@ -37,9 +37,9 @@ export class UnsyncedFiles {
   }
 
   /**
-   * The first failed sync. The kernel may then have dropped the data, and report success to the next
-   * sync of the same file, so nothing that was written since the last successful sync counts as
-   * being on disk.
+   * Error of the first failed sync. The kernel may then drop the data and report success for the
+   * next sync of the same file, so nothing that was written since the last successful sync counts
+   * as being on disk.
    */
   get failure(): Error | undefined {
     return this.#failure
@@ -58,14 +58,14 @@ export class UnsyncedFiles {
     return [this.#size, ...this.#marked.map(({ size }) => size)]
   }
 
-  /** Starts a new group of files. `syncOldest` syncs the files before, which make up this tree. */
+  /** Closes the group of files that complete a tree of this size, and starts a new group. */
   mark(size: number): void {
     this.#marked.push({ paths: this.#paths, size })
     this.#paths = new Set()
   }
 
   /**
-   * Syncs the oldest group that `mark` has ended. Returns the size of the tree that is on disk now.
+   * Syncs the oldest group that `mark` closed. Returns the size of the tree that is now on disk.
    * @throws a system error. The next call syncs what is missing, unless `failure` is set.
    */
   async syncOldest(): Promise<number> {

@@ -141,7 +141,7 @@ function createRetryNote({ output }: Context): (error: LatchkeyError) => void {
   return ({ code, message, hint = '' }) => {
     if (isSaid) return
     isSaid = true
-    output.note(`not written yet (${code}): ${message}; retrying. Meanwhile: ${hint}`)
+    output.note(`the kill is not written yet (${code}): ${message}; retrying. Meanwhile: ${hint}`)
   }
 }
 

@@ -86,7 +86,7 @@ function render({ demo, port, consoleUrl, steps }: Started): string {
   return [
     `Latchkey serves ${endpoint}${demo.uriPath}`,
     '',
-    'A signed request, as KMS would send it:',
+    'Signed requests, as KMS would send them:',
     ...steps.map(
       ({ name, status, totalMs, remark }) =>
         `  ${name.padEnd(16)} ${String(status)}  ${totalMs.toFixed(2).padStart(7)} ms  ${remark}`,

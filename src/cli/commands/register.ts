@@ -136,7 +136,7 @@ function toPlan(context: Context, keyStore: KeyStoreConfig, name: string): Plan 
   if (owner !== undefined && (service === undefined || !/^\d{12}$/.test(owner))) {
     throw new UsageError(
       'USAGE',
-      '--vpc-endpoint-service-owner: expected 12 digits, together with --vpc-endpoint-service',
+      '--vpc-endpoint-service-owner: expected a 12-digit account ID and --vpc-endpoint-service',
     )
   }
   return {

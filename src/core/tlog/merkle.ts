@@ -82,16 +82,16 @@ export function hashPerfect(hashes: readonly Buffer[]): Buffer {
   return hashRows(hashes.length)
 }
 
-/** Works like `hashPerfect`, for at most 256 hashes that follow each other. */
+/** Works like `hashPerfect`, but on a buffer of at most 256 concatenated hashes. */
 export function hashPerfectRow(hashes: Buffer): Buffer {
   rows.set(hashes, 1)
   return hashRows(hashes.length / HASH_BYTES)
 }
 
 /**
- * Computes the root over the first `count` hashes in `rows`. Each row replaces the row below it once
- * it is complete, so only the root is allocated. The hashes of a row are joined and written at once.
- * This takes half the time of `hashNode`.
+ * Computes the root of the first `count` hashes in `rows`. Each completed row overwrites the row
+ * below it, so only the root is allocated. The hashes of a row are written together. This takes
+ * half as long as calling `hashNode` for each pair.
  */
 function hashRows(count: number): Buffer {
   for (let width = count / 2; width >= 1; width /= 2) {

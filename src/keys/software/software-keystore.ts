@@ -138,8 +138,8 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
         await Promise.all(some.map(({ uses }) => uses.warm()))
         await turn()
       }
-      // A request can test its key faster than it can reserve uses, so this comes second, and leaves
-      // most of the processor to requests.
+      // Test the keys second, because a request tests its key faster than it reserves uses. The
+      // pauses leave most of the processor to requests.
       for (const [i, { withKey }] of versions.entries()) {
         if (i % TESTED_AT_ONCE === 0) await pause(TEST_PAUSE_MS)
         if (isClosed) return

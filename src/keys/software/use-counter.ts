@@ -65,7 +65,7 @@ export function warnNearLimit(
 export class UseCounter {
   readonly #options: UseCounterOptions
   #left = 0
-  /** The next uses are reserved when no more than this are left: half of those reserved last. */
+  /** Number of remaining uses at which more are reserved: half of the last reservation. */
   #refillAt = 0
   #waiting = 0
   #refill: Promise<void> | undefined

@@ -81,7 +81,7 @@ export function createUseReservations(
    * copy.
    */
   const seen = new Map<string, Known>()
-  /** While counts are read ahead, most versions have one that this process has not seen yet. */
+  /** True during `readAhead`, when most versions have a count that is not in `seen` yet. */
   let isReadingAhead = false
 
   /**

@@ -186,7 +186,7 @@ export function createPoller(deps: PollerDeps): Poller {
   /**
    * Raises the high-water mark to an epoch whose switches cannot be trusted. A kill that cannot be
    * written still raises the epoch, and this host must not later serve from an earlier state. Only
-   * a holder of the store's key can have created the mark; one of another history does not count.
+   * a holder of the store's key can have created the mark. A mark of another history is ignored.
    */
   async function rememberEpoch(epoch: number): Promise<void> {
     const seen = highWater.mark

@@ -140,9 +140,9 @@ export async function recoverStore(
 }
 
 /**
- * Epochs that running servers may have seen although no file of this host records them: the quiet
- * ones since the mark was last written (HighWater.note), and those that the existing store lacks,
- * because it was itself restored, or because it is a standby that was promoted behind the primary.
+ * Number of epochs that running servers may have seen although no file of this host records them:
+ * quiet epochs since the mark was last written (HighWater.note), and epochs that the existing store
+ * lacks, because it was restored or is a standby that was behind the primary when promoted.
  */
 const UNRECORDED_EPOCHS = 1_000_000
 

@@ -44,7 +44,7 @@ export interface PostgresOptions {
  * at a time.
  */
 const WRITER_LOCK = 0x4c6b6579
-/** Timeout of a heartbeat in milliseconds. The next heartbeat uses a new connection. */
+/** Heartbeat timeout in milliseconds. After a timeout, the next heartbeat uses a new connection. */
 const BEAT_DEADLINE_MS = 1000
 /**
  * Connections per process: one each for reads, writes and heartbeats. The admin listener, which

@@ -27,8 +27,8 @@ export interface DialOptions {
 export interface Dialled {
   readonly client: pg.Client
   /**
-   * Set if the session is shared with other clients, and therefore lacks the initial settings: the
-   * search_path to use, as an SQL literal.
+   * The search_path to use, as an SQL literal. Set if the session is shared with other clients, and
+   * therefore lacks the initial settings.
    */
   readonly pooledPath?: string
 }
@@ -69,8 +69,8 @@ const PATH = `pg_catalog.concat(pg_catalog.quote_ident(coalesce(
      WHERE ${has('facts')} AND ${has('latchkey_schema')} ORDER BY s.place LIMIT 1),
   pg_catalog.current_schema()::pg_catalog.text, 'public')), ', pg_temp')`
 /**
- * Name of a setting that identifies a session. A pooler can ignore the initial settings instead of
- * rejecting them.
+ * Name of a setting that identifies a session. Its value reveals a pooler that ignores the initial
+ * settings instead of rejecting them.
  */
 const SESSION_ID = 'latchkey.session'
 

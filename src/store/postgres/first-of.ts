@@ -1,4 +1,4 @@
-/** Tries the hosts or addresses of a server, one after another, without waiting long for a silent one. */
+/** Tries a server's hosts or addresses in order, without waiting long for one that does not respond. */
 // SPDX-License-Identifier: Apache-2.0
 import { StorageError } from '../database.ts'
 import { sqlState, toStorageError } from './errors.ts'

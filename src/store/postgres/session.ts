@@ -39,7 +39,7 @@ export class PostgresSession {
   #generation = 0
   #wasLost = false
   #isReady = false
-  /** False once a pooler has moved this session away from its prepared statements. */
+  /** False once a pooler has moved this session to a connection without its prepared statements. */
   #canPrepare = true
   #pooledPath: string | undefined
   /**
@@ -95,10 +95,10 @@ export class PostgresSession {
   }
 
   /**
-   * Runs a statement outside of any transaction. In a session that is shared with other clients, it
-   * gets a transaction of its own, because the session has another search_path.
+   * Runs a statement outside of any transaction. In a session that is shared with other clients,
+   * the statement gets its own transaction, which sets the search_path.
    * @param isRepeated whether the statement runs so often that the server should plan it only once.
-   * It must name its columns, because the server rejects the plan once another release adds one.
+   * Such a statement must name its columns: the server rejects the plan if a release adds one.
    * @throws StorageError
    */
   runAlone(
@@ -112,7 +112,7 @@ export class PostgresSession {
       const settings = this.transactionSettings
       if (settings === undefined) return await this.#query(generation, sql, parameters, isRepeated)
       try {
-        // Without parameters, several statements take one round trip.
+        // A query without parameters can contain several statements, which saves a round trip.
         await this.#query(generation, `BEGIN ISOLATION LEVEL READ COMMITTED; ${settings}`)
         const result = await this.#query(generation, sql, parameters)
         await this.#query(generation, 'COMMIT')

@@ -20,7 +20,7 @@ export interface SqliteOptions {
   readonly path: string
   /** Statement timeout, in milliseconds. */
   readonly deadlineMs: number
-  /** Whether a command uses the store, so that nothing else needs the event loop. */
+  /** True if a command uses the store. Nothing else then needs the event loop. */
   readonly isCommand?: boolean
 }
 

@@ -75,12 +75,12 @@ type KmsTimeouts = AwsTimeouts & { readonly callMs: number }
 
 const TIMEOUTS: KmsTimeouts = { connectMs: 5000, requestMs: 30_000, callMs: 120_000 }
 
-/** Creates a client for KMS, which honours AWS's own settings and those for proxies. @throws KmsError */
+/** Creates a KMS client that uses AWS's own settings and the proxy settings. @throws KmsError */
 export async function openKms(
   region: string | undefined,
   timeouts: KmsTimeouts = TIMEOUTS,
 ): Promise<KmsApi> {
-  // Without it, the SDK would print a warning about Node.js 20 before every result.
+  // Without this variable, the SDK would print a warning about Node.js 20 before every result.
   process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true'
   const [sdk, { defaultProvider }] = await Promise.all([
     import('@aws-sdk/client-kms'),
@@ -280,7 +280,7 @@ export function isException(error: unknown, name: string): boolean {
   return error instanceof KmsError && error.exception === name
 }
 
-/** Copies only name and message, because an SDK error may contain the whole request. */
+/** Copies only the name and the message, because an SDK error may contain the whole request. */
 async function wrapKmsErrors<T>(
   work: () => Promise<T>,
   region: string,
