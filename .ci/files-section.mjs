@@ -19,6 +19,6 @@ export const FILES_SECTION = `## Files, and when they are read
 | the files in \`policy.folder\` | at startup, then every five seconds | At startup, \`serve\` exits. Later, the current policies stay in force, \`serve\` logs the reason, and tries the files again. |
 | \`audit.folder\` | at startup, when \`serve\` creates the folder if necessary and completes logs that a crash left open; after that, \`serve\` writes to it for each request | At startup, \`serve\` exits. Later, the effect depends on \`audit.mode\`: with \`buffered\`, records are lost and counted; with \`strict\`, Decrypt is refused. |
 | \`control.sentinelFile\` | every \`store.pollInterval\`, and when the contents of its folder change | If the path cannot be read, the host is blocked, as if the file existed. |
-| \`control.highWaterFile\` | at startup; written at each change of the store | At startup, \`serve\` exits. Later, \`serve\` refuses all requests for as long as it cannot write the file. |
+| \`control.highWaterFile\` | at startup; written on every change to the store | At startup, \`serve\` exits. Later, \`serve\` refuses all requests for as long as it cannot write the file. |
 
 `

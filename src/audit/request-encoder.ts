@@ -166,8 +166,8 @@ function toUsual(frame: EntryFrame): UsualFrame {
 }
 
 /**
- * Completes an entry in two thirds of the time of `fillFrame`, because it joins fewer strings.
- * Returns undefined for a request with other members, or with an id that may have to be altered.
+ * Completes an entry in two thirds of the time that `fillFrame` takes, because it joins fewer
+ * strings. Returns undefined for a request with unusual members, or with an id that needs escaping.
  */
 function fillUsual(
   frame: UsualFrame,

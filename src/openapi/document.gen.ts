@@ -1913,7 +1913,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "type": "string"
       },
       "identity": {
-        "description": "Identity that decides who counts as one person.",
+        "description": "Identity of the person. Two operators with the same identity count as one person.",
         "type": "string"
       }
     }

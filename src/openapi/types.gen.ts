@@ -1498,7 +1498,7 @@ export interface components {
         };
         AdminActor: {
             operator: string;
-            /** @description Identity that decides who counts as one person. */
+            /** @description Identity of the person. Two operators with the same identity count as one person. */
             identity: string;
         };
         AdminRetirement: {

@@ -37,7 +37,7 @@ export function isTampered(error: unknown): boolean {
   return error instanceof StorageError && error.code === 'STORE_TAMPERED'
 }
 
-/** Values of a statement, or a function that returns them when the statement is sent. */
+/** Parameters of a statement, or a function that returns them when the statement is sent. */
 export type SqlParameters = readonly SqlValue[] | (() => readonly SqlValue[])
 
 export function valuesOf(parameters: SqlParameters): readonly SqlValue[] {

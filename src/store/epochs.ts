@@ -55,7 +55,7 @@ export function createTag(before: string, options?: { readonly isQuiet?: boolean
   return `${drawRandom()}${options?.isQuiet === true ? QUIET : NOT_QUIET}${random}`
 }
 
-/** Creates a tag that continues no epoch. */
+/** Creates a tag whose link matches no epoch. */
 export function createForeignTag(): string {
   return createTag(drawRandom())
 }

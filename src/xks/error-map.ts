@@ -89,7 +89,7 @@ const MANAGER_FAILURES: ReadonlySet<BackendErrorCode> = new Set([
 
 /**
  * Converts any thrown value to the error that KMS gets. An error name that the specification does
- * not list for the operation (as when Encrypt's verifying decrypt fails) becomes InternalException.
+ * not list for the operation (as when the decrypt that verifies an Encrypt fails) becomes InternalException.
  */
 export function toXksError(error: unknown, operation: Operation | undefined): XksError {
   if (error instanceof XksError) {

@@ -169,7 +169,7 @@ for (const [name, open] of Object.entries(ENGINES)) {
     t.teardown(() => store.close())
     const everything = await collectEvidence(store)
     await store.audit()
-    // The tampering deletes and copies versions without their keys, so this session checks no foreign keys.
+    // The tampering deletes and copies versions without their keys, so foreign key checks are disabled in this session.
     if (name === 'PostgreSQL') await tamper(['SET session_replication_role = replica'])
     let count = 0
     for (const evidence of everything) {

@@ -46,7 +46,7 @@ export const storeRekey: Command = {
     'new-store-key': {
       type: 'boolean',
       description:
-        "Replace the store's own key and reseal everything, while servers run. The master key stays the same.",
+        "Replace the store's own key and reseal everything without stopping the servers. The master key stays the same.",
     },
     escrow: {
       type: 'string',

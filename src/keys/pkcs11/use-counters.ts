@@ -1,6 +1,6 @@
 /**
- * Counts the encryptions of each key version on a token if Latchkey generates the IVs, in the same
- * way as for software keys.
+ * If Latchkey generates the IVs, counts the encryptions with each key version on a token, in the
+ * same way as for software keys.
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { ExternalKeyId, KeyStoreName } from '../../core/ids.ts'

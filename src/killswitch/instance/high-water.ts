@@ -1,6 +1,6 @@
 /**
  * Keeps the highest epoch that this host has seen in a small file, so that a control store restored
- * from a backup is noticed even after a restart. A host that has no mark of a store trusts the
+ * from a backup is noticed even after a restart. A host without such a file trusts the
  * store only when another instance or an operator vouches for it.
  */
 // SPDX-License-Identifier: Apache-2.0

@@ -57,7 +57,7 @@ export async function pruneRequests(table: SwitchTable, change: Change): Promise
   await withdrawRequests(table, change, {
     ids: await table.takeOldRequests(),
     operator: 'latchkey',
-    reason: 'an earlier release created the request, without an identity and an epoch',
+    reason: 'the request was created by an earlier release and has no identity or epoch',
   })
 }
 

@@ -51,7 +51,7 @@ export interface RequestMetrics {
   readonly values: Readonly<Partial<Record<MetricName, () => readonly MetricValue[]>>>
 }
 
-/** @param baselineMs time that AES-GCM takes on a data key, in milliseconds by operation */
+/** @param baselineMs time in milliseconds that AES-GCM takes for a data key, by operation */
 export function createRequestMetrics(baselineMs: Readonly<Record<string, number>>): RequestMetrics {
   const byKeyStore = new Map<string, Map<string, Series>>()
   const all: Series[] = []

@@ -93,7 +93,7 @@ export function createCursor(store: Store, name: string, owner: string): Cursor 
     })
   }
 
-  /** Writes a row that is missing or forged. */
+  /** Replaces a row that is missing or was forged. */
   async function repair(): Promise<void> {
     const { told, end, isSound } = await readPosition()
     if (told !== undefined) return

@@ -58,7 +58,7 @@ export interface SeenCertificate {
     /** Absent if the certificate has no common name, or several. */
     readonly commonName?: string
     readonly subject: string
-    /** Empty if a terminator ended the connection; it reports only the name. */
+    /** Empty if a proxy terminated TLS, because the proxy reports only the name. */
     readonly issuer: string
     /** Object identifiers of the extended key usage, sorted. */
     readonly purposes: string

@@ -70,7 +70,7 @@ function checkChain(socket: TLSSocket, chain: readonly X509Certificate[]): Findi
   return isIncomplete
     ? fail(
         'tls-chain',
-        `the chain is incomplete, or its authority is unknown here (${reason}): ${links} received`,
+        `the chain is incomplete, or this host does not trust its authority (${reason}): ${links} received`,
         'serve the leaf with all its intermediates; pass a private CA with --ca',
       )
     : fail('tls-chain', `the chain does not verify: ${reason}`, 'renew or replace the certificate')

@@ -75,7 +75,7 @@ function checkCompact(answer: WireAnswer): Finding {
     ? warn(
         'http-compact',
         'responses are JSON on several lines',
-        "send JSON on one line, which is smaller; KMS accepts several lines, but AWS's test client does not",
+        "send JSON on a single line; KMS accepts several lines, but AWS's test client does not",
       )
     : ok('http-compact', 'responses are JSON on one line')
 }

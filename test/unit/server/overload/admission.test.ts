@@ -76,7 +76,7 @@ void t.test('a single request is served whatever came before it', async (t) => {
   await round(300, 0.5)
   clock.advance(10_000)
   t.equal(await round(FIRST, 1), FIRST, 'after a crowded round and a pause')
-  // A request head without its body starts a round, which ends with the current turn.
+  // The head of a request alone starts a round, which ends with the current turn of the event loop.
   admission.judge(newConduct(), false)
   await endOfTurn()
   clock.advance(10_000)
