@@ -17,7 +17,7 @@ export type BackendErrorCode =
   | 'KEY_DATES_INVALID' // the deactivation date would not be after the activation date, or a date is not in the years 1970 to 9999
   | 'KEY_REPLACED' // the key with this name on the token is not the recorded key
   | 'VERSION_NOT_FOUND' // the version does not exist or was destroyed
-  | 'VERSION_RETIRED' // the version is being retired, and refuses Decrypt before it is destroyed
+  | 'VERSION_RETIRED' // the version is being retired and refuses Decrypt; it has not been destroyed yet
   | 'INTEGRITY_FAILURE' // the tag does not match the ciphertext, the IV and the AAD
   | 'LIMIT_EXCEEDED' // the input is larger than this key manager accepts
   | 'BUSY' // the key manager has no capacity at the moment; the caller may retry

@@ -18,7 +18,7 @@ export type PolicyErrorCode =
   | 'POLICY_UNCHANGED' // the change would have no effect
   | 'POLICY_IN_FILES' // policies come from a folder (policy.folder), so policies in the store cannot be changed
   | 'POLICY_CHANGED' // the policies changed in the meantime
-  | 'POLICY_NOT_EVERYWHERE' // the timeout expired before every instance applied the policies
+  | 'POLICY_NOT_EVERYWHERE' // the timeout expired before every instance had applied the policies
   | 'POLICY_TESTS_FAILED' // a case did not give the expected result
   | 'POLICY_FAILED' // Cedar refused a call
 

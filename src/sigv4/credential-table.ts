@@ -16,7 +16,7 @@ import type { Store } from '../store/store.ts'
 import { type Credential, createCredentialSnapshot, type FollowCredentials } from './credential.ts'
 
 export type CredentialErrorCode =
-  | 'CREDENTIAL_INVALID' // the id or secret does not have the specification's alphabet or length
+  | 'CREDENTIAL_INVALID' // the id or secret has a length or characters that the specification does not allow
   | 'CREDENTIAL_EXISTS' // the access key id is already in use
   | 'CREDENTIAL_NOT_FOUND' // there is no such access key id
   | 'CREDENTIAL_REVOKED' // the credential was revoked, which is permanent

@@ -45,7 +45,7 @@ export interface Connection {
 }
 
 export type EndpointErrorCode =
-  | 'ENDPOINT_NOT_FOUND' // the host name has no address
+  | 'ENDPOINT_NOT_FOUND' // the host name does not resolve to an address
   | 'ENDPOINT_UNREACHABLE' // no TCP connection before the timeout
   | 'ENDPOINT_TLS_FAILED' // no TLS connection before the timeout, or an untrusted certificate
   | 'ENDPOINT_NO_ANSWER' // connected, but the response timed out, or the connection was closed

@@ -221,7 +221,7 @@ export const METRICS = {
   },
   latchkey_key_uses_ratio: {
     type: 'gauge',
-    help: 'Fraction of its encryption limit that the most used current software key version of the key store has reached.',
+    help: "Fraction of the encryption limit reached by the key store's most used current software key version.",
     labels: ['key_store'],
     aggregator: 'max',
   },

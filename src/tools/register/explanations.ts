@@ -21,11 +21,11 @@ const PRINCIPAL = 'cks.kms.REGION.amazonaws.com'
 export const CONNECTION_ERRORS = {
   INVALID_CREDENTIALS: {
     meaning:
-      'the proxy does not know the access key id that KMS has, or has a different secret for it',
+      'the proxy does not know the access key id that KMS uses, or has a different secret for it',
     hint: 'run latchkey credentials list and give KMS an ACTIVE credential with UpdateCustomKeyStore; check for a reverse proxy that changes the Host header',
   },
   XKS_PROXY_ACCESS_DENIED: {
-    meaning: 'an authorization rule of the proxy refused KMS',
+    meaning: 'an authorization rule of the proxy denied the request from KMS',
     hint: 'latchkey has no authorization rule for GetHealthStatus, so check the load balancer or gateway in front of it',
   },
   XKS_PROXY_INVALID_CONFIGURATION: {
@@ -51,7 +51,7 @@ export const CONNECTION_ERRORS = {
   },
   XKS_VPC_ENDPOINT_SERVICE_INVALID_CONFIGURATION: {
     meaning: 'the VPC endpoint service does not meet the requirements of KMS',
-    hint: 'the endpoint service must be in the same account and region, have an NLB in two zones, require no acceptance, have a verified private DNS name equal to the proxy endpoint, and allow the principal cks.kms.REGION.amazonaws.com',
+    hint: 'the endpoint service must be in the same account and region as the key store, use an NLB in two zones, not require acceptance, have a verified private DNS name equal to the proxy endpoint, and allow the principal cks.kms.REGION.amazonaws.com',
   },
   XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND: {
     meaning: 'KMS cannot find the VPC endpoint service',
@@ -59,11 +59,11 @@ export const CONNECTION_ERRORS = {
   },
   NETWORK_ERRORS: {
     meaning: 'network errors occurred between KMS and the proxy',
-    hint: 'disconnect, wait a minute, and run latchkey register again',
+    hint: 'disconnect the key store, wait a minute, and run latchkey register again',
   },
   INTERNAL_ERROR: {
     meaning: 'KMS had an internal error',
-    hint: 'disconnect, and run latchkey register again; if it persists, ask AWS Support',
+    hint: 'disconnect the key store and run latchkey register again; if the error persists, contact AWS Support',
   },
   CLUSTER_NOT_FOUND: CLOUDHSM,
   INSUFFICIENT_CLOUDHSM_HSMS: CLOUDHSM,
@@ -117,8 +117,8 @@ export const EXCEPTION_HINTS = {
   CustomKeyStoreHasCMKsException:
     'schedule the deletion of the KMS keys in the key store, wait until they are deleted, and try again',
   XksKeyInvalidConfigurationException:
-    'run latchkey keys list: the key must be ENABLED, for encrypt and decrypt, and not killed',
-  XksKeyNotFoundException: 'run latchkey keys list, and compare the key id and the key store',
+    'run latchkey keys list: the key must be ENABLED for both encrypt and decrypt, and not killed',
+  XksKeyNotFoundException: 'run latchkey keys list, and check the key id and the key store',
   XksKeyAlreadyInUseException:
     'each KMS key needs its own external key: create one with latchkey keys create',
   LimitExceededException: 'an account has at most ten custom key stores in a region',
@@ -139,7 +139,7 @@ type RegistrationErrorCode =
   | 'PREFLIGHT_FAILED' // a check found a problem for which KMS would reject the proxy
   | 'STORE_DIFFERS' // KMS has a key store of this name with different settings
   | 'CREDENTIAL_STALE' // KMS signs with a credential that is not active here
-  | 'CONNECT_FAILED' // KMS could not connect the key store; the message has its code
+  | 'CONNECT_FAILED' // KMS could not connect the key store; the message has the error code
   | 'CONNECT_TIMEOUT' // KMS did not connect or disconnect the key store in time
   | 'KMS_ROUND_TRIP_FAILED' // KMS Decrypt returned a data key other than the one that KMS generated
   | 'STORE_HAS_KEYS' // the key store has, or may have, KMS keys

@@ -141,7 +141,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'the token or the module is unavailable; some modules must be reinitialized before they detect it again',
+    why: 'the token or the module is unavailable; some modules must be reinitialized before they detect the token again',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'reinitialize',
@@ -166,7 +166,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'one more attempt could lock the token',
+    why: 'one more login attempt could lock the token',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'stop',
@@ -184,7 +184,7 @@ export const CKR_GROUPS: readonly CkrGroup[] = [
     },
   },
   {
-    why: 'the token does not support AES-GCM, or not with these parameters; try another IV mode',
+    why: 'the token does not support AES-GCM, or does not support these parameters; try another IV mode',
     encrypt: 'UNAVAILABLE',
     decrypt: 'UNAVAILABLE',
     recovery: 'drop',
