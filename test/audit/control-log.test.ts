@@ -20,6 +20,12 @@ import { keyStoreName } from '../support/store.ts'
 import { KILLED, eventually, KEY_ID, startTestServer, type TestServer } from '../support/server.ts'
 import { call, encryptBody } from '../support/wire.ts'
 
+/** Copies a folder without the files that a running server is about to rename. */
+const WITHOUT_UNFINISHED = {
+  recursive: true,
+  filter: (path: string) => !path.endsWith('.new'),
+}
+
 const folderOf = ({ config }: TestServer) => join(config.audit.folder, 'control')
 const eventsOf = (server: TestServer) => readPlainly(folderOf(server)).map(({ event }) => event)
 
@@ -85,7 +91,7 @@ void t.test(
     await call(server, `/keys/${KEY_ID}/encrypt`, encryptBody())
     await eventually(() => hasEvent(server, 'audit-opened'))
     const older = await temporaryFolder(t)
-    await cp(folderOf(server), older, { recursive: true })
+    await cp(folderOf(server), older, WITHOUT_UNFINISHED)
     await eventually(() => hasEvent(server, 'audit-head'))
     await run('keys', 'create', 'another', '--json')
     const { quorum, witness } = {
@@ -138,7 +144,7 @@ void t.test(
         const verify = ['audit', 'verify', '--policy', policyFile]
         t.match(await run(...verify), { code: 0, stdout: /\ncontrol .* valid\n.* closed +valid/ })
         const copy = await temporaryFolder(t)
-        await cp(server.config.audit.folder, copy, { recursive: true })
+        await cp(server.config.audit.folder, copy, WITHOUT_UNFINISHED)
         const elsewhere = () =>
           latchkeyHere([...verify, '--folder', copy, '--public-key', publicKey])
         t.match(await elsewhere(), { code: 0, stderr: '' })
