@@ -139,7 +139,7 @@ void t.test('verify, search, prove, export and tail', async (t) => {
     rmSync(log, { recursive: true })
     t.match(await run('verify'), {
       code: 65,
-      stdout: /missing: the store lists the log .*of 13 ent/,
+      stdout: /missing: the store lists the log .*with 13 ent/,
     })
     rmSync(server.config.audit.folder, { recursive: true })
     t.match(await run('verify'), { code: 1, stderr: /does not contain an audit log/ })

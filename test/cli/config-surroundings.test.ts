@@ -61,18 +61,18 @@ const postgres =
 
 const FAULTS: Readonly<Record<string, readonly [Change, RegExp]>> = {
   'no certificate': [set(CERTIFICATE, 'none.crt'), /listener\.tls: .*none\.crt: cannot be read/],
-  'another key': [set(KEY, other.privateKeyFile), /is not the key of the first certificate/],
+  'another key': [set(KEY, other.privateKeyFile), /does not match the first certificate/],
   swapped: [
     file('a', privateKey, CERTIFICATE),
     /expected a PEM certificate; check whether the certificate and the private/,
   ],
   'a certificate cut off': [
     file('a', pem.slice(0, -40), CERTIFICATE),
-    /cut off: 1 blocks begin and 0/,
+    /truncated: 1 blocks begin and 0/,
   ],
   'a key cut off': [
     file('a', privateKey.subarray(0, 900), KEY),
-    /cut off: 1 blocks begin and 0 end/,
+    /truncated: 1 blocks begin and 0 end/,
   ],
   DER: [file('a', der, CERTIFICATE), /expected PEM, found DER; /],
   'UTF-16': [file('a', Buffer.from(`\ufeff${pem}`, 'utf16le'), CERTIFICATE), /UTF-16 text/],
@@ -101,7 +101,7 @@ const FAULTS: Readonly<Record<string, readonly [Change, RegExp]>> = {
     (_config, folder) => writeFile(join(folder, 'master.key'), 'short'),
     /store\.masterKey\.file: .*exactly 32 bytes|32 bytes/,
   ],
-  'no store': [set('store.path', 'none.db'), /store\.path: .*there is no store; latchkey init/],
+  'no store': [set('store.path', 'none.db'), /store\.path: .*there is no store; run latchkey init/],
   'a store that is none': [
     (_config, folder) => writeFile(join(folder, 'latchkey.db'), 'junk'.repeat(2000)),
     /store\.path: .*latchkey\.db is not a Latchkey store/,
@@ -143,7 +143,7 @@ const FAULTS: Readonly<Record<string, readonly [Change, RegExp]>> = {
   ],
   'a key of PostgreSQL for another certificate': [
     postgres({ certificate: pem, privateKey: await readFile(other.privateKeyFile) }),
-    /store\.postgres\.tls: .*is not the key of the first certificate/,
+    /store\.postgres\.tls: .*does not match the first certificate/,
   ],
   'a certificate for PostgreSQL without its key': [
     postgres({ certificate: pem }),
@@ -172,7 +172,7 @@ const FAULTS: Readonly<Record<string, readonly [Change, RegExp]>> = {
   ],
   'no folder for the high-water file': [
     set('control.highWaterFile', 'no/such/folder/x.epoch'),
-    /control\.highWaterFile: .*cannot be written/,
+    /control\.highWaterFile: .*cannot write/,
   ],
   'no module': [
     async (config, folder) => {
@@ -284,7 +284,10 @@ void t.test('a byte order mark before PEM, YAML or JSON is ignored', async (t) =
   await writeFile(space.configFile, `\ufeff${await readFile(space.configFile, 'utf8')}`)
   t.match(await space.run('config', 'check'), { code: 0 })
   await writeFile(space.configFile, Buffer.from('\ufeffworkers: 1\n', 'utf16le'))
-  t.match(await space.run('config', 'check'), { code: 78, stderr: /is UTF-16; save it as UTF-8/ })
+  t.match(await space.run('config', 'check'), {
+    code: 78,
+    stderr: /is encoded in UTF-16; save it as UTF-8/,
+  })
 })
 
 void t.test('--offline checks only the file', async (t) => {

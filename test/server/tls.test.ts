@@ -197,7 +197,7 @@ void t.test('[NET-3] a mismatched certificate and key are reported at startup', 
       'another key',
       { ...own, privateKey: other.privateKeyFile },
       'CERTIFICATE_MISMATCH',
-      /other\.key is not the key of .*server\.crt/,
+      /other\.key does not match the first certificate in .*server\.crt/,
     ],
     [
       'a key of another kind',
