@@ -284,10 +284,7 @@ void t.test('a byte order mark before PEM, YAML or JSON is ignored', async (t) =
   await writeFile(space.configFile, `\ufeff${await readFile(space.configFile, 'utf8')}`)
   t.match(await space.run('config', 'check'), { code: 0 })
   await writeFile(space.configFile, Buffer.from('\ufeffworkers: 1\n', 'utf16le'))
-  t.match(await space.run('config', 'check'), {
-    code: 78,
-    stderr: /is encoded in UTF-16; save it as UTF-8/,
-  })
+  t.match(await space.run('config', 'check'), { code: 78, stderr: /UTF-16; save it as UTF-8/ })
 })
 
 void t.test('--offline checks only the file', async (t) => {
