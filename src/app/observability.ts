@@ -35,7 +35,7 @@ import type { RequestRecord } from '../core/request.ts'
 export interface ServerMetrics {
   onFinish(record: RequestRecord): void
   onHandshake(handshake: Handshake): void
-  /** Counts the certificate that a client presented, and reports changes. */
+  /** Counts the certificates that clients present, and reports changes of a client's certificate. */
   onCertificate(seen: SeenCertificate): void
   onRefused(reason: string): void
   onShed(): void

@@ -6,7 +6,7 @@ import { type ErrorOptionsWithHint, LatchkeyError } from '../core/errors.ts'
 export type AuditErrorCode =
   | 'AUDIT_UNWRITABLE' // the log cannot be written (permissions, full disk)
   | 'AUDIT_INVALID' // a log, a proof or an export is not valid
-  | 'AUDIT_UNKNOWN' // a log is valid in itself, but the control log does not record it
+  | 'AUDIT_UNKNOWN' // a log is valid on its own, but the control log has no record of it
   | 'AUDIT_DIFFERS' // the logs disagree with CloudTrail or with GetKeyLastUsage
   | 'AUDIT_NOT_FOUND' // no log or entry has this name
 

@@ -97,9 +97,9 @@ interface Race {
 
 /**
  * The races in progress. One timer serves all of them, because setting and clearing a timer for
- * each race takes longer than all other work for it. The timer is set to the earliest end, and
- * races usually finish before then. It is rarely set again, because a race with the usual budget
- * ends later than the races before it.
+ * each race takes longer than the rest of the race. The timer is set to the earliest deadline, and
+ * races usually finish before it. It is rarely set again, because a race with the usual budget has
+ * a later deadline than the races before it.
  */
 const races: Race[] = []
 let timer: NodeJS.Timeout | undefined

@@ -22,7 +22,7 @@ export type BackendErrorCode =
   | 'LIMIT_EXCEEDED' // the input is larger than this key manager accepts
   | 'BUSY' // the key manager has no capacity at the moment; the caller may retry
   | 'TIMEOUT' // the deadline passed before the key manager responded
-  | 'UNAVAILABLE' // the key manager cannot be used at the moment
+  | 'UNAVAILABLE' // the key manager is temporarily unavailable
   | 'MISCONFIGURED' // the configuration does not match the key manager
   | 'CONTRACT' // the backend violated its contract; its result must not be used
 

@@ -1787,7 +1787,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
     }
   },
   "AdminKeyChangeRequest": {
-    "description": "`destroy-version` needs `version`, and shreds its material permanently, unless the version is being retired. `trust` needs `reason`, and accepts the\nkey that is currently on a token. `set-dates` sets `activateAt` and `deactivateAt`: `null` removes a date, and a date\nthat is not given stays as it is.\n",
+    "description": "`destroy-version` needs `version`, and shreds its material permanently, unless the version is being retired. `trust` needs `reason`, and accepts the\nkey that is currently on a token. `set-dates` sets `activateAt` and `deactivateAt`: `null` removes a date, and an\nomitted date stays unchanged.\n",
     "type": "object",
     "additionalProperties": false,
     "required": [

@@ -1460,8 +1460,8 @@ export interface components {
         };
         /**
          * @description `destroy-version` needs `version`, and shreds its material permanently, unless the version is being retired. `trust` needs `reason`, and accepts the
-         *     key that is currently on a token. `set-dates` sets `activateAt` and `deactivateAt`: `null` removes a date, and a date
-         *     that is not given stays as it is.
+         *     key that is currently on a token. `set-dates` sets `activateAt` and `deactivateAt`: `null` removes a date, and an
+         *     omitted date stays unchanged.
          */
         AdminKeyChangeRequest: {
             /** @enum {string} */
@@ -2527,7 +2527,7 @@ export interface operations {
                 limit?: number;
                 /** @description Start of the period. */
                 since?: components["schemas"]["Milliseconds"];
-                /** @description End of the period, which is not included. */
+                /** @description End of the period (exclusive). */
                 until?: components["schemas"]["Milliseconds"];
                 /** @description Return only entries with this `kmsRequestId`. */
                 requestId?: string;

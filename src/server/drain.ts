@@ -38,7 +38,7 @@ export async function drain(
     onError: () => undefined, // closing a connection never throws
   })
   listener.tls.closeSessions()
-  // At the end of the time limit, the connections that are still open are closed.
+  // When the time limit expires, close the connections that are still open.
   const cut = setTimeout(() => {
     listener.tls.destroyConnections()
   }, config.timeoutMs)

@@ -32,7 +32,7 @@ export interface PingDeps {
   readonly schemas: ApiSchemas
   /** Cached health of every key store's managers. */
   readonly health: () => readonly (readonly ManagerHealth[])[]
-  /** Reports whether this instance holds a lease and nothing blocks it as a whole. */
+  /** Reports whether this instance holds a lease and is not blocked entirely. */
   readonly canServe: () => boolean
 }
 

@@ -55,7 +55,7 @@ export interface TripwireStats {
   readonly rules: number
   /** Number of trips by rule and action taken. */
   readonly trips: readonly Counted[]
-  /** Number of subjects throttled now. */
+  /** Number of subjects that are currently throttled. */
   readonly throttled: number
   readonly forgotten: number
 }

@@ -120,7 +120,7 @@ async function findWork(reader: Reader, loadRegistered: LoadRegistered) {
 
 /** The period for which the ledger is complete. */
 export interface LedgerState {
-  /** Wall time up to which, from `since` on, every use is recorded; undefined if unknown. */
+  /** Wall time at which the complete record, which starts at `since`, ends; undefined if unknown. */
   readonly knownUntil: number | undefined
   /** Wall time at which the ledger started or, if it has gaps, at which the last gap ended. */
   readonly since: number

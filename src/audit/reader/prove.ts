@@ -1,4 +1,4 @@
-/** Proves that a log contains an entry, in one file that can be checked without the log. */
+/** Writes a proof that a log contains an entry; the proof can be verified without the log. */
 // SPDX-License-Identifier: Apache-2.0
 import { checkEvidence, encodeEvidence } from '../../core/tlog/evidence.ts'
 import type { OpenedCheckpoint } from '../../core/tlog/checkpoint.ts'

@@ -150,8 +150,8 @@ export interface Beat {
 }
 
 /**
- * Reads the heartbeats and the store's epoch without verifying them. A single statement returns
- * little data, because every instance repeats it.
+ * Reads the heartbeats and the store's epoch without verifying them. Every instance does this
+ * often, so it is a single statement that returns little data.
  */
 export async function readBeats({
   database,

@@ -20,7 +20,7 @@ export interface RestorePolicy {
 }
 
 export interface RestoreOrder extends Actor {
-  /** One switch by its id, or all switches of a scope, in one direction or in every direction. */
+  /** A single switch, by id, or all switches of a scope, for one direction or for both. */
   readonly target:
     { readonly id: string } | { readonly scope: Scope; readonly direction?: Direction }
   readonly reason: string

@@ -34,8 +34,8 @@ export interface Receipt {
   readonly timeToRevokeMs: number
   readonly instances: readonly InstanceOutcome[]
   /**
-   * Time of the last response with data from any instance, as far as instances could report; null
-   * if there was none.
+   * Time of the last response with data, according to the instances that reported one; null if none
+   * did.
    */
   readonly lastSuccessAt: number | null
   /**

@@ -133,7 +133,7 @@ export function createCertificateWatch(
   }
 }
 
-/** Returns undefined for several common names, since we do not guess which of them counts. */
+/** Returns undefined if there is more than one common name, rather than guess which one to use. */
 export function commonNameOf(socket: TLSSocket): string | undefined {
   // Several common names arrive as an array.
   const commonName: unknown = socket.getPeerCertificate().subject.CN

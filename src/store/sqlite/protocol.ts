@@ -16,7 +16,7 @@ export type Command =
       readonly busyTimeoutMs: number
       readonly as: 'owner' | 'heart'
       /**
-       * Identifies the files that the owner has open. A heart thread refuses to open any other
+       * Identifies the files that the owner has open. The heartbeat thread refuses to open any other
        * files.
        */
       readonly identity?: string | undefined

@@ -108,7 +108,7 @@ export interface ProbeReport {
     readonly cryptoki: string
   }
   readonly slots: readonly SlotReport[]
-  /** Tokens in the order of the configuration. */
+  /** Tokens, in configuration order. */
   readonly tokens: readonly {
     readonly facts?: TokenFacts
     /** Result of a round trip in each IV mode: `works`, or the reason why it does not work. */

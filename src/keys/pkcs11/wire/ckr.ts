@@ -1,4 +1,4 @@
-/** Every CKR_* code of PKCS#11 2.40, grouped by recovery. docs/pkcs11.md has the same table. */
+/** The CKR_* codes of PKCS#11 2.40, by how Latchkey recovers. docs/pkcs11.md has the same table. */
 // SPDX-License-Identifier: Apache-2.0
 import type { BackendErrorCode } from '../../errors.ts'
 
