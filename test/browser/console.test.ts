@@ -40,7 +40,7 @@ void t.test(
     await viewer.getByRole('heading', { name: 'Sign in' }).waitFor()
     await viewer.getByLabel('Token').fill('latchkey_wrong')
     await viewer.getByRole('button', { name: 'Sign in' }).click()
-    await viewer.getByRole('alert').filter({ hasText: 'a known client certificate' }).waitFor()
+    await viewer.getByRole('alert').filter({ hasText: 'a valid client certificate' }).waitFor()
     await checkAccessibility(t, viewer, 'a refused sign-in')
     await signIn(viewer, 'viewer')
     await waitForHeadline(viewer, /Serving.*No switch is in force; 1 of 1 instance serving/s)
@@ -105,7 +105,7 @@ void t.test(
     await admin.getByLabel('Reason, recorded permanently').last().fill('contract renewed')
     await admin.getByRole('button', { name: 'Restore now' }).click()
     await admin.getByRole('cell', { name: `lift ${switchId}` }).waitFor()
-    t.equal(await encrypt(), 400, 'it waiting for approval by a second person')
+    t.equal(await encrypt(), 400, 'it is waiting for approval by a second person')
 
     const { page: second, faults: secondFaults } = await openConsole(t, browser, server)
     await signIn(second, 'admin')
