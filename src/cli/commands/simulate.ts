@@ -41,7 +41,7 @@ export const simulate: Command = {
       type: 'string',
       value: 'DIR',
       description:
-        'Folder of a quickstart demo (default: ./demo if there is no configuration file).',
+        'Folder that quickstart created (default: ./demo, unless a configuration file is found).',
     },
     'key-id': {
       type: 'string',

@@ -100,7 +100,7 @@ export const listener = object('The HTTPS listener that KMS connects to.', {
   clientCertificate: optional(clientCertificate),
   proxyProtocol: optional(
     object(
-      "PROXY protocol version 2, for a load balancer that forwards TCP connections. With it, the log has the caller's address instead of the load balancer's. Omit this section if there is no such load balancer.",
+      "Accepts version 2 of the PROXY protocol from a load balancer that forwards TCP connections, so that the log shows the caller's address and not the load balancer's. Omit this section if no such load balancer is in use.",
       {
         peers: texts(
           'Addresses and networks of the load balancer. Every connection from them must begin with the PROXY header, and Latchkey accepts the header from them only.',

@@ -14,7 +14,7 @@ export const workers = plain<number | 'auto'>({
   patternErrorMessage: 'a whole number or auto',
   default: 1,
   description:
-    'Number of processes that serve requests on the same port. `auto` starts one per available core. With 1, there is no separate primary process.',
+    'Number of worker processes, which share one port. `auto` starts one worker for each available core. If the value is 1, a single process serves all requests.',
   examples: ['auto'],
 })
 
