@@ -82,6 +82,7 @@ async function measureLatency(proxy: Proxy, seconds: number): Promise<void> {
     {
       ...{ port: proxy.port, caFile: proxy.caFile, requests: sign(proxy) },
       connections: CONNECTIONS_OF_OPEN_LOOP,
+      sleeps: values.core !== '1',
       phases: values.rates.split(',').map((rate) => ({ rate: Number(rate), seconds })),
     },
     values.core,
