@@ -15,7 +15,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { writeManual } from './manual.mjs'
-import { buildAddOns, fetchNode, GUARD_BINARY } from './native.mjs'
+import { buildAddOns, fetchNode, OWN_BINARIES } from './native.mjs'
 import { VERSION as NODE } from './node-24.mjs'
 import { has, must, ROOT, run } from './process.mjs'
 import { setUp } from './setup.mjs'
@@ -60,7 +60,14 @@ async function stage(folder) {
   const modules = await installModules(join(prefix, 'bin/node'))
   rmSync(folder, { recursive: true, force: true })
   const source = join(folder, 'source')
-  for (const name of ['dist', 'docker', 'package.json', 'LICENSE', 'openapi.yaml', GUARD_BINARY]) {
+  for (const name of [
+    'dist',
+    'docker',
+    'package.json',
+    'LICENSE',
+    'openapi.yaml',
+    ...OWN_BINARIES,
+  ]) {
     cpSync(join(ROOT, name), join(source, name), { recursive: true })
   }
   copyFileSync(join(ROOT, 'docker/release/cbom.cdx.json'), join(source, 'cbom.cdx.json'))

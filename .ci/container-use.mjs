@@ -58,6 +58,11 @@ export async function useImage({ target, image, container, folder, check }) {
       if (found.length > 0) throw new Error(`found ${found.join(', ')}`)
     })
   } else {
+    await check(`${target}: the add-on for tokens loads`, () => {
+      const load =
+        "require('/opt/latchkey/src/keys/pkcs11/worker/gcm/build/Release/token_gcm.node').run.length"
+      return mustEnd(inside('/usr/local/bin/node', '-e', load))
+    })
     await check(`${target}: the HSM add-on loads`, () =>
       mustEnd(
         inside('/usr/local/bin/node', '-e', "require('/opt/latchkey/node_modules/pkcs11js')"),

@@ -11,10 +11,23 @@ const ADD_ONS = ['better-sqlite3']
  * fatal only in CI.
  */
 const OPTIONAL_ADD_ONS = ['pkcs11js']
-/** Latchkey's own add-on, which lets the Linux kernel enforce the lease. */
-const GUARD = 'src/killswitch/gate/guard'
-export const GUARD_BINARY = `${GUARD}/build/Release/lease_guard.node`
-const GUARD_STAMP = join(ROOT, GUARD, 'build/built-from')
+/** Latchkey's own add-ons. The lease guard lets the Linux kernel enforce the lease; the other one calls PKCS#11 modules. */
+const OWN_ADD_ONS = [
+  {
+    ...{ title: 'the lease guard', folder: 'src/killswitch/gate/guard', script: 'build:guard' },
+    ...{ source: 'lease-guard.c', binary: 'lease_guard.node', test: 'now()' },
+  },
+  {
+    ...{ title: 'the add-on for tokens', folder: 'src/keys/pkcs11/worker/gcm' },
+    ...{ script: 'build:token-gcm', source: 'token-gcm.c', binary: 'token_gcm.node' },
+    // Its headers come with this package.
+    ...{ needs: 'pkcs11js', test: 'run.length' },
+  },
+]
+/** @param {{ folder: string, binary: string }} addOn */
+const toBinary = ({ folder, binary }) => `${folder}/build/Release/${binary}`
+/** Paths of the binaries, relative to the project folder. */
+export const OWN_BINARIES = OWN_ADD_ONS.map(toBinary)
 const TOOLCHAIN = { python3: 'python3', make: 'make', 'g++': 'g++' }
 
 /** @param {{ node: string, cwd: string }} target the Node.js binary to build for, and the project folder */
@@ -47,29 +60,38 @@ export async function buildAddOns({ node = process.execPath, cwd = ROOT } = {}) 
 }
 
 /**
- * Builds the add-on once for all Node.js versions, because it uses Node-API. The server can run without the add-on, and
- * reports when it is missing. A build failure is reported here, but it is fatal only in CI.
+ * Builds Latchkey's own add-ons once for all Node.js versions, because they use Node-API. The server can run without them,
+ * and reports when the lease guard is missing. A build failure is reported here, but it is fatal only in CI.
  */
-export async function buildGuard() {
+export async function buildOwnAddOns() {
   if (process.platform !== 'linux') return
+  for (const addOn of OWN_ADD_ONS) {
+    try {
+      await buildOwn(addOn)
+    } catch (error) {
+      if (process.env.CI !== undefined) throw error
+      process.stderr.write(`${addOn.title} could not be built:\n${error.message}\n`)
+    }
+  }
+}
+
+/** @param {(typeof OWN_ADD_ONS)[number]} addOn */
+async function buildOwn(addOn) {
+  const { folder, source, script, test, needs } = addOn
+  if (needs !== undefined && !existsSync(join(ROOT, 'node_modules', needs))) return
   const hash = createHash('sha256').update(process.arch)
-  for (const name of ['binding.gyp', 'lease-guard.c']) {
-    hash.update(readFileSync(join(ROOT, GUARD, name)))
-  }
+  for (const name of ['binding.gyp', source]) hash.update(readFileSync(join(ROOT, folder, name)))
   const wanted = hash.digest('hex')
-  const isBuilt = existsSync(join(ROOT, GUARD_BINARY)) && existsSync(GUARD_STAMP)
-  if (isBuilt && readFileSync(GUARD_STAMP, 'utf8') === wanted) return
-  try {
-    await installPrograms(TOOLCHAIN)
-    const nodedir = await findHeaders(process.execPath, process.versions.node)
-    // npm scripts can use the node-gyp that npm includes.
-    await must('npm', ['run', 'build:guard'], { env: { npm_config_nodedir: nodedir } })
-    await must(process.execPath, ['-p', `require('./${GUARD_BINARY}').now()`])
-    writeFileSync(GUARD_STAMP, wanted)
-  } catch (error) {
-    if (process.env.CI !== undefined) throw error
-    process.stderr.write(`the guard of the lease could not be built:\n${error.message}\n`)
-  }
+  const binary = toBinary(addOn)
+  const stamp = join(ROOT, folder, 'build/built-from')
+  const isBuilt = existsSync(join(ROOT, binary)) && existsSync(stamp)
+  if (isBuilt && readFileSync(stamp, 'utf8') === wanted) return
+  await installPrograms(TOOLCHAIN)
+  const nodedir = await findHeaders(process.execPath, process.versions.node)
+  // npm scripts can use the node-gyp that npm includes.
+  await must('npm', ['run', script], { env: { npm_config_nodedir: nodedir } })
+  await must(process.execPath, ['-p', `require('./${binary}').${test}`])
+  writeFileSync(stamp, wanted)
 }
 
 /**

@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { buildAddOns, fetchNode, GUARD_BINARY } from './native.mjs'
+import { buildAddOns, fetchNode, OWN_BINARIES } from './native.mjs'
 import { must, ROOT, run } from './process.mjs'
 import { findTests } from './tests.mjs'
 
@@ -72,10 +72,10 @@ async function copyProject() {
     rmSync(join(copy, name), { recursive: true, force: true })
     await must('cp', ['-a', join(ROOT, name), join(copy, dirname(name))])
   }
-  // This add-on works with every Node.js version.
-  if (existsSync(join(ROOT, GUARD_BINARY))) {
-    mkdirSync(dirname(join(copy, GUARD_BINARY)), { recursive: true })
-    copyFileSync(join(ROOT, GUARD_BINARY), join(copy, GUARD_BINARY))
+  // Latchkey's own add-ons work with every Node.js version.
+  for (const name of OWN_BINARIES.filter((one) => existsSync(join(ROOT, one)))) {
+    mkdirSync(dirname(join(copy, name)), { recursive: true })
+    copyFileSync(join(ROOT, name), join(copy, name))
   }
   // Copy the lock file last, because its presence means that all packages are installed.
   const lock = join(copy, 'package-lock.json')

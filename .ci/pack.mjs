@@ -5,7 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { GUARD_BINARY } from './native.mjs'
+import { OWN_BINARIES } from './native.mjs'
 import { ROOT, run } from './process.mjs'
 import { setUp } from './setup.mjs'
 
@@ -41,11 +41,8 @@ restore()
 if (process.argv[2] !== 'clean') {
   // npm prints the tarball's name to standard output, so print nothing else there.
   await setUp((text) => process.stderr.write(text))
-  if (!existsSync(join(ROOT, GUARD_BINARY))) {
-    throw new Error(
-      `${GUARD_BINARY} is missing: a package without it would have no guard of the lease`,
-    )
-  }
+  const missing = OWN_BINARIES.filter((name) => !existsSync(join(ROOT, name)))
+  if (missing.length > 0) throw new Error(`not built: ${missing.join(', ')}`)
   const manifest = { ...JSON.parse(readFileSync(MANIFEST, 'utf8')), ...(await findAddresses()) }
   mkdirSync(dirname(ORIGINAL), { recursive: true })
   copyFileSync(MANIFEST, ORIGINAL)

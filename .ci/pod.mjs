@@ -268,7 +268,12 @@ export async function createNetwork(id) {
 }
 
 /** Folders that the image takes from the project. It also takes a few single files. */
-const BUILT = ['dist', 'node_modules', 'src/killswitch/gate/guard/build']
+const BUILT = [
+  'dist',
+  'node_modules',
+  'src/killswitch/gate/guard/build',
+  'src/keys/pkcs11/worker/gcm/build',
+]
 
 /**
  * Creates `opt`, `bin` and `hosts` in `folder` with the image's contents, except the folders mounted from the project.

@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto'
 import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { buildAddOns, buildGuard } from './native.mjs'
+import { buildAddOns, buildOwnAddOns } from './native.mjs'
 import { compile, must, ROOT } from './process.mjs'
 
 const STAMP = join(ROOT, 'node_modules/.latchkey-setup')
@@ -34,12 +34,12 @@ export async function setUp(say) {
     // Scripts stay disabled: only the add-ons named here are built, and packages cannot run anything else.
     await must('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'])
     say('building native add-ons and Latchkey …\n')
-    await Promise.all([buildAddOns().then(buildGuard), build()])
+    await Promise.all([buildAddOns().then(buildOwnAddOns), build()])
     writeFileSync(STAMP, wanted)
     return
   }
   say('building Latchkey …\n')
-  await Promise.all([buildGuard(), build()])
+  await Promise.all([buildOwnAddOns(), build()])
 }
 
 async function build() {

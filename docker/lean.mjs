@@ -15,8 +15,9 @@ const FILES = [
   'dist',
   'node_modules',
 ]
-/** The lease guard's binary, which is copied without its sources. */
+/** Binaries of Latchkey's own add-ons, which are copied without their sources. */
 const GUARD = 'src/killswitch/gate/guard/build/Release/lease_guard.node'
+const TOKEN_GCM = 'src/keys/pkcs11/worker/gcm/build/Release/token_gcm.node'
 const LEFT_BEHIND = [
   /better-sqlite3\/(deps|src)(\/|$)/,
   /pkcs11js\/(deps|src|includes)(\/|$)/,
@@ -38,7 +39,7 @@ const keep = (path) => {
 
 for (const name of FILES)
   cpSync(join(from, name), join(to, name), { recursive: true, filter: keep })
-cpSync(join(from, GUARD), join(to, GUARD))
+for (const name of [GUARD, TOKEN_GCM]) cpSync(join(from, name), join(to, name))
 const SCRIPTS = ['healthcheck.mjs', 'copy-secrets.mjs']
 /** Scripts that update the bill of materials of an image that installs a vendor's module. */
 const BILL_SCRIPTS = ['debian-packages.mjs', 'serial-number.mjs']
@@ -46,7 +47,11 @@ for (const name of [...SCRIPTS, ...BILL_SCRIPTS]) {
   cpSync(join(from, 'docker', name), join(to, 'docker', name))
 }
 cpSync(to, `${to}-software`, { recursive: true })
-for (const name of ['node_modules/pkcs11js', ...BILL_SCRIPTS.map((one) => `docker/${one}`)]) {
+for (const name of [
+  'node_modules/pkcs11js',
+  'src/keys',
+  ...BILL_SCRIPTS.map((one) => `docker/${one}`),
+]) {
   rmSync(join(`${to}-software`, name), { recursive: true, force: true })
 }
 for (const folder of [to, `${to}-software`]) trimBill(folder)

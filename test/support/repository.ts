@@ -22,6 +22,7 @@ const NOT_OURS = new Set([
   'demo',
   'dist',
   'node_modules',
+  'src/keys/pkcs11/worker/gcm/build',
   'src/killswitch/gate/guard/build',
 ])
 

@@ -4,7 +4,8 @@ import { createHash } from 'node:crypto'
 import type { IvMode } from '../../../config/config.ts'
 import { drawIv, IV_BYTES } from '../../../core/kernel-random.ts'
 import { WorkerFailure } from '../wire/errors.ts'
-import { invoke, type Handle, type Pkcs11Module } from './module.ts'
+import { createTokenGcm, type GcmOperation } from './gcm/token-gcm.ts'
+import type { Handle, Pkcs11Module } from './module.ts'
 
 const CKM_AES_GCM = 0x1087
 /**
@@ -12,39 +13,16 @@ const CKM_AES_GCM = 0x1087
  * ciphertext.
  */
 const CKM_CLOUDHSM_AES_GCM = 0x8000_1087
-/** pkcs11js's type for CK_GCM_PARAMS with ulIvBits. Its other type leaves ulIvBits unset. */
-const CK_GCM_PARAMS = 7
 const TAG_BYTES = 16
 /** Spare room in output buffers: some modules require more than they write, and their size queries are unreliable. */
 const ROOM_BYTES = 16
-/**
- * An empty view of a one-byte buffer instead of Buffer.alloc(0), because modules that get NULL for
- * empty input refuse it or crash.
- */
-const NO_BYTES = Buffer.alloc(1).subarray(0, 0)
-/**
- * The binding passes this value to the module as NULL, which makes Thales and AWS tokens generate
- * the IV.
- */
+/** The module gets NULL for this value, which makes Thales and AWS tokens generate the IV. */
 const NO_IV = Buffer.alloc(0)
 
 export interface SealedByToken {
   readonly iv: Buffer
   /** Ciphertext followed by the 16-byte tag. The buffer is valid until the next call. */
   readonly sealed: Buffer
-}
-
-interface Parameter {
-  readonly type: number
-  readonly iv: Buffer
-  readonly ivBits: number
-  readonly aad: Buffer
-  readonly tagBits: number
-}
-
-interface Mechanism {
-  readonly mechanism: number
-  readonly parameter: Parameter
 }
 
 /** The IV and the output layout of one IV mode. */
@@ -131,68 +109,59 @@ const CHECK_IV = createHash('sha256').update(CHECK_MESSAGE).digest().subarray(0,
  * The returned object makes only one-shot calls. It passes its own buffers to the module, and never
  * NULL.
  */
-export function createAesGcm({ cryptoki }: Pkcs11Module, iv: IvMode): AesGcm {
-  const mode = MODES[iv]
+export function createAesGcm(module: Pkcs11Module, ivMode: IvMode): AesGcm {
+  const mode = MODES[ivMode]
+  const token = createTokenGcm(module)
   // Two buffers are used, so that the ciphertext survives the decryption that verifies it.
   let sealedRoom = Buffer.alloc(0)
   let openedRoom = Buffer.alloc(0)
 
-  function toMechanism(ivBytes: Buffer, ivBits: number, aad: Buffer): Mechanism {
-    const parameter = { type: CK_GCM_PARAMS, iv: ivBytes, ivBits, aad: orNone(aad), tagBits: 128 }
-    return { mechanism: mode.mechanism, parameter }
-  }
-
-  function seal(session: Handle, key: Handle, with_: Mechanism, plaintext: Buffer): Buffer {
-    const size = plaintext.length + TAG_BYTES + mode.extraBytes
+  function seal(
+    { session, key, iv, ivBits }: Pick<GcmOperation, 'session' | 'key' | 'iv' | 'ivBits'>,
+    input: Buffer,
+    aad: Buffer,
+  ): Buffer {
+    const size = input.length + TAG_BYTES + mode.extraBytes
     if (sealedRoom.length < size + ROOM_BYTES) sealedRoom = Buffer.alloc(size + ROOM_BYTES)
-    invoke('C_EncryptInit', () => {
-      cryptoki.C_EncryptInit(session, with_, key)
-    })
-    const room = sealedRoom.subarray(0, size + ROOM_BYTES)
-    const output = invoke('C_Encrypt', () => cryptoki.C_Encrypt(session, orNone(plaintext), room))
-    if (output.length !== size) {
+    const { mechanism } = mode
+    const operation = { session, key, mechanism, iv, ivBits, aad, input, output: sealedRoom }
+    if (token.encrypt(operation) !== size) {
       throw new WorkerFailure('CONTRACT', 'the token returned a ciphertext of the wrong length', {
         hint: 'set a different iv mode; run latchkey pkcs11 probe to find the right one',
       })
     }
-    return output
+    return sealedRoom.subarray(0, size)
   }
 
   return {
     mechanism: mode.mechanism,
     encrypt(session, key, plaintext, aad) {
-      // Keep the buffer referenced until C_Encrypt has returned, because a token may write into it
-      // until then.
-      const own = mode.makeIv()
-      return mode.split(seal(session, key, toMechanism(own, mode.ivBits, aad), plaintext), own)
+      const iv = mode.makeIv()
+      return mode.split(seal({ session, key, iv, ivBits: mode.ivBits }, plaintext, aad), iv)
     },
     decrypt(session, key, ivBytes, sealed, aad) {
       const isPrefixed = mode.mechanism === CKM_CLOUDHSM_AES_GCM
       const input = isPrefixed ? Buffer.concat([ivBytes, sealed]) : sealed
-      const with_ = isPrefixed
-        ? toMechanism(NO_IV, 0, aad)
-        : toMechanism(ivBytes, ivBytes.length * 8, aad)
-      const size = input.length + ROOM_BYTES
-      if (openedRoom.length < size) openedRoom = Buffer.alloc(size)
-      invoke('C_DecryptInit', () => {
-        cryptoki.C_DecryptInit(session, with_, key)
-      })
-      const room = openedRoom.subarray(0, size)
-      const output = invoke('C_Decrypt', () => cryptoki.C_Decrypt(session, input, room))
-      if (output.length !== sealed.length - TAG_BYTES) {
+      const iv = isPrefixed ? NO_IV : ivBytes
+      if (openedRoom.length < input.length + ROOM_BYTES)
+        openedRoom = Buffer.alloc(input.length + ROOM_BYTES)
+      const { mechanism } = mode
+      const ivBits = iv.length * 8
+      const operation = { session, key, mechanism, iv, ivBits, aad, input, output: openedRoom }
+      const size = token.decrypt(operation)
+      if (size !== sealed.length - TAG_BYTES) {
         throw new WorkerFailure('CONTRACT', 'the token returned a plaintext of the wrong length')
       }
-      return output
+      return openedRoom.subarray(0, size)
     },
     check(session, key) {
-      if (iv !== 'host') return undefined
-      const with_ = toMechanism(CHECK_IV, IV_BYTES * 8, CHECK_MESSAGE)
-      const output = seal(session, key, with_, CHECK_MESSAGE)
+      if (ivMode !== 'host') return undefined
+      const output = seal(
+        { session, key, iv: CHECK_IV, ivBits: IV_BYTES * 8 },
+        CHECK_MESSAGE,
+        CHECK_MESSAGE,
+      )
       return Buffer.from(output.subarray(output.length - TAG_BYTES))
     },
   }
-}
-
-function orNone(bytes: Buffer): Buffer {
-  return bytes.length === 0 ? NO_BYTES : bytes
 }

@@ -12,6 +12,7 @@ const CKF_OS_LOCKING_OK = 0x2
 const CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x191
 
 export interface Pkcs11Module {
+  readonly path: string
   readonly cryptoki: Cryptoki
   readonly constants: Constants
   readonly parameters: string | undefined
@@ -31,7 +32,7 @@ export async function loadModule(
       hint: 'check the path, and that the module is built for this processor and C library (ldd lists missing libraries)',
     })
   }
-  return { cryptoki, constants, parameters }
+  return { path, cryptoki, constants, parameters }
 }
 
 /** pkcs11js is an optional dependency: without it, everything except tokens works. */

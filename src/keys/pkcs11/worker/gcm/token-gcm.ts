@@ -1,0 +1,132 @@
+/**
+ * One AES-GCM operation of a PKCS#11 module: C_EncryptInit and C_Encrypt, or C_DecryptInit and
+ * C_Decrypt. It runs in Latchkey's add-on (token-gcm.c), or through pkcs11js if the add-on is not
+ * built for this machine, which takes more processor time.
+ */
+// SPDX-License-Identifier: Apache-2.0
+import { createRequire } from 'node:module'
+import { CkrFailure } from '../../wire/errors.ts'
+import { invoke, type Handle, type Pkcs11Module } from '../module.ts'
+
+/** Relative to the project root, so it resolves from dist/ and from .test-build/. */
+const FILE = '../../../../../../src/keys/pkcs11/worker/gcm/build/Release/token_gcm.node'
+/** pkcs11js's type for CK_GCM_PARAMS with ulIvBits. Its other type leaves ulIvBits unset. */
+const CK_GCM_PARAMS = 7
+const TAG_BITS = 128
+/** See SECOND_CALL in token-gcm.c. */
+const SECOND_CALL = 2 ** 32
+/**
+ * An empty view of a one-byte buffer instead of Buffer.alloc(0), because modules that get NULL for
+ * empty input refuse it or crash.
+ */
+const NO_BYTES = Buffer.alloc(1).subarray(0, 0)
+
+/** token-gcm.c documents each function. */
+interface AddOn {
+  load(path: string): unknown
+  run(
+    list: unknown,
+    encrypts: boolean,
+    mechanism: number,
+    session: Handle,
+    key: Handle,
+    iv: Buffer,
+    ivBits: number,
+    aad: Buffer,
+    input: Buffer,
+    output: Buffer,
+  ): number
+}
+
+export interface GcmOperation {
+  readonly session: Handle
+  readonly key: Handle
+  readonly mechanism: number
+  /** If empty, the module gets NULL, which makes Thales and AWS tokens generate the IV. */
+  readonly iv: Buffer
+  readonly ivBits: number
+  readonly aad: Buffer
+  readonly input: Buffer
+  /** Receives the result. A module may write into all of it, and into `iv`. */
+  readonly output: Buffer
+}
+
+/**
+ * Runs operations of one module. Both methods return the size of the result in bytes, and throw
+ * CkrFailure.
+ */
+export interface TokenGcm {
+  encrypt(operation: GcmOperation): number
+  decrypt(operation: GcmOperation): number
+}
+
+export function createTokenGcm(module: Pkcs11Module): TokenGcm {
+  return createFromAddOn(module.path) ?? createFromBinding(module)
+}
+
+/** @returns undefined if the add-on cannot be loaded */
+export function createFromAddOn(path: string): TokenGcm | undefined {
+  let addOn: AddOn
+  let list: unknown
+  try {
+    addOn = createRequire(import.meta.url)(FILE) as AddOn
+    list = addOn.load(path)
+  } catch {
+    return undefined
+  }
+  function run(encrypts: boolean, first: string, second: string, one: GcmOperation): number {
+    const { mechanism, session, key, iv, ivBits, aad, input, output } = one
+    const outcome = addOn.run(
+      list,
+      encrypts,
+      mechanism,
+      session,
+      key,
+      iv,
+      ivBits,
+      aad,
+      input,
+      output,
+    )
+    if (outcome >= 0) return outcome
+    const code = -outcome
+    throw code >= SECOND_CALL
+      ? new CkrFailure(second, code - SECOND_CALL)
+      : new CkrFailure(first, code)
+  }
+  return {
+    encrypt: (operation) => run(true, 'C_EncryptInit', 'C_Encrypt', operation),
+    decrypt: (operation) => run(false, 'C_DecryptInit', 'C_Decrypt', operation),
+  }
+}
+
+export function createFromBinding({ cryptoki }: Pkcs11Module): TokenGcm {
+  const toMechanism = ({ mechanism, iv, ivBits, aad }: GcmOperation) => ({
+    mechanism,
+    parameter: { type: CK_GCM_PARAMS, iv, ivBits, aad: orNone(aad), tagBits: TAG_BITS },
+  })
+  return {
+    encrypt(operation) {
+      const { session, key, input, output } = operation
+      // Keep the mechanism referenced until C_Encrypt has returned, because a token may write the IV
+      // into it until then.
+      const mechanism = toMechanism(operation)
+      invoke('C_EncryptInit', () => {
+        cryptoki.C_EncryptInit(session, mechanism, key)
+      })
+      return invoke('C_Encrypt', () => cryptoki.C_Encrypt(session, orNone(input), output)).length
+    },
+    decrypt(operation) {
+      const { session, key, input, output } = operation
+      const mechanism = toMechanism(operation)
+      invoke('C_DecryptInit', () => {
+        cryptoki.C_DecryptInit(session, mechanism, key)
+      })
+      return invoke('C_Decrypt', () => cryptoki.C_Decrypt(session, orNone(input), output)).length
+    },
+  }
+}
+
+function orNone(bytes: Buffer): Buffer {
+  return bytes.length === 0 ? NO_BYTES : bytes
+}
