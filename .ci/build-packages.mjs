@@ -7,6 +7,7 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
@@ -96,6 +97,21 @@ async function stage(folder) {
   copyFileSync(join(ROOT, 'LICENSE'), join(folder, 'LICENSE'))
 }
 
+/**
+ * Returns the version of the C library that Node.js and the native add-ons in `folder` need. The host's compiler sets it:
+ * build on the oldest distribution that the packages should support.
+ */
+async function findGlibc(folder) {
+  const files = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith('.node'))
+  const versions = await Promise.all(
+    ['bin/node', ...files].map(async (name) => {
+      const symbols = await must('objdump', ['-T', join(folder, name)])
+      return [...symbols.matchAll(/GLIBC_2\.(\d+)/g)].map(([, minor]) => Number(minor))
+    }),
+  )
+  return `2.${Math.max(...versions.flat())}`
+}
+
 /** @returns {Promise<string[]>} the packages' paths */
 export async function buildPackages(target, { version, formats = ['deb', 'rpm'] }) {
   const arch = ARCHITECTURES[process.arch]
@@ -103,7 +119,8 @@ export async function buildPackages(target, { version, formats = ['deb', 'rpm'] 
   mkdirSync(target, { recursive: true })
   const folder = join(CACHE, 'stage')
   await stage(folder)
-  const env = { ARCH: arch, VERSION: version, STAGE: folder }
+  const glibc = await findGlibc(join(folder, 'lib'))
+  const env = { ARCH: arch, VERSION: version, STAGE: folder, GLIBC: glibc }
   const config = readFileSync(join(ROOT, 'docker/packages/nfpm.yaml'), 'utf8').replace(
     /\$\{(\w+)\}/g,
     (_, name) => env[name],

@@ -45,7 +45,7 @@ export async function useImage({ target, image, container, folder, check }) {
     const script = `import { createRequire } from 'node:module'; ${load}`
     return mustEnd(inside('/usr/local/bin/node', '--input-type=module', '-e', script))
   })
-  await check(`${target}: the guard of the lease loads`, () => {
+  await check(`${target}: the lease guard loads`, () => {
     const open =
       "require('/opt/latchkey/src/killswitch/gate/guard/build/Release/lease_guard.node').open()"
     return mustEnd(inside('/usr/local/bin/node', '-e', open))

@@ -78,8 +78,9 @@ export async function buildOwnAddOns() {
 /** @param {(typeof OWN_ADD_ONS)[number]} addOn */
 async function buildOwn(addOn) {
   const { folder, source, script, test, needs } = addOn
-  if (needs !== undefined && !existsSync(join(ROOT, 'node_modules', needs))) return
   const hash = createHash('sha256').update(process.arch)
+  if (needs !== undefined)
+    hash.update(readFileSync(join(ROOT, 'node_modules', needs, 'package.json')))
   for (const name of ['binding.gyp', source]) hash.update(readFileSync(join(ROOT, folder, name)))
   const wanted = hash.digest('hex')
   const binary = toBinary(addOn)

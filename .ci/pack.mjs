@@ -1,4 +1,4 @@
-// Prepares everything that `npm pack` needs besides the sources: the build, the lease guard, and the lock file's
+// Prepares everything that `npm pack` needs besides the sources: the build, Latchkey's own add-ons, and the lock file's
 // packages, which are bundled. When npm installs a package, it ignores the package's lock file and overrides, but uses
 // bundled packages as they are. The addresses in package.json are those of the clone's origin. `clean` restores
 // package.json.
@@ -42,7 +42,8 @@ if (process.argv[2] !== 'clean') {
   // npm prints the tarball's name to standard output, so print nothing else there.
   await setUp((text) => process.stderr.write(text))
   const missing = OWN_BINARIES.filter((name) => !existsSync(join(ROOT, name)))
-  if (missing.length > 0) throw new Error(`not built: ${missing.join(', ')}`)
+  if (missing.length > 0)
+    throw new Error(`not built: ${missing.join(', ')}; install all packages, pkcs11js included`)
   const manifest = { ...JSON.parse(readFileSync(MANIFEST, 'utf8')), ...(await findAddresses()) }
   mkdirSync(dirname(ORIGINAL), { recursive: true })
   copyFileSync(MANIFEST, ORIGINAL)

@@ -20,7 +20,7 @@ Release: 1
 Summary: Stands in for the packages of a distribution with RPM
 License: Apache-2.0
 BuildArch: noarch
-Provides: glibc = 2.28
+Provides: glibc = 2.36
 Provides: libstdc++ = 8
 Provides: shadow-utils = 4.6
 Provides: /bin/sh

@@ -22,6 +22,15 @@ export function describeAddOnFault(error: unknown): string | undefined {
     : undefined
 }
 
+/** Describes why one of Latchkey's own add-ons cannot be used. */
+export function describeMissingAddOn(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  // Node's message lists every path that it tried, on separate lines.
+  if ('code' in error && error.code === 'MODULE_NOT_FOUND') return 'the add-on is not built'
+  const fault = describeAddOnFault(error)
+  return fault === undefined ? error.message : `the add-on ${fault}`
+}
+
 /**
  * Returns the command that builds an add-on for the running Node.js, to be run in Latchkey's
  * folder.

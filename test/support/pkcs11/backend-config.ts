@@ -1,7 +1,7 @@
 /** Describes a test token as an entry in `backends`, both as the program's type and as YAML. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Test } from 'tap'
-import { silentLogger } from '../../../src/core/logger.ts'
+import { type Logger, silentLogger } from '../../../src/core/logger.ts'
 import { openBackend } from '../../../src/app/key-backends.ts'
 import type { Pkcs11BackendConfig } from '../../../src/config/config.ts'
 import { systemClock } from '../../../src/core/clock.ts'
@@ -42,11 +42,12 @@ export async function openKeysOn(
   t: Test,
   token: TestToken,
   more: Partial<Pkcs11BackendConfig> = {},
+  logger: Logger = silentLogger,
 ): Promise<Pkcs11Keys> {
   const keys = await openBackend({
     config: backendConfig(token, more),
     clock: systemClock,
-    logger: silentLogger,
+    logger,
     selfTest: { plaintextBytes: 4300, aadBytes: 8200 },
   })
   t.teardown(() => {

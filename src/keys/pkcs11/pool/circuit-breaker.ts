@@ -3,6 +3,7 @@
  * rejects requests.
  */
 // SPDX-License-Identifier: Apache-2.0
+import type { TokenFacts } from '../wire/calls.ts'
 import type { WireFailure } from '../wire/errors.ts'
 import type { CircuitState, PoolOptions } from './options.ts'
 
@@ -90,4 +91,12 @@ export class Circuit {
 /** Identifies the token in log fields. */
 export function nameToken({ config, token: { label, serial, slot } }: PoolOptions) {
   return { backend: config.name, token: label ?? serial ?? `slot ${String(slot)}` }
+}
+
+/** Logs why the token's workers do not use Latchkey's add-on, if they do not. */
+export function reportAddOn(options: PoolOptions, facts: TokenFacts | undefined): void {
+  const reason = facts?.withoutAddOn
+  if (reason === undefined) return
+  const message = 'calling the PKCS#11 module through pkcs11js, which takes more processor time'
+  options.logger.info(message, { ...nameToken(options), reason })
 }

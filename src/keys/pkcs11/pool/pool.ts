@@ -7,6 +7,7 @@ import type { ManagerHealth } from '../../key-backend.ts'
 import type { Call, TokenFacts } from '../wire/calls.ts'
 import { toBackendError } from '../wire/errors.ts'
 import { CALL } from '../wire/protocol.ts'
+import { reportAddOn } from './circuit-breaker.ts'
 import { KeyReader, type KeyReaderEvents } from './key-reader.ts'
 import type { PoolOptions, TokenStats } from './options.ts'
 import { type QueuedRequest, RequestQueue, encodeHead } from './queue.ts'
@@ -51,6 +52,7 @@ export class TokenPool {
     this.#workers = new WorkerSupervisor(options, {
       isPressed: (waitedMs) => this.#queue.waitedMs >= waitedMs,
       onUsable: (worker) => {
+        if (this.#facts === undefined) reportAddOn(options, worker.facts)
         this.#facts = worker.facts ?? this.#facts
         this.#pump()
         this.#keyReader.nameHandles()

@@ -29,6 +29,8 @@ export interface TokenFacts {
   readonly slot: number
   /** Maximum number of sessions; undefined if the token reports no limit or has none. */
   readonly maxSessions?: number
+  /** The reason that the worker does not use Latchkey's add-on; undefined if it does. */
+  readonly withoutAddOn?: string
 }
 
 /** One version of a key, as the token describes it. */
@@ -183,7 +185,7 @@ type Form =
 
 const TOKEN_FACTS: Form = {
   ...{ label: 'text', serial: 'text', manufacturer: 'text', model: 'text', firmware: 'text' },
-  ...{ slot: 'number', 'maxSessions?': 'number' },
+  ...{ slot: 'number', 'maxSessions?': 'number', 'withoutAddOn?': 'text' },
 }
 const TOKEN_KEY: Form = {
   ...{ version: 'number', label: 'text', id: 'text', check: 'text' },

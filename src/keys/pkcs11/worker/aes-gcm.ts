@@ -91,6 +91,8 @@ export function mechanismOf(mode: IvMode): number {
 
 export interface AesGcm {
   readonly mechanism: number
+  /** See TokenGcm. */
+  readonly missing: string | undefined
   encrypt(session: Handle, key: Handle, plaintext: Buffer, aad: Buffer): SealedByToken
   /** @returns the plaintext, valid until the next call */
   decrypt(session: Handle, key: Handle, iv: Buffer, sealed: Buffer, aad: Buffer): Buffer
@@ -124,7 +126,9 @@ export function createAesGcm(module: Pkcs11Module, ivMode: IvMode): AesGcm {
     const size = input.length + TAG_BYTES + mode.extraBytes
     if (sealedRoom.length < size + ROOM_BYTES) sealedRoom = Buffer.alloc(size + ROOM_BYTES)
     const { mechanism } = mode
-    const operation = { session, key, mechanism, iv, ivBits, aad, input, output: sealedRoom }
+    const output = sealedRoom
+    const room = size + ROOM_BYTES
+    const operation = { session, key, mechanism, iv, ivBits, aad, input, output, room }
     if (token.encrypt(operation) !== size) {
       throw new WorkerFailure('CONTRACT', 'the token returned a ciphertext of the wrong length', {
         hint: 'set a different iv mode; run latchkey pkcs11 probe to find the right one',
@@ -135,6 +139,7 @@ export function createAesGcm(module: Pkcs11Module, ivMode: IvMode): AesGcm {
 
   return {
     mechanism: mode.mechanism,
+    missing: token.missing,
     encrypt(session, key, plaintext, aad) {
       const iv = mode.makeIv()
       return mode.split(seal({ session, key, iv, ivBits: mode.ivBits }, plaintext, aad), iv)
@@ -143,11 +148,12 @@ export function createAesGcm(module: Pkcs11Module, ivMode: IvMode): AesGcm {
       const isPrefixed = mode.mechanism === CKM_CLOUDHSM_AES_GCM
       const input = isPrefixed ? Buffer.concat([ivBytes, sealed]) : sealed
       const iv = isPrefixed ? NO_IV : ivBytes
-      if (openedRoom.length < input.length + ROOM_BYTES)
-        openedRoom = Buffer.alloc(input.length + ROOM_BYTES)
+      const room = input.length + ROOM_BYTES
+      if (openedRoom.length < room) openedRoom = Buffer.alloc(room)
       const { mechanism } = mode
       const ivBits = iv.length * 8
-      const operation = { session, key, mechanism, iv, ivBits, aad, input, output: openedRoom }
+      const output = openedRoom
+      const operation = { session, key, mechanism, iv, ivBits, aad, input, output, room }
       const size = token.decrypt(operation)
       if (size !== sealed.length - TAG_BYTES) {
         throw new WorkerFailure('CONTRACT', 'the token returned a plaintext of the wrong length')

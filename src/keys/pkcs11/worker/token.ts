@@ -108,7 +108,8 @@ export class TokenWorkerProgram {
         )
       })
     }
-    return facts
+    const { missing } = this.#gcm
+    return missing === undefined ? facts : { ...facts, withoutAddOn: missing }
   }
 
   /** Runs `work`. If `work` fails although the token works, the token is misconfigured. */

@@ -6,7 +6,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createRequire } from 'node:module'
-import { describeAddOnFault } from '../../../core/native-add-on.ts'
+import { describeMissingAddOn } from '../../../core/native-add-on.ts'
 
 /**
  * Delay after lease expiry, in milliseconds. A busy event loop that is late by up to this much must
@@ -66,7 +66,7 @@ export function openLeaseGuard(leaseMs: number): LeaseGuard {
     addOn = createRequire(import.meta.url)(FILE) as AddOn
     guard = addOn.open()
   } catch (error) {
-    return noLeaseGuard(error instanceof Error ? toReason(error) : String(error))
+    return noLeaseGuard(toReason(error))
   }
   let last: LeaseGuardStats | undefined
   const stats = () => last ?? { isOn: true, firings: addOn.firings(guard), cut: addOn.cut(guard) }
@@ -103,11 +103,7 @@ export function noLeaseGuard(missing: string): LeaseGuard {
   }
 }
 
-function toReason(error: Error): string {
+function toReason(error: unknown): string {
   if (process.platform !== 'linux') return 'the lease guard requires Linux'
-  const { code } = error as NodeJS.ErrnoException
-  // Node's message lists every path that it tried, on separate lines.
-  if (code === 'MODULE_NOT_FOUND') return 'the add-on is not built'
-  const fault = describeAddOnFault(error)
-  return fault === undefined ? error.message : `the add-on ${fault}`
+  return describeMissingAddOn(error)
 }

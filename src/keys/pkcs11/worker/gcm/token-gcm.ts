@@ -1,10 +1,11 @@
 /**
  * One AES-GCM operation of a PKCS#11 module: C_EncryptInit and C_Encrypt, or C_DecryptInit and
- * C_Decrypt. It runs in Latchkey's add-on (token-gcm.c), or through pkcs11js if the add-on is not
- * built for this machine, which takes more processor time.
+ * C_Decrypt. It runs in Latchkey's add-on (token-gcm.c), or through pkcs11js if the add-on cannot
+ * be loaded here or cannot use the module. pkcs11js takes more processor time.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { createRequire } from 'node:module'
+import { describeMissingAddOn } from '../../../../core/native-add-on.ts'
 import { CkrFailure } from '../../wire/errors.ts'
 import { invoke, type Handle, type Pkcs11Module } from '../module.ts'
 
@@ -35,6 +36,7 @@ interface AddOn {
     aad: Buffer,
     input: Buffer,
     output: Buffer,
+    room: number,
   ): number
 }
 
@@ -47,8 +49,10 @@ export interface GcmOperation {
   readonly ivBits: number
   readonly aad: Buffer
   readonly input: Buffer
-  /** Receives the result. A module may write into all of it, and into `iv`. */
+  /** Receives the result. A module may also write into `iv`. */
   readonly output: Buffer
+  /** Number of bytes of `output` that the module may use. */
+  readonly room: number
 }
 
 /**
@@ -56,26 +60,26 @@ export interface GcmOperation {
  * CkrFailure.
  */
 export interface TokenGcm {
+  /** The reason for using pkcs11js; undefined if the add-on is used. */
+  readonly missing: string | undefined
   encrypt(operation: GcmOperation): number
   decrypt(operation: GcmOperation): number
 }
 
 export function createTokenGcm(module: Pkcs11Module): TokenGcm {
-  return createFromAddOn(module.path) ?? createFromBinding(module)
+  try {
+    return createFromAddOn(module.path)
+  } catch (error) {
+    return createFromBinding(module, describeMissingAddOn(error))
+  }
 }
 
-/** @returns undefined if the add-on cannot be loaded */
-export function createFromAddOn(path: string): TokenGcm | undefined {
-  let addOn: AddOn
-  let list: unknown
-  try {
-    addOn = createRequire(import.meta.url)(FILE) as AddOn
-    list = addOn.load(path)
-  } catch {
-    return undefined
-  }
+/** @throws Error if the add-on cannot be loaded or cannot use the module */
+export function createFromAddOn(path: string): TokenGcm {
+  const addOn = createRequire(import.meta.url)(FILE) as AddOn
+  const list = addOn.load(path)
   function run(encrypts: boolean, first: string, second: string, one: GcmOperation): number {
-    const { mechanism, session, key, iv, ivBits, aad, input, output } = one
+    const { mechanism, session, key, iv, ivBits, aad, input, output, room } = one
     const outcome = addOn.run(
       list,
       encrypts,
@@ -87,6 +91,7 @@ export function createFromAddOn(path: string): TokenGcm | undefined {
       aad,
       input,
       output,
+      room,
     )
     if (outcome >= 0) return outcome
     const code = -outcome
@@ -95,34 +100,34 @@ export function createFromAddOn(path: string): TokenGcm | undefined {
       : new CkrFailure(first, code)
   }
   return {
+    missing: undefined,
     encrypt: (operation) => run(true, 'C_EncryptInit', 'C_Encrypt', operation),
     decrypt: (operation) => run(false, 'C_DecryptInit', 'C_Decrypt', operation),
   }
 }
 
-export function createFromBinding({ cryptoki }: Pkcs11Module): TokenGcm {
+export function createFromBinding({ cryptoki }: Pkcs11Module, missing: string): TokenGcm {
   const toMechanism = ({ mechanism, iv, ivBits, aad }: GcmOperation) => ({
     mechanism,
     parameter: { type: CK_GCM_PARAMS, iv, ivBits, aad: orNone(aad), tagBits: TAG_BITS },
   })
   return {
+    missing,
     encrypt(operation) {
-      const { session, key, input, output } = operation
-      // Keep the mechanism referenced until C_Encrypt has returned, because a token may write the IV
-      // into it until then.
-      const mechanism = toMechanism(operation)
+      const { session, key, input, output, room } = operation
       invoke('C_EncryptInit', () => {
-        cryptoki.C_EncryptInit(session, mechanism, key)
+        cryptoki.C_EncryptInit(session, toMechanism(operation), key)
       })
-      return invoke('C_Encrypt', () => cryptoki.C_Encrypt(session, orNone(input), output)).length
+      const target = output.subarray(0, room)
+      return invoke('C_Encrypt', () => cryptoki.C_Encrypt(session, orNone(input), target)).length
     },
     decrypt(operation) {
-      const { session, key, input, output } = operation
-      const mechanism = toMechanism(operation)
+      const { session, key, input, output, room } = operation
       invoke('C_DecryptInit', () => {
-        cryptoki.C_DecryptInit(session, mechanism, key)
+        cryptoki.C_DecryptInit(session, toMechanism(operation), key)
       })
-      return invoke('C_Decrypt', () => cryptoki.C_Decrypt(session, orNone(input), output)).length
+      const target = output.subarray(0, room)
+      return invoke('C_Decrypt', () => cryptoki.C_Decrypt(session, orNone(input), target)).length
     },
   }
 }
