@@ -66,9 +66,19 @@ export interface Transaction extends Reader {
   execute(sql: string, parameters?: readonly SqlValue[]): Promise<number>
 }
 
+/** A SELECT whose parameters are integers. */
+export interface ExpectedQuery {
+  readonly sql: string
+  readonly parameters: readonly number[]
+}
+
 export interface Database {
-  /** Runs several SELECTs on one snapshot, regardless of concurrent commits. */
-  snapshot<T>(work: (reader: Reader) => Promise<T>): Promise<T>
+  /**
+   * Runs several SELECTs on one snapshot, regardless of concurrent commits.
+   * @param expected the queries that `work` will probably send. A server can answer them in a single
+   * message. If `work` sends another query, it is repeated in a new snapshot.
+   */
+  snapshot<T>(work: (reader: Reader) => Promise<T>, expected?: readonly ExpectedQuery[]): Promise<T>
   /**
    * Runs `work` in one serializable transaction and commits it durably; a rejection rolls it back.
    * Transactions from the same process run one at a time.

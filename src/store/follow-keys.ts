@@ -1,6 +1,6 @@
 /** A database whose snapshots and transactions survive a replacement of the store key. */
 // SPDX-License-Identifier: Apache-2.0
-import { type Database, isTampered, type Reader, StorageError } from './database.ts'
+import { type Database, isTampered, StorageError } from './database.ts'
 import { KeyChange, type Keyring } from './keyring.ts'
 
 /**
@@ -24,23 +24,23 @@ export function followKeys(database: Database, keyring: Keyring): Database {
     }
   }
 
-  const snapshotOnce = <T>(work: (reader: Reader) => Promise<T>) =>
+  const snapshotOnce: Database['snapshot'] = (work, expected) =>
     repeat(() =>
       database.snapshot((reader) => {
         keyring.begin(reader)
         return work(reader)
-      }),
+      }, expected),
     )
 
   return {
-    async snapshot(work) {
+    async snapshot(work, expected) {
       for (let attempt = 1; ; attempt += 1) {
         let began = keyring.generation
         try {
           return await snapshotOnce((reader) => {
             began = keyring.generation
             return work(reader)
-          })
+          }, expected)
         } catch (error) {
           if (!isTampered(error)) throw error
           if (!(await hasNewKeys(error, began, snapshotOnce, keyring))) throw error

@@ -2,11 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { openPostgres } from '../../src/store/postgres/database.ts'
 import type { PostgresTarget } from '../../src/store/postgres/address.ts'
-import { databaseContract } from './database.ts'
+import { type DatabaseContract, databaseContract } from './database.ts'
+import { expectedQueriesContract } from './expected-queries.ts'
 
 /** @param createTarget returns an empty database for each test */
 export function postgresContract(name: string, createTarget: () => Promise<PostgresTarget>): void {
-  databaseContract({
+  const contract: DatabaseContract = {
     name,
     async create(t) {
       const target = await createTarget()
@@ -22,5 +23,7 @@ export function postgresContract(name: string, createTarget: () => Promise<Postg
       }
     },
     slowQuery: 'SELECT count(*) FROM generate_series(1, 20000000)',
-  })
+  }
+  databaseContract(contract)
+  expectedQueriesContract(contract)
 }

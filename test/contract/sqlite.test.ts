@@ -3,9 +3,10 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { openSqlite } from '../../src/store/sqlite/database.ts'
-import { databaseContract } from './database.ts'
+import { type DatabaseContract, databaseContract } from './database.ts'
+import { expectedQueriesContract } from './expected-queries.ts'
 
-databaseContract({
+const contract: DatabaseContract = {
   name: 'SQLite',
   async create(t) {
     const path = join(t.testdir(), 'store.db')
@@ -20,4 +21,7 @@ databaseContract({
   },
   slowQuery: `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000000)
     SELECT count(*) FROM n`,
-})
+}
+
+databaseContract(contract)
+expectedQueriesContract(contract)

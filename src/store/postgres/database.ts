@@ -6,7 +6,7 @@
 import { type Periodic, periodic } from '../../core/periodic.ts'
 import {
   type Database,
-  Mutex,
+  type ExpectedQuery,
   type Reader,
   type Row,
   type SqlParameters,
@@ -15,6 +15,8 @@ import {
   type Transaction,
 } from '../database.ts'
 import type { PostgresTarget } from './address.ts'
+import { Connection } from './connection.ts'
+import { readAhead, UnexpectedQuery } from './read-ahead.ts'
 import { checkPostgresSchema, isMigrated, migrateSchema } from './schema.ts'
 import { admitServingRole } from './serving-role.ts'
 import { PostgresSession } from './session.ts'
@@ -44,6 +46,7 @@ export interface PostgresOptions {
  * at a time.
  */
 const WRITER_LOCK = 0x4c6b6579
+const SNAPSHOT = 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY'
 /** Heartbeat timeout in milliseconds. After a timeout, the next heartbeat uses a new connection. */
 const BEAT_DEADLINE_MS = 1000
 /**
@@ -51,11 +54,6 @@ const BEAT_DEADLINE_MS = 1000
  * runs once per host, adds up to two.
  */
 const CONNECTIONS_OF_A_PROCESS = 3
-/**
- * Page size. One query costs the server as much as reading several hundred rows, and the driver
- * parses rows as they arrive.
- */
-const PAGE_ROWS = 500
 /**
  * Interval in milliseconds at which an emergency connection is tested, so that a lost connection is
  * detected.
@@ -125,8 +123,18 @@ class PostgresDatabase implements Database {
     })
   }
 
-  snapshot<T>(work: (reader: Reader) => Promise<T>): Promise<T> {
-    return this.#reader.transaction(['BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY'], work)
+  async snapshot<T>(
+    work: (reader: Reader) => Promise<T>,
+    expected: readonly ExpectedQuery[] = [],
+  ): Promise<T> {
+    if (expected.length > 0) {
+      try {
+        return await work(readAhead(this.#reader, SNAPSHOT, expected))
+      } catch (error) {
+        if (!(error instanceof UnexpectedQuery)) throw error
+      }
+    }
+    return await this.#reader.transaction([SNAPSHOT], work)
   }
 
   transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
@@ -202,68 +210,6 @@ class PostgresDatabase implements Database {
     const reader: Reader = { query: (sql, parameters = []) => this.#reader.single(sql, parameters) }
     if (await isMigrated(reader)) return
     await this.transaction(migrateSchema)
-  }
-}
-
-function retryOnNew(session: PostgresSession, sql: string, error: unknown) {
-  if (session.isReady) throw error
-  return session.run(sql)
-}
-
-/** A connection for one kind of work, which it runs sequentially. */
-class Connection {
-  readonly #session: PostgresSession
-  readonly #lock = new Mutex()
-
-  constructor(session: PostgresSession) {
-    this.#session = session
-  }
-
-  single(sql: string, parameters: SqlParameters, isRepeated = false): Promise<readonly Row[]> {
-    return this.#lock.run(
-      async () => (await this.#session.runAlone(sql, parameters, isRepeated)).rows,
-    )
-  }
-
-  transaction<T>(
-    begin: readonly string[],
-    work: (transaction: Transaction) => Promise<T>,
-  ): Promise<T> {
-    const session = this.#session
-    return this.#lock.run(async () => {
-      const [first = '', ...others] = begin
-      // The server may have closed an idle connection. It has not received any part of this
-      // transaction yet, so reconnecting is safe.
-      if (session.isReady) {
-        await session.run(first).catch((error: unknown) => retryOnNew(session, first, error))
-      } else await session.run(first)
-      try {
-        const { generation } = session
-        const run = (sql: string, parameters: readonly SqlValue[] = []) =>
-          session.run(sql, parameters, generation)
-        const settings = session.transactionSettings
-        for (const sql of settings === undefined ? others : [settings, ...others]) await run(sql)
-        const result = await work({
-          query: async (sql, parameters) => (await run(sql, parameters)).rows,
-          execute: async (sql, parameters) => (await run(sql, parameters)).changes,
-          pageRows: PAGE_ROWS,
-        })
-        await run('COMMIT')
-        return result
-      } catch (error) {
-        // If the connection is lost, its transaction is lost too, so there is nothing to roll back.
-        if (session.isReady) {
-          await session.run('ROLLBACK').catch(() => {
-            session.reset()
-          })
-        }
-        throw error
-      }
-    })
-  }
-
-  close(): void {
-    this.#session.close()
   }
 }
 

@@ -3,11 +3,13 @@
  * deadline.
  */
 // SPDX-License-Identifier: Apache-2.0
+import type pg from 'pg'
 import { systemClock } from '../../core/clock.ts'
 import { type Row, type SqlParameters, type SqlValue, StorageError, valuesOf } from '../database.ts'
 import type { PostgresTarget } from './address.ts'
-import { destroySocket, type Dial, dial, DURABLE_COMMIT } from './dial.ts'
+import { destroySocket, type Dial, dial } from './dial.ts'
 import { belongsToConnection, sqlState, toStorageError } from './errors.ts'
+import { toSessionSettings, toTransactionSettings } from './session-settings.ts'
 import { toPlanName, toPostgresSql } from './statements.ts'
 
 /**
@@ -16,17 +18,12 @@ import { toPlanName, toPostgresSql } from './statements.ts'
  */
 const NOT_PREPARED: ReadonlySet<string> = new Set(['26000', '42P05'])
 
+type Answer = Pick<pg.QueryResult<Record<string, SqlValue>>, 'rows' | 'rowCount' | 'command'>
+
 export interface PostgresResult {
   readonly rows: readonly Row[]
   readonly changes: number
 }
-
-/**
- * Timeouts in milliseconds. A process that is suspended inside a transaction must not block other
- * processes from writing a kill switch. The lock timeout is longer, so that one attempt outlasts a
- * suspended writer.
- */
-const LIMITS = { idle_in_transaction_session_timeout: 2500, lock_timeout: 3500 } as const
 
 export class PostgresSession {
   readonly #loadTarget: () => Promise<PostgresTarget>
@@ -74,11 +71,7 @@ export class PostgresSession {
    */
   get transactionSettings(): string | undefined {
     const path = this.#pooledPath
-    if (path === undefined) return undefined
-    const set = (name: string, value: string) => `pg_catalog.set_config('${name}', ${value}, true)`
-    const calls = Object.entries(this.#settings()).map(([name, value]) => set(name, `'${value}'`))
-    const own = [set('synchronous_commit', DURABLE_COMMIT), set('search_path', path)]
-    return `SELECT ${[...calls, ...own].join(', ')}`
+    return path === undefined ? undefined : toTransactionSettings(path, this.#deadlineMs)
   }
 
   /**
@@ -111,31 +104,56 @@ export class PostgresSession {
       await this.#connected()
       const settings = this.transactionSettings
       if (settings === undefined) return await this.#query(generation, sql, parameters, isRepeated)
-      try {
+      return await this.#orRollBack(generation, async () => {
         // A query without parameters can contain several statements, which saves a round trip.
         await this.#query(generation, `BEGIN ISOLATION LEVEL READ COMMITTED; ${settings}`)
         const result = await this.#query(generation, sql, parameters)
         await this.#query(generation, 'COMMIT')
         return result
-      } catch (error) {
-        if (this.#isReady && generation === this.#generation) {
-          await this.#query(generation, 'ROLLBACK').catch(() => {
-            this.reset()
-          })
-        }
-        throw error
-      }
+      })
     })
   }
 
+  /**
+   * Runs a whole transaction in one message. Its statements have no parameters.
+   * @param begin the statement that begins the transaction
+   * @returns the rows of each other statement
+   * @throws StorageError
+   */
+  runScript(begin: string, statements: readonly string[]): Promise<readonly (readonly Row[])[]> {
+    const generation = this.#generation
+    return this.#limit(generation, async () => {
+      await this.#connected()
+      const settings = this.transactionSettings
+      const first = settings === undefined ? [begin] : [begin, settings]
+      const script = [...first, ...statements, 'COMMIT'].join('; ')
+      const results = await this.#orRollBack(generation, () => this.#send(generation, script))
+      return results.slice(first.length, -1).map(({ rows }) => rows)
+    })
+  }
+
+  /** Ends the transaction in which `work` failed. */
+  async #orRollBack<T>(generation: number, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      if (this.#isReady && generation === this.#generation) {
+        await this.#query(generation, 'ROLLBACK').catch(() => {
+          this.reset()
+        })
+      }
+      throw error
+    }
+  }
+
   /** Runs `start`, which sends statements, and drops the connection after the deadline. */
-  async #limit(generation: number, start: () => Promise<PostgresResult>): Promise<PostgresResult> {
+  async #limit<T>(generation: number, start: () => Promise<T>): Promise<T> {
     if (this.#closed) throw closed()
     this.#checkGeneration(generation)
     this.#busySince = systemClock.monotonic()
     const work = start()
     work.catch(() => undefined)
-    return await new Promise<PostgresResult>((resolve, reject) => {
+    return await new Promise<T>((resolve, reject) => {
       // The timer is cleared as soon as the reply arrives. A timeout drops the whole connection,
       // not only the call.
       const timer = setTimeout(() => {
@@ -194,25 +212,38 @@ export class PostgresSession {
     parameters: SqlParameters = [],
     isRepeated = false,
   ): Promise<PostgresResult> {
+    const [result] = await this.#send(generation, sql, parameters, isRepeated)
+    return { rows: result?.rows ?? [], changes: result?.rowCount ?? 0 }
+  }
+
+  /** Returns the result of each statement in a text; only one without parameters has several. */
+  async #send(
+    generation: number,
+    sql: string,
+    parameters: SqlParameters = [],
+    isRepeated = false,
+  ): Promise<readonly Answer[]> {
     this.#checkGeneration(generation)
     const connection = (this.#connection ??= this.#connect())
     try {
       const { client } = await connection.ready
       const values = valuesOf(parameters)
-      const text = toPostgresSql(sql, values)
+      const text = values.length === 0 ? sql : toPostgresSql(sql, values)
       const name = isRepeated && this.#canPrepare ? toPlanName(text, values) : undefined
-      const { rows, rowCount, command } = await client.query<Record<string, SqlValue>>({
+      // The types of pg do not say that a text with several statements has an array of results.
+      const answer: unknown = await client.query<Record<string, SqlValue>>({
         ...{ text, ...(name === undefined ? {} : { name }) },
         values: values.map((value) => (value instanceof Uint8Array ? Buffer.from(value) : value)),
       })
-      if (sql === 'COMMIT' && command !== 'COMMIT') {
+      const results = (Array.isArray(answer) ? answer : [answer]) as readonly Answer[]
+      if (sql.endsWith('COMMIT') && results.at(-1)?.command !== 'COMMIT') {
         throw new StorageError('STORE_FAILED', 'the transaction failed and was rolled back')
       }
-      return { rows, changes: rowCount ?? 0 }
+      return results
     } catch (error) {
       if (isRepeated && this.#canPrepare && NOT_PREPARED.has(sqlState(error) ?? '')) {
         this.#canPrepare = false
-        return await this.#query(generation, sql, parameters)
+        return await this.#send(generation, sql, parameters)
       }
       const known = toStorageError(error)
       // A connection that could not be opened is dropped, regardless of the error.
@@ -222,17 +253,11 @@ export class PostgresSession {
     }
   }
 
-  #settings(): Readonly<Record<string, string>> {
-    const limits = { ...LIMITS, statement_timeout: Math.ceil(this.#deadlineMs) }
-    const texts = Object.entries(limits).map(([name, ms]) => [name, String(ms)] as const)
-    return Object.fromEntries(texts)
-  }
-
   #connect(): Dial {
     const connection = dial({
       loadTarget: this.#loadTarget,
       deadlineMs: this.#deadlineMs,
-      settings: this.#settings(),
+      settings: toSessionSettings(this.#deadlineMs),
     })
     connection.ready.then(
       ({ client, pooledPath }) => {

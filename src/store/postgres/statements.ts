@@ -1,6 +1,6 @@
 /** Translates statements to PostgreSQL's dialect, and names those whose plan the server keeps. */
 // SPDX-License-Identifier: Apache-2.0
-import type { SqlValue } from '../database.ts'
+import type { ExpectedQuery, SqlValue } from '../database.ts'
 
 const cache = new Map<string, string>()
 /** Statements are program constants with only a few variants each, so the cache stays small. */
@@ -33,6 +33,17 @@ function toCast(value: SqlValue): string {
     return Number.isInteger(value) ? '::bigint' : '::double precision'
   }
   return '::bytea'
+}
+
+/** Writes a query without parameters, for a message with several statements. */
+export function toLiteralSql({ sql, parameters }: ExpectedQuery): string {
+  let count = 0
+  return sql.replaceAll('?', () => {
+    const value = parameters[count]
+    count += 1
+    if (!Number.isSafeInteger(value)) throw new RangeError('expected an integer parameter')
+    return `'${String(value)}'::bigint`
+  })
 }
 
 const names = new Map<string, string>()

@@ -1,11 +1,12 @@
 /**
- * Tests that a statement of a shared PostgreSQL session ends with its connection: its remaining parts must not run on
- * the next connection, where another transaction may be in progress. A server that the test controls answers.
+ * Tests what a shared PostgreSQL session sends. A statement ends with its connection: its remaining parts must not run
+ * on the next connection, where another transaction may be in progress. A server that the test controls answers.
  */
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import t from 'tap'
+import { openPostgresReader } from '../../../src/store/postgres/database.ts'
 import { PostgresSession } from '../../../src/store/postgres/session.ts'
 
 /** Builds a message of PostgreSQL's protocol, version 3. */
@@ -88,3 +89,65 @@ void t.test(
     ])
   },
 )
+
+void t.test('a snapshot whose queries are expected is one message', async (t) => {
+  const received: string[] = []
+  const sockets = new Set<Socket>()
+  const server = createServer((socket) => {
+    sockets.add(socket)
+    let isStarted = false
+    socket.on('error', () => undefined)
+    socket.on('data', (data) => {
+      if (!isStarted) {
+        isStarted = true
+        socket.write(Buffer.concat([message('R', int32(0)), ready('I')]))
+        return
+      }
+      const sql = data.toString('utf8', 5, data.length - 1)
+      if (sql.includes('AS read_only')) {
+        socket.write(answerSettings())
+        return
+      }
+      received.push(sql)
+      const commands = sql.split('; ').map((one) => message('C', text(one.split(' ', 1)[0] ?? '')))
+      socket.write(Buffer.concat([...commands, ready('I')]))
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const database = openPostgresReader({
+    loadTarget: () => Promise.resolve({ host: '127.0.0.1', port, database: 'd', user: 'u' }),
+    deadlineMs: 5000,
+  })
+  t.teardown(async () => {
+    await database.close()
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  const one = { sql: 'SELECT a FROM b WHERE c > ? AND d < ?', parameters: [-1, 2 ** 52] }
+  const two = { sql: 'SELECT e FROM f', parameters: [] }
+  await database.snapshot(
+    async (reader) => {
+      t.equal(received.length, 0, 'nothing is sent before the first query')
+      for (const { sql, parameters } of [two, one, two]) await reader.query(sql, parameters)
+    },
+    [one, two],
+  )
+  const [script = '', ...others] = received
+  t.same(others, [])
+  const [begin, settings, ...rest] = script.split('; ')
+  t.equal(begin, 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY')
+  t.match(settings, /^SELECT pg_catalog\.set_config\(.*search_path/)
+  t.same(rest, [
+    "SELECT a FROM b WHERE c > '-1'::bigint AND d < '4503599627370496'::bigint",
+    'SELECT e FROM f',
+    'COMMIT',
+  ])
+  const half = { sql: 'SELECT ?', parameters: [0.5] }
+  await t.rejects(
+    database.snapshot(({ query }) => query(half.sql, half.parameters), [half]),
+    RangeError,
+    'only integers become part of a statement',
+  )
+})

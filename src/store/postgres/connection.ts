@@ -1,0 +1,93 @@
+/** A connection to PostgreSQL for one kind of work, which it runs sequentially. */
+// SPDX-License-Identifier: Apache-2.0
+import {
+  Mutex,
+  type Row,
+  type SqlParameters,
+  type SqlValue,
+  type Transaction,
+} from '../database.ts'
+import type { PostgresSession } from './session.ts'
+
+/**
+ * Page size. One query costs the server as much as reading several hundred rows, and the driver
+ * parses rows as they arrive.
+ */
+const PAGE_ROWS = 500
+
+export class Connection {
+  readonly #session: PostgresSession
+  readonly #lock = new Mutex()
+
+  constructor(session: PostgresSession) {
+    this.#session = session
+  }
+
+  single(sql: string, parameters: SqlParameters, isRepeated = false): Promise<readonly Row[]> {
+    return this.#lock.run(
+      async () => (await this.#session.runAlone(sql, parameters, isRepeated)).rows,
+    )
+  }
+
+  /**
+   * Runs a read-only transaction in one message.
+   * @returns the rows of each statement
+   */
+  readAll(begin: string, statements: readonly string[]): Promise<readonly (readonly Row[])[]> {
+    const session = this.#session
+    return this.#lock.run(async () => {
+      if (!session.isReady) return await session.runScript(begin, statements)
+      // The server may have closed an idle connection. Reading twice is safe.
+      return await session.runScript(begin, statements).catch((error: unknown) => {
+        if (session.isReady) throw error
+        return session.runScript(begin, statements)
+      })
+    })
+  }
+
+  transaction<T>(
+    begin: readonly string[],
+    work: (transaction: Transaction) => Promise<T>,
+  ): Promise<T> {
+    const session = this.#session
+    return this.#lock.run(async () => {
+      const [first = '', ...others] = begin
+      // The server may have closed an idle connection. It has not received any part of this
+      // transaction yet, so reconnecting is safe.
+      if (session.isReady) {
+        await session.run(first).catch((error: unknown) => retryOnNew(session, first, error))
+      } else await session.run(first)
+      try {
+        const { generation } = session
+        const run = (sql: string, parameters: readonly SqlValue[] = []) =>
+          session.run(sql, parameters, generation)
+        const settings = session.transactionSettings
+        for (const sql of settings === undefined ? others : [settings, ...others]) await run(sql)
+        const result = await work({
+          query: async (sql, parameters) => (await run(sql, parameters)).rows,
+          execute: async (sql, parameters) => (await run(sql, parameters)).changes,
+          pageRows: PAGE_ROWS,
+        })
+        await run('COMMIT')
+        return result
+      } catch (error) {
+        // If the connection is lost, its transaction is lost too, so there is nothing to roll back.
+        if (session.isReady) {
+          await session.run('ROLLBACK').catch(() => {
+            session.reset()
+          })
+        }
+        throw error
+      }
+    })
+  }
+
+  close(): void {
+    this.#session.close()
+  }
+}
+
+function retryOnNew(session: PostgresSession, sql: string, error: unknown) {
+  if (session.isReady) throw error
+  return session.run(sql)
+}
