@@ -5,7 +5,7 @@ import type { Config } from '../config/config.ts'
 import type { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
-import type { EpochFollower } from '../killswitch/instance/poller.ts'
+import type { EpochFollower } from '../killswitch/instance/change-reader.ts'
 import { ControlError } from '../killswitch/model.ts'
 import { loadInstances } from '../killswitch/instance/instances.ts'
 import { defaultPatienceMs } from '../killswitch/operator/stop.ts'
@@ -22,6 +22,7 @@ import {
   loadPoliciesAt,
   loadPolicyHistory,
   loadPolicyState,
+  POLICY_ENTRIES,
   planChange,
   writeChange,
 } from '../policy/policy-table.ts'
@@ -70,6 +71,7 @@ export function createPolicyFollower(
 ): EpochFollower {
   let current: string | undefined
   return {
+    expected: [POLICY_ENTRIES],
     async read(reader) {
       const state = await loadPolicyState(reader, sealing)
       return async () => {

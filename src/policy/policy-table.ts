@@ -7,7 +7,7 @@
 import type { Clock } from '../core/clock.ts'
 import type { Reader, Row } from '../store/database.ts'
 import { appendEvent } from '../store/event-log.ts'
-import { column, loadTables } from '../store/sealed-rows.ts'
+import { column, expectPage, loadTables } from '../store/sealed-rows.ts'
 import { POLICIES } from '../store/sealed-tables.ts'
 import { type SealedTransaction, insertRow } from '../store/sealed-transaction.ts'
 import type { Sealing } from '../store/sealing.ts'
@@ -71,6 +71,9 @@ export interface PlannedChange {
   readonly after: PolicyState
   readonly entries: readonly Entry[]
 }
+
+/** The query of `loadPolicyState`, besides that of `readState`. */
+export const POLICY_ENTRIES = expectPage(POLICIES)
 
 /** @throws StorageError STORE_TAMPERED */
 export async function loadPolicyState(reader: Reader, sealing: Sealing): Promise<PolicyState> {

@@ -6,7 +6,7 @@
 import { drawFromKernel } from '../core/kernel-random.ts'
 import { turn } from '../core/slices.ts'
 import {
-  type Database,
+  type ExpectedQuery,
   StorageError,
   type Reader,
   type Row,
@@ -142,11 +142,11 @@ export async function* readHistory(
 ): AsyncGenerator<ProvenMark, void, undefined> {
   let next: { readonly epoch: number; readonly link: string | undefined } | undefined
   for (;;) {
-    const rows = await reader.query(
-      `SELECT epoch, tag, accepts_any, mac FROM epochs WHERE epoch >= ? AND epoch <= ?
-       ORDER BY epoch DESC LIMIT ?`,
-      [downTo, next === undefined ? current.epoch : next.epoch - 1, PAGE],
+    const { sql, parameters } = expectHistory(
+      downTo,
+      next === undefined ? current.epoch : next.epoch - 1,
     )
+    const rows = await reader.query(sql, parameters)
     for (const row of rows) {
       const epoch = Number(column(row, 'epoch'))
       const tag = verifyEpoch(sealing, epoch, row)
@@ -161,6 +161,15 @@ export async function* readHistory(
     }
     if (rows.length < PAGE) return
     await turn()
+  }
+}
+
+/** Returns the first query of `readHistory`. */
+export function expectHistory(downTo: number, currentEpoch: number): ExpectedQuery {
+  return {
+    sql: `SELECT epoch, tag, accepts_any, mac FROM epochs WHERE epoch >= ? AND epoch <= ?
+       ORDER BY epoch DESC LIMIT ?`,
+    parameters: [downTo, currentEpoch, PAGE],
   }
 }
 
@@ -190,30 +199,37 @@ export async function continues(
 }
 
 /**
+ * SQL expression for the epochs after its parameter, as a text for `isQuietSince`. It is part of
+ * each heartbeat, because a fleet that starts would otherwise send one more statement for each
+ * instance and each registration.
+ */
+export const EPOCHS_AFTER = `(SELECT string_agg(CAST(epoch AS text) || ' ' || tag || ' ' || mac, ' ' ORDER BY epoch)
+    FROM (SELECT epoch, tag, mac FROM epochs WHERE epoch > ?
+      ORDER BY epoch LIMIT ${String(MOST_QUIET)}) AS later)`
+
+/**
  * Reports whether every epoch after `from`, up to and including `to`, is quiet and continues the
  * one before it. Only a holder of the store's key can write such a chain, and only in the history
  * that contains `from`.
+ * @param later the value of EPOCHS_AFTER for `from`, read with `to`; empty if there is none
  */
-export async function isQuietSince(
-  database: Pick<Database, 'heartbeat'>,
+export function isQuietSince(
   sealing: Sealing,
   from: EpochMark,
   to: EpochMark,
-): Promise<boolean> {
+  later: string,
+): boolean {
   const count = to.epoch - from.epoch
   if (!(count > 0 && count <= MOST_QUIET) || !parseTag(to.tag).isQuiet) return false
-  const rows = await database.heartbeat(
-    'SELECT epoch, tag, accepts_any, mac FROM epochs WHERE epoch > ? AND epoch <= ? ORDER BY epoch',
-    [from.epoch, to.epoch],
-  )
+  const words = later.split(' ')
   let last = from
-  for (const row of rows) {
-    const epoch = Number(column(row, 'epoch'))
-    const tag = String(column(row, 'tag'))
+  for (let at = 0; at < words.length; at += 3) {
+    const epoch = Number(words[at])
+    const [tag = '', mac = ''] = words.slice(at + 1, at + 3)
     const { link, isQuiet } = parseTag(tag)
     const { random } = parseTag(last.tag)
     if (epoch !== last.epoch + 1 || !isQuiet || link !== random) return false
-    if (!sealing.isAuthentic(epochFields(epoch, tag, 0), column(row, 'mac'))) return false
+    if (!sealing.isAuthentic(epochFields(epoch, tag, 0), mac)) return false
     last = { epoch, tag }
   }
   return last.epoch === to.epoch && last.tag === to.tag

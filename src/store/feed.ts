@@ -5,8 +5,8 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { forEachInSlices } from '../core/slices.ts'
-import type { Reader, Row, SqlValue } from './database.ts'
-import { column, notWhole, readPages, verifyRow } from './sealed-rows.ts'
+import type { ExpectedQuery, Reader, Row, SqlValue } from './database.ts'
+import { column, expectPage, notWhole, readPages, verifyRow } from './sealed-rows.ts'
 import { REMOVED_ROWS, type SealedTable } from './sealed-tables.ts'
 import {
   addElement,
@@ -62,6 +62,11 @@ export interface Feed {
    * @throws StorageError STORE_TAMPERED
    */
   read(reader: Reader, state?: SealedState): Promise<FeedStep>
+  /**
+   * Returns the queries that the next read sends if only these tables have changed; none if it reads
+   * everything.
+   */
+  expect(...changed: readonly SealedTable[]): readonly ExpectedQuery[]
   /** Makes the next call read everything again. */
   forget(): void
 }
@@ -189,6 +194,8 @@ export function createFeed(
       await commit()
     },
     read,
+    expect: (...changed) =>
+      known.size === 0 ? [] : changed.map((table) => expectPage(table, epoch)),
     forget() {
       generation += 1
       known.clear()

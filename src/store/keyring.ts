@@ -7,7 +7,7 @@ import { createSecretKey, type KeyObject } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { factContext, PURPOSE_KEY } from './bindings.ts'
 import { combineSealings } from './combined-sealing.ts'
-import { isTampered, type Reader, StorageError } from './database.ts'
+import { type ExpectedQuery, isTampered, type Reader, StorageError } from './database.ts'
 import { readFact } from './facts.ts'
 import { createKeyLoader, type HeldKey } from './key-loader.ts'
 import type { MasterKey } from './master-key.ts'
@@ -18,6 +18,12 @@ import { createSealing, type KeySealing, type Sealing, type SealingKeys } from '
 
 /** Name of the sealed record of a store key replacement that is still in progress. */
 export const REKEY = 'rekey'
+
+/** The query of each refresh. */
+export const KEY_RECORDS: ExpectedQuery = {
+  sql: `SELECT name, value FROM facts WHERE name IN ('master_key', '${REKEY}') ORDER BY name`,
+  parameters: [],
+}
 
 export interface Rekey {
   /**
@@ -224,9 +230,7 @@ export function createKeyring(options: KeyringOptions): Keyring {
     },
     async refresh(reader) {
       const began = begun.get(reader) ?? generation
-      const found = await reader.query(
-        `SELECT name, value FROM facts WHERE name IN ('master_key', '${REKEY}') ORDER BY name`,
-      )
+      const found = await reader.query(KEY_RECORDS.sql)
       const text = JSON.stringify(found.map((row) => [row['name'], row['value']]))
       const isNextLoaded = lacksNext() && loader.find(rekey?.other ?? '') !== undefined
       if (text === seen && !isNextLoaded) {

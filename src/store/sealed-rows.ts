@@ -4,25 +4,16 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { turn } from '../core/slices.ts'
-import { StorageError, type Reader, type Row, type SqlValue } from './database.ts'
-import { addElement, NO_ROWS, readState, type SealedState, type TableSum } from './sealed-state.ts'
 import {
-  CREDENTIALS,
-  FACTS,
-  KEYS,
-  KEY_VERSIONS,
-  SEALED_TABLES,
-  type SealedTable,
-} from './sealed-tables.ts'
+  type ExpectedQuery,
+  StorageError,
+  type Reader,
+  type Row,
+  type SqlValue,
+} from './database.ts'
+import { addElement, NO_ROWS, readState, type SealedState, type TableSum } from './sealed-state.ts'
+import { FACTS, SEALED_TABLES, type SealedTable } from './sealed-tables.ts'
 import type { RowCode, Sealing } from './sealing.ts'
-
-/** Keys and credentials, read from one snapshot and verified. */
-export interface StoreContents {
-  readonly epoch: number
-  readonly keys: readonly Row[]
-  readonly versions: readonly Row[]
-  readonly credentials: readonly Row[]
-}
 
 /**
  * Returns the value of a column. A column is missing only if the schema is from another release.
@@ -210,19 +201,36 @@ export function queryPage(
   last: Row | undefined,
   { since, pageRows = PAGE }: Pages = {},
 ): Promise<readonly Row[]> {
+  const after = last === undefined ? [] : table.key.map((name) => column(last, name))
+  return reader.query(toPageSql(table, { since, pageRows }, after.length > 0), [
+    ...(since === undefined ? [] : [since]),
+    ...after,
+  ])
+}
+
+/**
+ * Returns the query for the first page of a table, for a snapshot that will probably read it.
+ * @param since if set, only the rows written after this epoch
+ */
+export function expectPage(table: SealedTable, since?: number): ExpectedQuery {
+  const sql = toPageSql(table, { since, pageRows: PAGE }, false)
+  return { sql, parameters: since === undefined ? [] : [since] }
+}
+
+function toPageSql(
+  table: SealedTable,
+  { since, pageRows }: Required<Pages>,
+  isAfter: boolean,
+): string {
   const key = table.key.join(', ')
   const conditions = [
     ...(table.except === undefined ? [] : [table.except]),
     ...(since === undefined ? [] : ['changed_epoch > ?']),
-    ...(last === undefined ? [] : [`(${key}) > (${table.key.map(() => '?').join(', ')})`]),
+    ...(isAfter ? [`(${key}) > (${table.key.map(() => '?').join(', ')})`] : []),
   ]
-  const after = last === undefined ? [] : table.key.map((name) => column(last, name))
-  return reader.query(
-    `SELECT ${[...sealedColumns(table), 'mac'].join(', ')} FROM ${table.name}
+  return `SELECT ${[...sealedColumns(table), 'mac'].join(', ')} FROM ${table.name}
      ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}
-     ORDER BY ${key} LIMIT ${String(pageRows)}`,
-    [...(since === undefined ? [] : [since]), ...after],
-  )
+     ORDER BY ${key} LIMIT ${String(pageRows)}`
 }
 
 /**
@@ -260,14 +268,6 @@ export async function scanTables(
 ): Promise<void> {
   const state = await readState(reader, sealing)
   for (const { table, take } of scans) await scanTable(reader, sealing, table, { state, take })
-}
-
-/** @throws StorageError STORE_TAMPERED if a key or credential was not last written by Latchkey */
-export async function loadContents(reader: Reader, sealing: Sealing): Promise<StoreContents> {
-  const { epoch } = await readState(reader, sealing)
-  const tables = await loadTables(reader, sealing, [KEYS, KEY_VERSIONS, CREDENTIALS])
-  const [keys = [], versions = [], credentials = []] = tables
-  return { epoch, keys, versions, credentials }
 }
 
 /**

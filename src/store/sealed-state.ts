@@ -5,7 +5,7 @@
  * proves, and what requires a full audit.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { StorageError, type Reader, type Transaction } from './database.ts'
+import { type ExpectedQuery, StorageError, type Reader, type Transaction } from './database.ts'
 import { writeFact } from './facts.ts'
 import type { Sealing } from './sealing.ts'
 
@@ -94,11 +94,15 @@ export async function writeState(
   if (written.state !== wrapped || written.epoch !== String(epoch)) throw notWritten('facts state')
 }
 
+/** The query of `readState`. */
+export const STATE_RECORDS: ExpectedQuery = {
+  sql: "SELECT name, value FROM facts WHERE name IN ('epoch', 'state') ORDER BY name",
+  parameters: [],
+}
+
 /** @throws StorageError STORE_CORRUPT */
 async function readPair(reader: Reader): Promise<{ epoch: string; state: string }> {
-  const rows = await reader.query(
-    "SELECT name, value FROM facts WHERE name IN ('epoch', 'state') ORDER BY name",
-  )
+  const rows = await reader.query(STATE_RECORDS.sql)
   const [epoch, state] = rows.map((row) => row['value'])
   if (rows.length === 2 && typeof epoch === 'string' && typeof state === 'string') {
     return { epoch, state }

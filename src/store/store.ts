@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
 import { createAuditing, verifyFew } from './audit.ts'
 import { type Changes, createChanges, withLedger } from './change.ts'
+import { loadContents, type StoreContents } from './contents.ts'
 import { isTampered, StorageError, type Database, type Reader, type Row } from './database.ts'
 import { createEngine, type StorePlace } from './engine.ts'
 import { createMasterKey, type MasterKeySource } from './master-key.ts'
@@ -12,14 +13,7 @@ import { findFact, readFact } from './facts.ts'
 import { createFeed, type Feed } from './feed.ts'
 import { followKeys } from './follow-keys.ts'
 import { createKeyring, type Keyring } from './keyring.ts'
-import {
-  loadContents,
-  loadTables,
-  scanTables,
-  type StoreContents,
-  type TableScan,
-  verifyAll,
-} from './sealed-rows.ts'
+import { loadTables, scanTables, type TableScan, verifyAll } from './sealed-rows.ts'
 import { FACTS, type SealedTable } from './sealed-tables.ts'
 import { writeState } from './sealed-state.ts'
 import { insertRow, Ledger } from './sealed-transaction.ts'

@@ -15,7 +15,7 @@ export const LEASE_MS = 2000
 
 /** Wraps a store so that its database can be cut off or delayed. */
 function withFaults(store: Store) {
-  const faults: { beat?: () => Promise<void>; snapshot?: () => Promise<void> } = {}
+  const faults: { beat?: (sql: string) => Promise<void>; snapshot?: () => Promise<void> } = {}
   const database: Database = {
     nowSql: store.database.nowSql,
     transaction: (work) => store.database.transaction(work),
@@ -27,7 +27,7 @@ function withFaults(store: Store) {
     warnings: (processes) => store.database.warnings(processes),
     close: () => store.database.close(),
     async heartbeat(sql, parameters) {
-      await faults.beat?.()
+      await faults.beat?.(sql)
       return store.database.heartbeat(sql, parameters)
     },
     async snapshot(work) {

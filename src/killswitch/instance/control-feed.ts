@@ -5,7 +5,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { forEachInSlices } from '../../core/slices.ts'
-import type { Reader, Row } from '../../store/database.ts'
+import type { ExpectedQuery, Reader, Row } from '../../store/database.ts'
 import type { Feed, TableChange } from '../../store/feed.ts'
 import {
   DEAD_MAN_SWITCHES,
@@ -34,6 +34,8 @@ export interface ControlFeed {
    * @throws StorageError STORE_TAMPERED
    */
   read(reader: Reader, state?: SealedState): Promise<ControlState>
+  /** Returns the queries that the next read sends after a kill; none if it reads everything. */
+  expectKill(): readonly ExpectedQuery[]
   /** Discards the state, so that the next call reads everything again. */
   forget(): void
 }
@@ -55,6 +57,7 @@ export function createControlFeed(store: Store): ControlFeed {
         requests: requests.all(),
       }
     },
+    expectKill: () => feed.expect(SWITCHES),
     forget: feed.forget,
   }
 }
@@ -71,6 +74,8 @@ export interface RegistrationFeed {
    * @throws StorageError STORE_TAMPERED
    */
   list(reader: Reader, state: SealedState): Promise<readonly Row[]>
+  /** Returns the queries that the next call sends if instances have registered. */
+  expectChange(): readonly ExpectedQuery[]
 }
 
 /**
@@ -94,6 +99,7 @@ export function createRegistrationFeed(store: Store): RegistrationFeed {
       await follow(reader, state)
       return rows.all()
     },
+    expectChange: () => feed.expect(REGISTRATIONS),
   }
 }
 

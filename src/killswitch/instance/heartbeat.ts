@@ -5,7 +5,9 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Row, SqlValue } from '../../store/database.ts'
+import { EPOCHS_AFTER } from '../../store/epochs.ts'
 import { column } from '../../store/sealed-rows.ts'
+import { MAX_EPOCH } from '../../store/sealed-state.ts'
 import type { Sealing } from '../../store/sealing.ts'
 import type { Store } from '../../store/store.ts'
 import type { GateErrorCode } from '../model.ts'
@@ -50,6 +52,8 @@ export interface PollAnswer {
   readonly epoch: number
   /** Tag of the last entry in the epoch history; empty when there is none. */
   readonly tag: string
+  /** The epochs after the one that was asked for, as `isQuietSince` expects them. */
+  readonly later: string
   readonly storeId: string
 }
 
@@ -94,11 +98,13 @@ export function hasNewestKey(sealing: Sealing, owner: HeartOwner, row: Row): boo
 /**
  * In one statement, reports the acknowledged epoch and reads the store's epoch, which is never
  * older than the call.
+ * @param appliedEpoch the epoch after which to read the history (default: read none of it)
  */
 export async function sendHeartbeat(
   { database, sealing }: Pick<Store, 'database' | 'sealing'>,
   me: HeartOwner,
   heart: Heartbeat,
+  appliedEpoch = MAX_EPOCH,
 ): Promise<PollAnswer | undefined> {
   const now = database.nowSql
   const [row] = await database.heartbeat(
@@ -107,13 +113,15 @@ export async function sendHeartbeat(
      WHERE id = ?
      RETURNING (SELECT value FROM facts WHERE name = 'epoch') AS epoch,
        (SELECT tag FROM epochs ORDER BY epoch DESC LIMIT 1) AS tag,
+       ${EPOCHS_AFTER} AS later,
        (SELECT value FROM facts WHERE name = 'store_id') AS store_id`,
-    [heart.ackedEpoch, ...sealHeart(sealing, me, heart), me.id],
+    [heart.ackedEpoch, ...sealHeart(sealing, me, heart), me.id, appliedEpoch],
   )
   if (row === undefined) return undefined
   return {
     epoch: Number(column(row, 'epoch')),
     tag: String(column(row, 'tag') ?? ''),
+    later: String(column(row, 'later') ?? ''),
     storeId: String(column(row, 'store_id')),
   }
 }

@@ -8,17 +8,16 @@ import type { Logger } from '../../core/logger.ts'
 import { type Periodic, periodic } from '../../core/periodic.ts'
 import { StorageError, type Reader } from '../../store/database.ts'
 import { type EpochMark, continues, isQuietSince, readMark } from '../../store/epochs.ts'
-import { readState } from '../../store/sealed-state.ts'
 import type { Store } from '../../store/store.ts'
 import { createAccessDeadlines, indexRules } from '../gate/rules.ts'
 import type { GateControl } from '../gate/gate.ts'
 import type { LeaseGuard } from '../gate/guard/lease-guard.ts'
 import { createLeaseEnd } from '../gate/lease-timer.ts'
 import { GateError } from '../model.ts'
-import { createControlFeed, createRegistrationFeed } from './control-feed.ts'
+import { createChangeReader, type EpochFollower } from './change-reader.ts'
 import { sendHeartbeat } from './heartbeat.ts'
 import { createOutageLog, isLoss } from './outage-log.ts'
-import { createNewcomer, type HighWater, wentBack } from './high-water.ts'
+import { type HighWater, wentBack } from './high-water.ts'
 import { deregister, type InstanceIdentity, register } from './instances.ts'
 
 export interface Poller {
@@ -34,15 +33,6 @@ export interface Poller {
   lookAgain(): void
   /** Closes the gate permanently and deregisters the instance. */
   stop(): Promise<void>
-}
-
-export interface EpochFollower {
-  /**
-   * Reads in the same snapshot as the switches. Returns a function that prepares what was read and
-   * returns a second function, which applies it. The poller calls the second function immediately,
-   * before it acknowledges the epoch.
-   */
-  read(reader: Reader): Promise<() => Promise<() => void>>
 }
 
 export interface PollerDeps {
@@ -72,11 +62,9 @@ export interface PollerDeps {
 export function createPoller(deps: PollerDeps): Poller {
   const { clock, gate, store, me, highWater } = deps
   const { database } = store
-  const control = createControlFeed(store)
-  const registrations = createRegistrationFeed(store)
+  const changes = createChangeReader(deps)
   const accessDeadlines = createAccessDeadlines()
   const leaseEnd = createLeaseEnd(deps)
-  const isVouched = createNewcomer(me, highWater)
   let applied: EpochMark | undefined
   let acked: EpochMark = { epoch: -1, tag: '' }
   let beat = 0
@@ -100,11 +88,12 @@ export function createPoller(deps: PollerDeps): Poller {
     const { state, reason = null, lastSuccessAt = null, inFlight, leaseLeftMs } = gate.stats()
     beat += 1
     const heldMs = leaseLeftMs > 0 ? Math.max(0, Math.floor(clock.monotonic() - heldSince)) : 0
-    const answer = await sendHeartbeat(store, me, {
+    const heart = {
       ...{ beat, ackedEpoch: acked.epoch, ackedTag: acked.tag },
       ...{ highEpoch: highWater.mark?.epoch ?? -1, state, reason, lastSuccessAt, inFlight },
       ...{ renewedBeat, heldMs },
-    })
+    }
+    const answer = await sendHeartbeat(store, me, heart, applied?.epoch)
     if (answer === undefined) throw notRegistered()
     if (answer.storeId !== store.id) {
       throw new StorageError('STORE_REPLACED', 'the database now holds a different store')
@@ -121,27 +110,10 @@ export function createPoller(deps: PollerDeps): Poller {
     return new StorageError('STORE_FAILED', 'this instance is no longer registered')
   }
 
-  async function readNow(reader: Reader): Promise<number> {
-    const [row] = await reader.query(`SELECT ${database.nowSql} AS now`)
-    return Number(row?.['now'])
-  }
-
-  async function applyChanges(): Promise<void> {
+  /** @param epoch the store's epoch as the last heartbeat found it */
+  async function applyChanges(epoch: number): Promise<void> {
     const askedAt = clock.monotonic()
-    const found = await database.snapshot(async (reader) => {
-      await store.refreshKeys(reader)
-      const sealed = await readState(reader, store.sealing)
-      const state = await control.read(reader, sealed)
-      const seen = highWater.mark
-      const goesOn =
-        seen === undefined
-          ? await isVouched(reader, store.sealing)
-          : await continues(reader, store.sealing, state.mark, seen)
-      const isListed = await registrations.isListed(reader, sealed, me.id)
-      const now = state.deadManSwitches.length === 0 ? 0 : await readNow(reader)
-      const prepare = await deps.follower?.read(reader)
-      return { state, goesOn, isListed, now, prepare }
-    })
+    const found = await changes.read(epoch)
     const { state } = found
     const { mark } = state
     if (!found.goesOn) {
@@ -167,15 +139,15 @@ export function createPoller(deps: PollerDeps): Poller {
 
   /**
    * Reports whether the gate has applied everything up to this epoch. Quiet epochs, in which other
-   * instances only registered or left, count as applied without reading the store. So when a large
-   * fleet starts, an instance need not read the store for each instance that registers.
+   * instances only registered or left, count as applied without reading the store: the heartbeat
+   * returns them. So when a large fleet starts, an instance need not read the store for each
+   * instance that registers.
    */
-  async function isApplied(mark: EpochMark): Promise<boolean> {
-    const from = applied
-    if (from === undefined) return false
-    if (from.epoch === mark.epoch && from.tag === mark.tag) return true
-    const isQuiet = await isQuietSince(database, store.sealing, from, mark)
-    if (!isQuiet || applied !== from) return false
+  function isApplied(mark: EpochMark, later: string): boolean {
+    if (applied === undefined) return false
+    if (applied.epoch === mark.epoch && applied.tag === mark.tag) return true
+    if (!isQuietSince(store.sealing, applied, mark, later)) return false
+    changes.noteRegistrations()
     gate.advance(mark.epoch)
     highWater.note(mark)
     applied = mark
@@ -203,9 +175,9 @@ export function createPoller(deps: PollerDeps): Poller {
     for (;;) {
       const mark = leaseEnd.mark()
       const askedAt = clock.monotonic()
-      const { epoch, tag } = await ask()
+      const { epoch, tag, later } = await ask()
       const isTrusted = store.fault === undefined && store.missingKey === undefined
-      if (isTrusted && (await isApplied({ epoch, tag })) && applied !== undefined) {
+      if (isTrusted && isApplied({ epoch, tag }, later)) {
         gate.accept('STORE_LOST')
         if (heldSince === Infinity || !(gate.stats().leaseLeftMs > 0)) heldSince = askedAt
         gate.renew(askedAt)
@@ -215,7 +187,7 @@ export function createPoller(deps: PollerDeps): Poller {
       }
       try {
         if (store.fault !== undefined) throw store.fault
-        await applyChanges()
+        await applyChanges(epoch)
       } catch (error) {
         if (isLoss(error)) {
           // Everything is refused now, including everything that this epoch blocks. This
@@ -285,7 +257,7 @@ export function createPoller(deps: PollerDeps): Poller {
       await polling.runNow()
     },
     lookAgain() {
-      control.forget()
+      changes.forget()
       applied = undefined
     },
     async stop() {

@@ -11,6 +11,8 @@ import {
   register,
 } from '../../../../src/killswitch/instance/instances.ts'
 import { kill } from '../../../../src/killswitch/operator/kill.ts'
+import { type EpochMark, EPOCHS_AFTER, isQuietSince } from '../../../../src/store/epochs.ts'
+import { readState } from '../../../../src/store/sealed-state.ts'
 import { REGISTRATIONS } from '../../../../src/store/sealed-tables.ts'
 import { identity } from '../../../contract/control-fixture.ts'
 import { LEASE_MS, pollerOn } from '../../../support/poller.ts'
@@ -18,6 +20,8 @@ import { eventually } from '../../../support/server.ts'
 import { storeFolder } from '../../../support/store.ts'
 
 const ORDER = { scope: { kind: 'all' }, direction: 'both', reason: 'why', operator: 'who' } as const
+/** More quiet epochs than an instance accepts at once. */
+const MANY = 101
 
 void t.test('others that register or leave make no instance read the store', async (t) => {
   const { real, faults, gate, poller, clock, row } = await pollerOn(t, await storeFolder(t))
@@ -27,6 +31,11 @@ void t.test('others that register or leave make no instance read the store', asy
     reads += 1
     return Promise.resolve()
   }
+  const others: string[] = []
+  faults.beat = (sql) => {
+    if (!sql.startsWith('UPDATE instances')) others.push(sql)
+    return Promise.resolve()
+  }
   for (const id of ['a', 'b', 'c']) await register(real, identity(id), -1)
   await deregister(real, 'b')
   const { epoch } = await real.contents()
@@ -34,6 +43,7 @@ void t.test('others that register or leave make no instance read the store', asy
   await eventually(async () => (await row())?.ackedEpoch === epoch)
   await eventually(() => gate.stats().leaseLeftMs === LEASE_MS)
   t.equal(reads, 0)
+  t.same(others, [], 'the heartbeat itself reads the epochs')
   t.equal(gate.stats().epoch, epoch)
   t.equal((await row())?.highEpoch, epoch, 'an older store is refused from now on')
   const killed = await kill(real, clock, ORDER)
@@ -100,4 +110,51 @@ void t.test('an older copy in which others register is no continuation', async (
   t.equal(lefts[0], left - 10, 'the lease was not renewed')
   await eventually(() => gate.stats().reason === 'EPOCH_WENT_BACK')
   t.equal((await real.tables(REGISTRATIONS)).flat().length, 3, 'it does not join the copy')
+})
+
+void t.test('an instance that missed many quiet epochs reads the store once', async (t) => {
+  const { real, faults, gate, poller } = await pollerOn(t, await storeFolder(t))
+  await poller.start()
+  let go: (() => void) | undefined
+  faults.beat = () => new Promise((resolve) => (go = resolve))
+  await eventually(() => go !== undefined)
+  for (let i = 0; i < MANY; i++) await register(real, identity('a'), -1)
+  const { epoch } = await real.contents()
+  let reads = 0
+  faults.snapshot = () => {
+    reads += 1
+    return Promise.resolve()
+  }
+  delete faults.beat
+  go?.()
+  await eventually(() => gate.stats().epoch === epoch)
+  t.equal(reads, 1)
+})
+
+void t.test('a chain of quiet epochs counts only if it is whole and authentic', async (t) => {
+  const folder = await storeFolder(t)
+  const store = await folder.open()
+  const mark = () => store.database.snapshot((reader) => readState(reader, store.sealing))
+  // The first epoch of a store has no tag that the next one could name.
+  await register(store, identity('first'), -1)
+  const from = await mark()
+  for (const id of ['a', 'b', 'c']) await register(store, identity(id), -1)
+  const to = await mark()
+  const [row] = await store.database.read(`SELECT ${EPOCHS_AFTER} AS later`, [from.epoch])
+  const later = String(row?.['later'])
+  const isQuiet = (text: string, last: EpochMark = to) =>
+    isQuietSince(store.sealing, from, last, text)
+  t.equal(isQuiet(later), true)
+  const words = later.split(' ')
+  t.equal(words.length, 9)
+  const without = (at: number) => [...words.slice(0, at), ...words.slice(at + 3)].join(' ')
+  for (const at of [0, 3, 6]) t.equal(isQuiet(without(at)), false, `without epoch ${String(at)}`)
+  for (let at = 0; at < words.length; at++) {
+    const changed = words.map((word, i) => (i === at ? `${word}0` : word)).join(' ')
+    t.equal(isQuiet(changed), false, `word ${String(at)} is changed`)
+  }
+  t.equal(isQuiet(''), false)
+  t.equal(isQuiet(`${later} ${later}`), false, 'more than the epochs')
+  t.equal(isQuiet(later, { ...to, epoch: to.epoch + 1 }), false, 'another end')
+  t.equal(isQuiet(later, from), false, 'no epoch at all')
 })
