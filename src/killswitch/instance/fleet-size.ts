@@ -11,13 +11,8 @@ import type { Store } from '../../store/store.ts'
 import type { GateErrorCode } from '../model.ts'
 import { leaseEndMs } from '../operator/waiting-fleet.ts'
 import { createRegistrationFeed } from './control-feed.ts'
-import {
-  dismissInstances,
-  type Instance,
-  readBeats,
-  readInstances,
-  removeRow,
-} from './instances.ts'
+import { dismissInstances } from './dismissal.ts'
+import { type Instance, readBeats, readInstances, removeRow } from './instances.ts'
 
 export interface Fleet {
   /** Number of proxies: each `latchkey serve` counts once, with all its workers. */

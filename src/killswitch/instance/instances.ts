@@ -5,9 +5,9 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { forEachInSlices } from '../../core/slices.ts'
-import type { Reader, Row, Transaction } from '../../store/database.ts'
+import type { ExpectedQuery, Reader, Row, Transaction } from '../../store/database.ts'
 import { findFact } from '../../store/facts.ts'
-import { column, loadTable, selectRows } from '../../store/sealed-rows.ts'
+import { column, loadTable } from '../../store/sealed-rows.ts'
 import { FACTS, REGISTRATIONS } from '../../store/sealed-tables.ts'
 import { readState, type SealedState } from '../../store/sealed-state.ts'
 import {
@@ -15,7 +15,6 @@ import {
   insertRow,
   putRow,
   type SealedTransaction,
-  updateRow,
 } from '../../store/sealed-transaction.ts'
 import type { Sealing } from '../../store/sealing.ts'
 import type { Store } from '../../store/store.ts'
@@ -117,6 +116,12 @@ export async function loadInstances(
   return listInstances(reader, sealing, await loadTable(reader, sealing, REGISTRATIONS, of))
 }
 
+/** The query of `listInstances`. */
+export const INSTANCE_ROWS: ExpectedQuery = {
+  sql: 'SELECT * FROM instances ORDER BY host, grp, worker, id',
+  parameters: [],
+}
+
 /** @param registrations verified rows of REGISTRATIONS */
 export async function listInstances(
   reader: Reader,
@@ -124,7 +129,7 @@ export async function listInstances(
   registrations: readonly Row[],
 ): Promise<readonly Instance[]> {
   const rows = new Map<string, Row>()
-  for (const row of await reader.query('SELECT * FROM instances ORDER BY host, grp, worker, id')) {
+  for (const row of await reader.query(INSTANCE_ROWS.sql)) {
     rows.set(String(column(row, 'id')), row)
   }
   const known = new Map(registrations.map((row) => [String(column(row, 'id')), row]))
@@ -134,6 +139,44 @@ export async function listInstances(
     instances.push(parse(sealing, known.get(id), rows.get(id)))
   })
   return instances
+}
+
+/** A row of an instance that was verified, and its meaning. */
+interface VerifiedRow {
+  readonly row: Row
+  readonly instance: Instance
+}
+
+/**
+ * Returns a function that lists the instances repeatedly, without their registrations. It verifies
+ * only the rows that have changed since its last call. A kill reads all rows of a fleet many times
+ * a second, on a machine that may also have to serve.
+ */
+export function createInstanceList(
+  sealing: Sealing,
+): (reader: Reader) => Promise<readonly Instance[]> {
+  const verified = new Map<string, VerifiedRow>()
+
+  function find(row: Row): Instance {
+    const id = String(column(row, 'id'))
+    const before = verified.get(id)
+    if (before !== undefined && isSame(before.row, row)) return before.instance
+    const instance = parse(sealing, undefined, row)
+    // A row that does not verify may do so later, once this process has loaded a new key.
+    if (instance.isGenuine) verified.set(id, { row, instance })
+    return instance
+  }
+
+  return async (reader) => {
+    const instances: Instance[] = []
+    const rows = await reader.query(INSTANCE_ROWS.sql)
+    await forEachInSlices(rows, SLICE, (row) => instances.push(find(row)))
+    return instances
+  }
+}
+
+function isSame(a: Row, b: Row): boolean {
+  return Object.keys(b).every((name) => a[name] === b[name])
 }
 
 /** Number of heartbeats verified in one turn of the event loop. */
@@ -194,48 +237,11 @@ export function isRegistered(registrations: readonly Row[], id: string): boolean
   return own !== undefined && column(own, 'dismissed') === 0
 }
 
-/** A registration and the epoch at which it was last written. */
-export type SeenRegistration = Pick<Instance, 'id' | 'registeredEpoch'>
-
-/**
- * Dismisses the silent instances, and removes the instances that stayed dismissed for a whole
- * lease, in one change. Silence alone does not prove that an instance is dead: an attacker who can
- * write to the database can hide heartbeats. A live instance that is dismissed sees the new epoch,
- * does not renew its lease under it, and registers again.
- */
-export async function dismissInstances(
-  store: Store,
-  dead: {
-    readonly silent: readonly SeenRegistration[]
-    readonly over: readonly SeenRegistration[]
-  },
-): Promise<void> {
-  const { sealing } = store
-  if (dead.silent.length + dead.over.length === 0) return
-  await changeUnlessIdle(store, async (transaction) => {
-    const find = async ({ id, registeredEpoch }: SeenRegistration) => {
-      const [row] = await selectRows(transaction, sealing, REGISTRATIONS, { id })
-      return row?.['changed_epoch'] === registeredEpoch ? row : undefined
-    }
-    let changes = 0
-    for (const one of dead.silent) {
-      const row = await find(one)
-      if (row === undefined) continue
-      await updateRow(transaction, sealing, REGISTRATIONS, { ...row, dismissed: 1 })
-      changes += 1
-    }
-    for (const one of dead.over) {
-      if ((await find(one)) === undefined) continue
-      await remove(transaction, sealing, one.id)
-      changes += 1
-    }
-    return changes
-  })
-}
-
 /** Removes an instance's own registration; call it when the gate is closed permanently. */
 export async function deregister(store: Store, id: string): Promise<void> {
-  await store.change((transaction) => remove(transaction, store.sealing, id), { isQuiet: true })
+  await store.change((transaction) => removeRegistration(transaction, store.sealing, id), {
+    isQuiet: true,
+  })
 }
 
 /** Removes a row that has no registration, unless its heartbeat has changed. */
@@ -248,27 +254,14 @@ export async function removeRow(
   ])
 }
 
-async function remove(transaction: SealedTransaction, sealing: Sealing, id: string) {
+/** Removes a registration and the row of its instance. */
+export async function removeRegistration(
+  transaction: SealedTransaction,
+  sealing: Sealing,
+  id: string,
+): Promise<void> {
   await deleteRow(transaction, sealing, REGISTRATIONS, { id })
   await (transaction as Transaction).execute('DELETE FROM instances WHERE id = ?', [id])
-}
-
-class Idle extends Error {}
-
-/**
- * Runs a change. If the change had no effect, rolls it back, so that it does not raise the epoch.
- */
-async function changeUnlessIdle(
-  store: Store,
-  work: (transaction: SealedTransaction) => Promise<number>,
-): Promise<void> {
-  try {
-    await store.change(async (transaction) => {
-      if ((await work(transaction)) === 0) throw new Idle()
-    })
-  } catch (error) {
-    if (!(error instanceof Idle)) throw error
-  }
 }
 
 function parse(sealing: Sealing, registration: Row | undefined, row: Row | undefined): Instance {

@@ -5,7 +5,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { rename, rm } from 'node:fs/promises'
 import { openHighWater, readHighWater } from '../instance/high-water.ts'
-import { dismissInstances, loadInstances } from '../instance/instances.ts'
+import { dismissInstances } from '../instance/dismissal.ts'
+import { loadInstances } from '../instance/instances.ts'
 import { findLosses, type Losses } from './losses.ts'
 import { acceptEpoch } from './service.ts'
 import { loadBackup, recordBackup, verifyBackup, writeBackup } from '../../store/backup.ts'

@@ -5,14 +5,20 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
-import { type Reader, StorageError } from '../../store/database.ts'
-import { type EpochMark, readHistory, readMark } from '../../store/epochs.ts'
+import { type ExpectedQuery, type Reader, StorageError } from '../../store/database.ts'
+import { type EpochMark, expectHistory, readHistory, readMark } from '../../store/epochs.ts'
 import { readFact } from '../../store/facts.ts'
 import { column, loadTable } from '../../store/sealed-rows.ts'
 import { REGISTRATIONS, SWITCHES } from '../../store/sealed-tables.ts'
-import { readState, type SealedState, type TableSum } from '../../store/sealed-state.ts'
+import {
+  readState,
+  type SealedState,
+  STATE_RECORDS,
+  type TableSum,
+} from '../../store/sealed-state.ts'
 import type { Store } from '../../store/store.ts'
-import { dismissInstances, listInstances } from '../instance/instances.ts'
+import { dismissInstances } from '../instance/dismissal.ts'
+import { createInstanceList, INSTANCE_ROWS } from '../instance/instances.ts'
 import { ControlError } from '../model.ts'
 import { type PendingKill, type Revocation, type Sight, WaitingFleet } from './waiting-fleet.ts'
 
@@ -127,7 +133,17 @@ function createLook(
    * changed.
    */
   const known = new Map<string, { readonly sum: TableSum | undefined; ids: ReadonlySet<string> }>()
+  const listInstances = createInstanceList(sealing)
   let hasUnverified = false
+  /** The store's epoch in the last snapshot. */
+  let lastEpoch = kill.epoch
+
+  /** Returns the queries of a look at a store that has not changed since the last one. */
+  function expectNoChange(): readonly ExpectedQuery[] {
+    // The first look reads whole tables.
+    if (known.size === 0) return []
+    return [STATE_RECORDS, expectHistory(kill.epoch, lastEpoch), INSTANCE_ROWS]
+  }
 
   async function idsOf(reader: Reader, table: typeof SWITCHES, state: SealedState) {
     const sum = state.tables.get(table.name)
@@ -146,7 +162,7 @@ function createLook(
     history: ReadonlyMap<number, string>,
     registered: Sight['registered'],
   ) {
-    const instances = await listInstances(reader, sealing, [])
+    const instances = await listInstances(reader)
     // During `store rekey`, instances may sign with a key that this handle has not loaded yet.
     hasUnverified = instances.some(({ isGenuine }) => !isGenuine)
     const acknowledged = new Set<string>()
@@ -176,6 +192,7 @@ function createLook(
       return history === undefined ? 'REPLACED' : sight(reader, history, undefined)
     }
     const state = await readState(reader, sealing)
+    lastEpoch = state.epoch
     const history = await historySinceKill(reader, state)
     if (history === undefined) return 'REPLACED'
     if (kill.switch !== undefined && !(await idsOf(reader, SWITCHES, state)).has(kill.switch.id)) {
@@ -185,7 +202,7 @@ function createLook(
   }
 
   return async () => {
-    const seen = await store.database.snapshot(read).catch((error: unknown) => {
+    const seen = await store.database.snapshot(read, expectNoChange()).catch((error: unknown) => {
       const isTampered = error instanceof StorageError && error.code === 'STORE_TAMPERED'
       return isTampered ? ('REPLACED' as const) : undefined
     })

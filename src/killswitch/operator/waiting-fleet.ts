@@ -1,6 +1,7 @@
 /** The instances that a kill waits for: what each has reported, and when its lease must have ended. */
 // SPDX-License-Identifier: Apache-2.0
-import type { dismissInstances, Instance } from '../instance/instances.ts'
+import type { dismissInstances } from '../instance/dismissal.ts'
+import type { Instance } from '../instance/instances.ts'
 import type { Switch } from '../model.ts'
 
 /** The part of a kill, or of another change, that is needed to wait for all instances. */

@@ -4,9 +4,9 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
+import { dismissInstances } from '../../../../src/killswitch/instance/dismissal.ts'
 import {
   deregister,
-  dismissInstances,
   loadInstances,
   register,
 } from '../../../../src/killswitch/instance/instances.ts'
