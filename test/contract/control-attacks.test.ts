@@ -54,6 +54,9 @@ controlAttacks(
     'a child table': ['CREATE TABLE planted () INHERITS (switches)'],
     'a constraint': ["ALTER TABLE switches ADD CHECK (reason <> 'planted')"],
     'an index with an expression': ['CREATE INDEX planted ON switches (lower(id))'],
+    'an index with another operator class': [
+      'CREATE UNIQUE INDEX planted ON external_keys (key_store text_pattern_ops, key_id)',
+    ],
     'a plain column': ['ALTER TABLE switches ADD COLUMN planted TEXT'],
     'a column without its constraint': ['ALTER TABLE switches ALTER COLUMN reason DROP NOT NULL'],
     'a column of another type': ['ALTER TABLE switches ALTER COLUMN reason TYPE varchar(999)'],

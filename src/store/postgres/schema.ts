@@ -57,8 +57,9 @@ const DEFINITIONS = `
       || ${textIf("pg_catalog.to_jsonb(x) ->> 'indnullsnotdistinct' = 'true'", ' NULLS NOT DISTINCT')}
       || ${textIf('0 <> ANY (x.indoption)', ' DESC')}
       || ${textIf(
-        `EXISTS (SELECT 1 FROM pg_catalog.unnest(x.indclass) u(id)
-           JOIN pg_catalog.pg_opclass o ON o.oid = u.id WHERE NOT o.opcdefault)`,
+        // The server computes the array once, but would scan pg_opclass for each index in a join.
+        `EXISTS (SELECT 1 FROM pg_catalog.unnest(x.indclass) u(id) WHERE u.id = ANY (ARRAY(
+           SELECT o.oid FROM pg_catalog.pg_opclass o WHERE NOT o.opcdefault)))`,
         ' OPERATOR CLASS',
       )}
       || ${textIf(
