@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Database, isTampered, type Reader, type Transaction } from './database.ts'
 import { createForeignTag, createTag, type EpochMark, readMark, writeEpoch } from './epochs.ts'
-import { readFact, writeFact } from './facts.ts'
+import { readFact, writeFacts } from './facts.ts'
 import type { Keyring } from './keyring.ts'
 import { notWritten, readState, writeState } from './sealed-state.ts'
 import { Ledger, type SealedTransaction } from './sealed-transaction.ts'
@@ -97,7 +97,7 @@ export function createChanges(database: Database, keyring: Keyring): Changes {
         const epoch = Number(await readFact(transaction, 'epoch'))
         const next = { epoch: epoch + 1, tag: await createNextTag(transaction, epoch) }
         await writeEpoch(transaction, sealing, next, false)
-        await writeFact(transaction, 'epoch', String(next.epoch))
+        await writeFacts(transaction, { epoch: String(next.epoch) })
         return next
       })
       // The epoch is checked after the commit, because a planted object may have reverted the

@@ -23,13 +23,15 @@ export async function findFact(reader: Reader, name: string): Promise<string | u
   return typeof value === 'string' ? value : undefined
 }
 
-export async function writeFact(
+/** Writes facts with one statement. */
+export async function writeFacts(
   transaction: Transaction,
-  name: string,
-  value: string,
+  facts: Readonly<Record<string, string>>,
 ): Promise<void> {
+  const entries = Object.entries(facts)
   await transaction.execute(
-    'INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value',
-    [name, value],
+    `INSERT INTO facts (name, value) VALUES ${entries.map(() => '(?, ?)').join(', ')}
+     ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
+    entries.flat(),
   )
 }

@@ -6,7 +6,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { type ExpectedQuery, StorageError, type Reader, type Transaction } from './database.ts'
-import { writeFact } from './facts.ts'
+import { writeFacts } from './facts.ts'
 import type { Sealing } from './sealing.ts'
 
 export interface TableSum {
@@ -88,8 +88,7 @@ export async function writeState(
   // The state is encrypted as well as authenticated, because an observer of the changing sums could
   // otherwise compute the elements of individual rows.
   const wrapped = sealing.wrap(contextOf(epoch), Buffer.from(JSON.stringify(record), 'utf8'))
-  await writeFact(transaction, 'epoch', String(epoch))
-  await writeFact(transaction, 'state', wrapped)
+  await writeFacts(transaction, { epoch: String(epoch), state: wrapped })
   const written = await readPair(transaction)
   if (written.state !== wrapped || written.epoch !== String(epoch)) throw notWritten('facts state')
 }

@@ -6,7 +6,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { forEachInSlices } from '../../core/slices.ts'
 import type { ExpectedQuery, Reader, Row, Transaction } from '../../store/database.ts'
-import { findFact } from '../../store/facts.ts'
 import { column, loadTable } from '../../store/sealed-rows.ts'
 import { FACTS, REGISTRATIONS } from '../../store/sealed-tables.ts'
 import { readState, type SealedState } from '../../store/sealed-state.ts'
@@ -81,14 +80,17 @@ export async function register(
   await store.change(write, { isQuiet: true })
 
   async function write(transaction: SealedTransaction): Promise<void> {
-    const [clock] = await transaction.query(`SELECT ${now} AS now`)
+    const [found] = await transaction.query(
+      `SELECT ${now} AS now, (SELECT value FROM facts WHERE name = ?) AS first_group`,
+      [FIRST_GROUP],
+    )
     const { id, group: grp, leaseMs: lease_ms, host, pid, worker, version } = me
     const row = { id, grp, host, pid, worker, version, lease_ms, dismissed: 0 }
     await putRow(transaction, sealing, REGISTRATIONS, {
       ...row,
-      started_at: Number(clock?.['now']),
+      started_at: Number(found?.['now']),
     })
-    if ((await findFact(transaction, FIRST_GROUP)) === undefined) {
+    if (found?.['first_group'] === null) {
       await insertRow(transaction, sealing, FACTS, { name: FIRST_GROUP, value: me.group })
     }
     await reopenWriter(transaction, id)
