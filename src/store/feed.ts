@@ -5,7 +5,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { forEachInSlices } from '../core/slices.ts'
-import type { ExpectedQuery, Reader, Row, SqlValue } from './database.ts'
+import type { Database, ExpectedQuery, Reader, Row, SqlValue } from './database.ts'
 import { column, expectPage, notWhole, readPages, verifyRow } from './sealed-rows.ts'
 import { REMOVED_ROWS, type SealedTable } from './sealed-tables.ts'
 import {
@@ -13,6 +13,7 @@ import {
   NO_ROWS,
   readState,
   type SealedState,
+  STATE_RECORDS,
   subtractElement,
   type TableSum,
 } from './sealed-state.ts'
@@ -79,7 +80,7 @@ export interface FeedStep {
 
 /** @param snapshot runs work on one snapshot of the store */
 export function createFeed(
-  snapshot: <T>(work: (reader: Reader) => Promise<T>) => Promise<T>,
+  snapshot: Database['snapshot'],
   sealing: Sealing,
   tables: readonly SealedTable[],
 ): Feed {
@@ -189,7 +190,9 @@ export function createFeed(
 
   return {
     async update(apply) {
-      const { changes, commit } = await snapshot((reader) => read(reader))
+      // Most epochs, such as those of kills, change none of these tables.
+      const expected = known.size === 0 ? [] : [STATE_RECORDS]
+      const { changes, commit } = await snapshot((reader) => read(reader), expected)
       if (changes.length > 0) await apply(changes)
       await commit()
     },

@@ -245,9 +245,9 @@ function assemble(place: StorePlace, database: Database, keyring: Keyring, id: s
     ...createChanges(database, keyring),
     feed(...tables) {
       // After a failed audit, unchanged rows cannot be trusted either, so an audit must pass first.
-      const snapshot: Database['snapshot'] = async (work) => {
+      const snapshot: Database['snapshot'] = async (work, expected) => {
         await auditing.clear()
-        return judged(database.snapshot(work))
+        return judged(database.snapshot(work, expected))
       }
       return createFeed(snapshot, sealing, tables)
     },

@@ -5,6 +5,7 @@ import { continues, expectHistory } from '../../store/epochs.ts'
 import { KEY_RECORDS } from '../../store/keyring.ts'
 import { readState, STATE_RECORDS } from '../../store/sealed-state.ts'
 import type { Store } from '../../store/store.ts'
+import { expectDatabaseNow, readDatabaseNow } from '../operator/restore-requests.ts'
 import type { ControlState } from '../switch-table.ts'
 import { createControlFeed, createRegistrationFeed } from './control-feed.ts'
 import { createNewcomer, type HighWater } from './high-water.ts'
@@ -56,7 +57,6 @@ export function createChangeReader(deps: {
   const control = createControlFeed(store)
   const registrations = createRegistrationFeed(store)
   const isVouched = createNewcomer(me, highWater)
-  const clockQuery: ExpectedQuery = { sql: `SELECT ${database.nowSql} AS now`, parameters: [] }
   let hasDeadManSwitches = false
   let hasRegistrations = false
 
@@ -71,14 +71,9 @@ export function createChangeReader(deps: {
     return [
       ...[KEY_RECORDS, STATE_RECORDS, ...switches, expectHistory(seen.epoch, epoch)],
       ...(hasRegistrations ? registrations.expectChange() : []),
-      ...(hasDeadManSwitches ? [clockQuery] : []),
+      ...(hasDeadManSwitches ? [expectDatabaseNow(store)] : []),
       ...(follower?.expected ?? []),
     ]
-  }
-
-  async function readNow(reader: Reader): Promise<number> {
-    const [row] = await reader.query(clockQuery.sql)
-    return Number(row?.['now'])
   }
 
   async function readIn(reader: Reader): Promise<FoundChanges> {
@@ -91,7 +86,7 @@ export function createChangeReader(deps: {
         ? await isVouched(reader, store.sealing)
         : await continues(reader, store.sealing, state.mark, seen)
     const isListed = await registrations.isListed(reader, sealed, me.id)
-    const now = state.deadManSwitches.length === 0 ? 0 : await readNow(reader)
+    const now = state.deadManSwitches.length === 0 ? 0 : await readDatabaseNow(store, reader)
     const prepare = await follower?.read(reader)
     return { state, goesOn, isListed, now, prepare }
   }

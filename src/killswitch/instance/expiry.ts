@@ -7,10 +7,11 @@ import type { Clock } from '../../core/clock.ts'
 import type { Reader } from '../../store/database.ts'
 import { appendEvent } from '../../store/event-log.ts'
 import { findSealedFact } from '../../store/sealed-rows.ts'
+import { STATE_RECORDS } from '../../store/sealed-state.ts'
 import { FACTS } from '../../store/sealed-tables.ts'
 import { putRow } from '../../store/sealed-transaction.ts'
 import type { Store } from '../../store/store.ts'
-import { readDatabaseNow } from '../operator/restore-requests.ts'
+import { expectDatabaseNow, readDatabaseNow } from '../operator/restore-requests.ts'
 import { liftSwitches } from '../operator/restore.ts'
 import { type ControlState, SwitchTable } from '../switch-table.ts'
 import { createControlFeed } from './control-feed.ts'
@@ -116,6 +117,9 @@ export function createExpiry({ store, clock, operator, onLoaded }: ExpiryDeps): 
 
   return {
     async run() {
+      // Between two runs, the switches seldom change.
+      const isKnown = feed.expectKill().length > 0
+      const expected = isKnown ? [STATE_RECORDS, expectDatabaseNow(store)] : []
       const { over, lapsed } = await store.database.snapshot(async (reader) => {
         const state = await feed.read(reader)
         onLoaded?.(state)
@@ -125,7 +129,7 @@ export function createExpiry({ store, clock, operator, onLoaded }: ExpiryDeps): 
           over: timed.filter((one) => isOver(one, now)),
           lapsed: state.deadManSwitches.filter((one) => hasLapsed(one, now)),
         }
-      })
+      }, expected)
       if (over.length > 0) await lift(over)
       for (const one of lapsed) await record(one)
     },

@@ -6,7 +6,7 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Row } from '../../store/database.ts'
 import { column } from '../../store/sealed-rows.ts'
-import { readState } from '../../store/sealed-state.ts'
+import { readState, STATE_RECORDS } from '../../store/sealed-state.ts'
 import type { Store } from '../../store/store.ts'
 import type { GateErrorCode } from '../model.ts'
 import { leaseEndMs } from '../operator/waiting-fleet.ts'
@@ -84,12 +84,14 @@ export function createFleetSize(store: Store, clock: Clock, me?: string): FleetS
   let listedEpoch = NaN
 
   async function list(): Promise<void> {
+    const changed = feed.expectChange()
+    const expected = changed.length === 0 ? [] : [STATE_RECORDS, ...changed]
     await store.database.snapshot(async (reader) => {
       const state = await readState(reader, store.sealing)
       const rows = await feed.list(reader, state)
       registrations = new Map(rows.map((row) => [String(column(row, 'id')), row]))
       listedEpoch = state.epoch
-    })
+    }, expected)
   }
 
   /**

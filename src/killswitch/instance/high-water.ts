@@ -46,7 +46,7 @@ export async function openHighWater(path: string | undefined, storeId: string): 
   const found = path === undefined ? undefined : await readHighWater(path, storeId)
   let mark = found === 'FOREIGN' ? undefined : found
   let isForeign = found === 'FOREIGN'
-  if (path !== undefined) await withDraft(path, '', () => Promise.resolve())
+  if (path !== undefined) await withDraft(path, '', unlink)
   return {
     get mark() {
       return mark
@@ -119,7 +119,7 @@ async function save(path: string, storeId: string, mark: EpochMark): Promise<voi
   })
 }
 
-/** Writes a temporary file next to `path`, passes it to `use`, and removes it afterwards. */
+/** Writes a temporary file next to `path` and passes it to `use`, which moves or removes it. */
 async function withDraft(
   path: string,
   text: string,
@@ -137,6 +137,7 @@ async function withDraft(
     }
     await use(draft)
   } catch (cause) {
+    await unlink(draft).catch(() => undefined)
     const { code = 'UNKNOWN' } = cause as NodeJS.ErrnoException
     throw new GateError(
       'HIGH_WATER_UNWRITABLE',
@@ -146,8 +147,6 @@ async function withDraft(
         hint: 'mount a writable volume at /var/lib/latchkey, or set control.highWaterFile to a path that this user can write to and that outlives the process',
       },
     )
-  } finally {
-    await unlink(draft).catch(() => undefined)
   }
 }
 

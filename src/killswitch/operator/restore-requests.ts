@@ -4,7 +4,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
-import type { Reader } from '../../store/database.ts'
+import type { ExpectedQuery, Reader } from '../../store/database.ts'
 import type { SealedTransaction } from '../../store/sealed-transaction.ts'
 import { appendEvent } from '../../store/event-log.ts'
 import type { Store } from '../../store/store.ts'
@@ -18,11 +18,16 @@ export interface Change {
   readonly epoch: number
 }
 
+/** Returns the query of `readDatabaseNow`. */
+export function expectDatabaseNow({ database }: Pick<Store, 'database'>): ExpectedQuery {
+  return { sql: `SELECT ${database.nowSql} AS now`, parameters: [] }
+}
+
 export async function readDatabaseNow(
   store: Pick<Store, 'database'>,
   reader: Reader,
 ): Promise<number> {
-  const [row] = await reader.query(`SELECT ${store.database.nowSql} AS now`)
+  const [row] = await reader.query(expectDatabaseNow(store).sql)
   return Number(row?.['now'])
 }
 
