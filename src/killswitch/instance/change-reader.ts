@@ -68,6 +68,8 @@ export function createChangeReader(deps: {
     const seen = highWater.mark
     const switches = control.expectKill()
     if (seen === undefined || switches.length === 0) return []
+    // The heartbeat's epoch is not verified. If it is not an integer, the read itself must report that.
+    if (!Number.isSafeInteger(epoch)) return []
     return [
       ...[KEY_RECORDS, STATE_RECORDS, ...switches, expectHistory(seen.epoch, epoch)],
       ...(hasRegistrations ? registrations.expectChange() : []),
