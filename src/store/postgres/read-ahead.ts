@@ -23,9 +23,13 @@ export function readAhead(
 
   async function read() {
     const found = await connection.readAll(begin, expected.map(toLiteralSql))
-    return new Map(
-      expected.map(({ sql, parameters }, i) => [keyOf(sql, parameters), found[i] ?? []]),
-    )
+    const rows = new Map<string, readonly Row[]>()
+    // A query without an answer counts as one that was not read ahead.
+    expected.forEach(({ sql, parameters }, i) => {
+      const answer = found[i]
+      if (answer !== undefined) rows.set(keyOf(sql, parameters), answer)
+    })
+    return rows
   }
 
   return {
