@@ -115,7 +115,7 @@ export async function sendHeartbeat(
        (SELECT tag FROM epochs ORDER BY epoch DESC LIMIT 1) AS tag,
        ${EPOCHS_AFTER} AS later,
        (SELECT value FROM facts WHERE name = 'store_id') AS store_id`,
-    [heart.ackedEpoch, ...sealHeart(sealing, me, heart), me.id, appliedEpoch],
+    [heart.ackedEpoch, ...sealHeart(sealing, me, heart), me.id, appliedEpoch, appliedEpoch],
   )
   if (row === undefined) return undefined
   return {

@@ -140,7 +140,10 @@ void t.test('a chain of quiet epochs counts only if it is whole and authentic', 
   const from = await mark()
   for (const id of ['a', 'b', 'c']) await register(store, identity(id), -1)
   const to = await mark()
-  const [row] = await store.database.read(`SELECT ${EPOCHS_AFTER} AS later`, [from.epoch])
+  const [row] = await store.database.read(`SELECT ${EPOCHS_AFTER} AS later`, [
+    from.epoch,
+    from.epoch,
+  ])
   const later = String(row?.['later'])
   const isQuiet = (text: string, last: EpochMark = to) =>
     isQuietSince(store.sealing, from, last, text)
