@@ -81,6 +81,11 @@ interface Watched {
   /** `beat` of the instance in the first snapshot after the commit. */
   first: number | undefined
   beat: number | undefined
+  /**
+   * Monotonic time in milliseconds from which the instance's lease runs at most: the commit, or the
+   * time at which a later renewal was seen.
+   */
+  leaseFrom: number
   /** Monotonic time in milliseconds since which `beat` has not changed. */
   since: number
 }
@@ -114,12 +119,15 @@ export class WaitingFleet {
 
   /**
    * Reports whether an instance renewed its lease with a poll after the commit but did not
-   * acknowledge the kill. That cannot happen if the store is as the kill left it.
+   * acknowledge the kill. That cannot happen if the store is as the kill left it. The poll that
+   * follows the first snapshot may have begun before the commit, because a database shows a row only
+   * once its own commit is durable. The one after that cannot, since an instance polls
+   * sequentially.
    */
   contradicts({ instances, acknowledged }: Sight): boolean {
     return instances.some(({ id, isGenuine, renewedBeat }) => {
       const first = this.#watched.get(id)?.first
-      return isGenuine && first !== undefined && renewedBeat > first && !acknowledged.has(id)
+      return isGenuine && first !== undefined && renewedBeat > first + 1 && !acknowledged.has(id)
     })
   }
 
@@ -132,7 +140,7 @@ export class WaitingFleet {
         // The instance stopped, or another process removed it after a whole lease. This is certain,
         // because only a sealed change can remove a registration.
         this.#settle(one, one.instance, 'left', now)
-      } else if (this.#hasEnded(this.#leaseOf(one.instance), now)) {
+      } else if (hasEnded(this.#leaseOf(one.instance), one.leaseFrom, now)) {
         this.#settle(one, one.instance, 'lease-ended', now)
       }
     }
@@ -140,7 +148,11 @@ export class WaitingFleet {
 
   isDone(now: number): boolean {
     const isWaiting = [...this.#watched.values()].some(({ outcome }) => outcome.how === 'waiting')
-    return this.#isKnown && !isWaiting && (this.#isVouched || this.#hasEnded(this.#longest, now))
+    return (
+      this.#isKnown &&
+      !isWaiting &&
+      (this.#isVouched || hasEnded(this.#longest, this.#kill.committedAt, now))
+    )
   }
 
   describeWaiting(): string {
@@ -164,6 +176,7 @@ export class WaitingFleet {
   }
 
   #takeSight({ instances, acknowledged }: Sight, now: number): void {
+    const { committedAt } = this.#kill
     this.#isKnown = true
     for (const one of instances) {
       if (one.isGenuine) this.#longest = Math.max(this.#longest, one.leaseMs)
@@ -174,7 +187,12 @@ export class WaitingFleet {
         watched.beat = one.beat
         watched.since = now
       }
-      if (one.isGenuine) watched.first ??= one.beat
+      if (one.isGenuine) {
+        watched.first ??= one.beat
+        // The poll of this renewal may not have seen the kill; see `contradicts`.
+        if (watched.leaseFrom === committedAt && one.renewedBeat > watched.first)
+          watched.leaseFrom = now
+      }
       const hasAcknowledged = acknowledged.has(one.id)
       if (watched.outcome.how === 'waiting') {
         this.#settle(watched, one, hasAcknowledged ? 'acknowledged' : 'waiting', now)
@@ -193,7 +211,9 @@ export class WaitingFleet {
     const { id, group, host, pid, worker, lastSuccessAt, inFlight } = instance
     const who = { id, group, host, pid, worker }
     const outcome = { ...who, how: 'waiting' as const, afterMs: 0, lastSuccessAt, inFlight }
-    const watched = { instance, outcome, first: undefined, beat: undefined, since: now }
+    const { committedAt } = this.#kill
+    const unseen = { first: undefined, beat: undefined, leaseFrom: committedAt, since: now }
+    const watched = { instance, outcome, ...unseen }
     this.#watched.set(id, watched)
     return watched
   }
@@ -207,8 +227,8 @@ export class WaitingFleet {
   #leaseOf({ registeredEpoch, leaseMs }: Instance): number {
     return registeredEpoch >= 0 ? leaseMs : Math.max(leaseMs, this.#longest)
   }
+}
 
-  #hasEnded(leaseMs: number, now: number): boolean {
-    return now - this.#kill.committedAt > leaseEndMs(leaseMs)
-  }
+function hasEnded(leaseMs: number, from: number, now: number): boolean {
+  return now - from > leaseEndMs(leaseMs)
 }

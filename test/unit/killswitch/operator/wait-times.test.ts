@@ -6,9 +6,17 @@ import t, { type Test } from 'tap'
 import { kill } from '../../../../src/killswitch/operator/kill.ts'
 import { waitForRevocation } from '../../../../src/killswitch/operator/wait.ts'
 import { leaseEndMs } from '../../../../src/killswitch/operator/waiting-fleet.ts'
+import type { Heartbeat } from '../../../../src/killswitch/instance/heartbeat.ts'
 import { register } from '../../../../src/killswitch/instance/instances.ts'
 import type { Database } from '../../../../src/store/database.ts'
-import { identity, LEASE_MS, ORDER } from '../../../contract/control-fixture.ts'
+import {
+  beatOf,
+  identity,
+  LEASE_MS,
+  NOTHING_SEEN,
+  ORDER,
+  say,
+} from '../../../contract/control-fixture.ts'
 import { storeFolder } from '../../../support/store.ts'
 
 const DOCUMENT = readFileSync('docs/revocation.md', 'utf8').replaceAll(/\s+/g, ' ')
@@ -58,6 +66,7 @@ async function setUp(t: Test) {
   })
   return {
     clock,
+    store,
     reads: () => reads,
     answers: () => answers,
     /** Leaves every read unanswered from now on. */
@@ -111,3 +120,35 @@ void t.test(
     t.match((await waiting).instances, [{ how: 'lease-ended' }])
   },
 )
+
+void t.test('a lease that a poll renewed at the moment of the commit is waited for', async (t) => {
+  const { clock, store, wait, answers } = await setUp(t)
+  /** Sends a heartbeat while the test moves the timers on. */
+  const beat = async (heart: Heartbeat) => {
+    const said = watch(say(store, 'a', heart))
+    while (!said.isOver()) {
+      mock.timers.tick(1)
+      await turns()
+    }
+  }
+  await beat(beatOf(5, NOTHING_SEEN))
+  const { waiting, isOver } = watch(wait())
+  const look = async () => {
+    for (const before = answers(); answers() < before + 2 && !isOver();) {
+      mock.timers.tick(LOOK_EVERY_MS)
+      await turns()
+    }
+  }
+  await look()
+  clock.advance(LEASE_MS)
+  // This poll's answer may be older than the commit, and its row newer than the first look.
+  await beat({ ...beatOf(7, NOTHING_SEEN), renewedBeat: 6 })
+  await look()
+  clock.advance(leaseEndMs(LEASE_MS) - 1)
+  await look()
+  t.notOk(isOver(), 'the lease runs from the time at which its renewal was seen')
+  clock.advance(2)
+  await look()
+  t.ok(isOver())
+  t.match((await waiting).instances, [{ how: 'lease-ended' }])
+})
