@@ -111,24 +111,19 @@ export function createFromBinding({ cryptoki }: Pkcs11Module, missing: string): 
     mechanism,
     parameter: { type: CK_GCM_PARAMS, iv, ivBits, aad: orNone(aad), tagBits: TAG_BITS },
   })
+  type Calls = readonly ['C_EncryptInit', 'C_Encrypt'] | readonly ['C_DecryptInit', 'C_Decrypt']
+  function run([first, second]: Calls, operation: GcmOperation): number {
+    const { session, key, input, output, room } = operation
+    invoke(first, () => {
+      cryptoki[first](session, toMechanism(operation), key)
+    })
+    const target = output.subarray(0, room)
+    return invoke(second, () => cryptoki[second](session, orNone(input), target)).length
+  }
   return {
     missing,
-    encrypt(operation) {
-      const { session, key, input, output, room } = operation
-      invoke('C_EncryptInit', () => {
-        cryptoki.C_EncryptInit(session, toMechanism(operation), key)
-      })
-      const target = output.subarray(0, room)
-      return invoke('C_Encrypt', () => cryptoki.C_Encrypt(session, orNone(input), target)).length
-    },
-    decrypt(operation) {
-      const { session, key, input, output, room } = operation
-      invoke('C_DecryptInit', () => {
-        cryptoki.C_DecryptInit(session, toMechanism(operation), key)
-      })
-      const target = output.subarray(0, room)
-      return invoke('C_Decrypt', () => cryptoki.C_Decrypt(session, orNone(input), target)).length
-    },
+    encrypt: (operation) => run(['C_EncryptInit', 'C_Encrypt'], operation),
+    decrypt: (operation) => run(['C_DecryptInit', 'C_Decrypt'], operation),
   }
 }
 
