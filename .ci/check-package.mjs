@@ -20,6 +20,9 @@ const OTHERS = [
   ...['binding.gyp', 'build/Release/lease_guard.node', 'lease-guard.c'].map(
     (name) => `src/killswitch/gate/guard/${name}`,
   ),
+  ...['binding.gyp', 'build/Release/row_codes.node', 'row-codes.c'].map(
+    (name) => `src/store/row-codes/${name}`,
+  ),
   ...['binding.gyp', 'build/Release/token_gcm.node', 'token-gcm.c'].map(
     (name) => `src/keys/pkcs11/worker/gcm/${name}`,
   ),

@@ -45,11 +45,14 @@ export async function useImage({ target, image, container, folder, check }) {
     const script = `import { createRequire } from 'node:module'; ${load}`
     return mustEnd(inside('/usr/local/bin/node', '--input-type=module', '-e', script))
   })
-  await check(`${target}: the lease guard loads`, () => {
-    const open =
-      "require('/opt/latchkey/src/killswitch/gate/guard/build/Release/lease_guard.node').open()"
-    return mustEnd(inside('/usr/local/bin/node', '-e', open))
-  })
+  const load = (file, use) =>
+    mustEnd(inside('/usr/local/bin/node', '-e', `require('/opt/latchkey/${file}').${use}`))
+  await check(`${target}: the lease guard loads`, () =>
+    load('src/killswitch/gate/guard/build/Release/lease_guard.node', 'open()'),
+  )
+  await check(`${target}: the add-on for sealed rows loads`, () =>
+    load('src/store/row-codes/build/Release/row_codes.node', 'createKey(Buffer.alloc(32))'),
+  )
   if (target === 'latchkey') {
     await check(`${target}: there is no shell in it`, async () => {
       const found = ['bin/sh', 'usr/bin/sh', 'bin/bash', 'usr/bin/env'].filter((name) =>
@@ -58,15 +61,11 @@ export async function useImage({ target, image, container, folder, check }) {
       if (found.length > 0) throw new Error(`found ${found.join(', ')}`)
     })
   } else {
-    await check(`${target}: the add-on for tokens loads`, () => {
-      const load =
-        "require('/opt/latchkey/src/keys/pkcs11/worker/gcm/build/Release/token_gcm.node').run.length"
-      return mustEnd(inside('/usr/local/bin/node', '-e', load))
-    })
+    await check(`${target}: the add-on for tokens loads`, () =>
+      load('src/keys/pkcs11/worker/gcm/build/Release/token_gcm.node', 'run.length'),
+    )
     await check(`${target}: the HSM add-on loads`, () =>
-      mustEnd(
-        inside('/usr/local/bin/node', '-e', "require('/opt/latchkey/node_modules/pkcs11js')"),
-      ),
+      load('node_modules/pkcs11js', 'PKCS11.length'),
     )
   }
   // Remove the image's own volume. Otherwise, buildah would mount either that volume or the check's, depending on an

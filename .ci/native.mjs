@@ -11,11 +11,19 @@ const ADD_ONS = ['better-sqlite3']
  * fatal only in CI.
  */
 const OPTIONAL_ADD_ONS = ['pkcs11js']
-/** Latchkey's own add-ons. The lease guard lets the Linux kernel enforce the lease; the other one calls PKCS#11 modules. */
+/**
+ * Latchkey's own add-ons. The lease guard lets the Linux kernel enforce the lease; the others verify the store's rows and call
+ * PKCS#11 modules.
+ */
 const OWN_ADD_ONS = [
   {
     ...{ title: 'the lease guard', folder: 'src/killswitch/gate/guard', script: 'build:guard' },
     ...{ source: 'lease-guard.c', binary: 'lease_guard.node', test: 'now()' },
+  },
+  {
+    ...{ title: 'the add-on for sealed rows', folder: 'src/store/row-codes' },
+    ...{ script: 'build:row-codes', source: 'row-codes.c', binary: 'row_codes.node' },
+    test: 'verify.length',
   },
   {
     ...{ title: 'the add-on for tokens', folder: 'src/keys/pkcs11/worker/gcm' },

@@ -273,6 +273,7 @@ const BUILT = [
   'node_modules',
   'src/killswitch/gate/guard/build',
   'src/keys/pkcs11/worker/gcm/build',
+  'src/store/row-codes/build',
 ]
 
 /**

@@ -36,6 +36,8 @@ const { values } = parseArgs({
     idle: { type: 'string', default: '20' },
     // Keep the folders with the stores, and print their paths.
     keep: { type: 'boolean', default: false },
+    // A folder with a store that `prepareSqlite` has filled for the one size in --keys. It is copied, and not changed.
+    filled: { type: 'string' },
   },
 })
 const FEW_KEYS = 10
@@ -235,7 +237,7 @@ try {
   for (const keys of values.keys.split(',').map(Number)) {
     const folder = join(root, String(keys))
     await mkdir(folder)
-    const place = await prepareSqlite(folder, sizeOf(keys))
+    const place = await prepareSqlite(folder, sizeOf(keys), values.filled)
     if (postgres !== undefined) {
       const copy = await copyToPostgres(place, postgres, `keys_${String(keys)}`)
       tables.postgres.push(await measure(copy, keys))

@@ -17,6 +17,7 @@ const FILES = [
 ]
 /** Binaries of Latchkey's own add-ons, which are copied without their sources. */
 const GUARD = 'src/killswitch/gate/guard/build/Release/lease_guard.node'
+const ROW_CODES = 'src/store/row-codes/build/Release/row_codes.node'
 const TOKEN_GCM = 'src/keys/pkcs11/worker/gcm/build/Release/token_gcm.node'
 const LEFT_BEHIND = [
   /better-sqlite3\/(deps|src)(\/|$)/,
@@ -39,7 +40,7 @@ const keep = (path) => {
 
 for (const name of FILES)
   cpSync(join(from, name), join(to, name), { recursive: true, filter: keep })
-for (const name of [GUARD, TOKEN_GCM]) cpSync(join(from, name), join(to, name))
+for (const name of [GUARD, ROW_CODES, TOKEN_GCM]) cpSync(join(from, name), join(to, name))
 const SCRIPTS = ['healthcheck.mjs', 'copy-secrets.mjs']
 /** Scripts that update the bill of materials of an image that installs a vendor's module. */
 const BILL_SCRIPTS = ['debian-packages.mjs', 'serial-number.mjs']

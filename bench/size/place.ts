@@ -3,6 +3,7 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { toStoreOptions } from '../../src/app/store.ts'
 import { loadConfig } from '../../src/config/load.ts'
@@ -29,17 +30,23 @@ export interface Place {
 
 const DEADLINE = '200ms'
 
-/** Creates the folder and fills an SQLite store. */
-export async function prepareSqlite(folder: string, size: Size): Promise<Place> {
+/**
+ * Creates the folder and fills an SQLite store.
+ * @param filled folder of a store of this size that an earlier run has kept; it is copied instead
+ */
+export async function prepareSqlite(folder: string, size: Size, filled?: string): Promise<Place> {
+  if (filled !== undefined) await cp(filled, folder, { recursive: true })
   const demo = await prepareDemo(folder, 0)
-  const keyStores = Array.from({ length: size.keyStores - 1 }, (_, i) => `more-${String(i + 1)}`)
-  const lines = keyStores.map((name) => `  - { name: ${name}, prefix: /${name} }`)
-  const text = readFileSync(demo.configFile, 'utf8')
-    .replace(/^( +prefix: \/demo)$/m, ['$1', ...lines].join('\n'))
-    .concat(`limits: { requestDeadline: ${DEADLINE} }\n`)
-  writeFileSync(demo.configFile, text)
+  if (filled === undefined) {
+    const names = Array.from({ length: size.keyStores - 1 }, (_, i) => `more-${String(i + 1)}`)
+    const lines = names.map((name) => `  - { name: ${name}, prefix: /${name} }`)
+    const text = readFileSync(demo.configFile, 'utf8')
+      .replace(/^( +prefix: \/demo)$/m, ['$1', ...lines].join('\n'))
+      .concat(`limits: { requestDeadline: ${DEADLINE} }\n`)
+    writeFileSync(demo.configFile, text)
+    await fill(await loadConfig(demo.configFile), size)
+  }
   const config = await loadConfig(demo.configFile)
-  await fill(config, size)
   const signer = await readCredential(demo)
   return {
     ...{ folder, configFile: demo.configFile, caFile: demo.caFile, config, keyStore: 'demo' },

@@ -23,6 +23,7 @@ import { createHousekeeping } from '../killswitch/instance/housekeeping.ts'
 import { createFleetSize, type Fleet } from '../killswitch/instance/fleet-size.ts'
 import { type ControlState, loadControlState } from '../killswitch/switch-table.ts'
 import type { Store } from '../store/store.ts'
+import { missingRowCodes } from '../store/row-codes/row-codes.ts'
 import { findStoreWarnings } from '../store/warnings.ts'
 
 export interface ControlledGate {
@@ -156,6 +157,12 @@ export async function createControlledGate(
       if ((deps.worker?.number ?? 0) <= 1) {
         if (guard.missing !== undefined) {
           logger.warn('lease guard is not available', { reason: guard.missing })
+        }
+        const reason = missingRowCodes()
+        if (reason !== undefined) {
+          logger.info('verifying the store through node:crypto, which takes more processor time', {
+            reason,
+          })
         }
         await watch.look().catch(() => undefined)
         await fleetSize.take().catch(() => undefined)

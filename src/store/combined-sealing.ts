@@ -1,6 +1,7 @@
 /** Combines the sealings of two store keys, for as long as data sealed with either key is valid. */
 // SPDX-License-Identifier: Apache-2.0
 import type { KeyObject } from 'node:crypto'
+import { verifyRows } from './row-codes/row-codes.ts'
 import {
   createSealingOf,
   derive,
@@ -43,6 +44,7 @@ export function combineSealings({ writing, other, newer, purposeKey }: SealingPa
     authenticate: (fields) => writing().authenticate(fields),
     code: (fields) => writing().code(fields),
     codeWith: (fields, mac) => writing().codeWith(fields, mac) ?? other()?.codeWith(fields, mac),
+    verifyRows: (rows) => verifyRows(rows, writing().rowKey(), other()?.rowKey()),
     isAuthentic: (fields, mac) =>
       writing().isAuthentic(fields, mac) || other()?.isAuthentic(fields, mac) === true,
     prove: (fields) => newest().authenticate(fields),

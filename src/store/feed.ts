@@ -6,10 +6,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import { forEachInSlices } from '../core/slices.ts'
 import type { Database, ExpectedQuery, Reader, Row, SqlValue } from './database.ts'
-import { column, expectPage, notWhole, readPages, verifyRow } from './sealed-rows.ts'
+import { Elements } from './elements.ts'
+import { ELEMENT_BYTES, toNumber, type VerifiedRows } from './row-codes/row-codes.ts'
+import { expectPage, readPages, TURN_ROWS } from './row-pages.ts'
+import { column, notWhole, verifyRows } from './sealed-rows.ts'
 import { REMOVED_ROWS, type SealedTable } from './sealed-tables.ts'
 import {
   addElement,
+  addRows,
   NO_ROWS,
   readState,
   type SealedState,
@@ -36,14 +40,14 @@ export interface TableChange {
  * the JSON of the row's primary key.
  */
 interface Known {
-  readonly elements: Map<string, bigint>
+  readonly elements: Elements
   sum: TableSum
 }
 
 interface Step {
   readonly change: TableChange
-  /** After a reset, this becomes the new `Known`. */
-  readonly elements: Map<string, bigint>
+  /** The elements of the changed rows; after a reset, those of all rows. */
+  readonly elements: Map<string, bigint> | Elements
   readonly sum: TableSum
 }
 
@@ -121,17 +125,21 @@ export function createFeed(
     let { sum } = before
     const removed: (readonly SqlValue[])[] = []
     const elements = new Map<string, bigint>()
-    const put = await readRows(reader, table, epoch, (row, element) => {
-      const key = keyOf(table, row)
-      const old = before.elements.get(key)
-      if (old !== undefined) sum = subtractElement(sum, old)
-      sum = addElement(sum, element)
-      elements.set(key, element)
+    const put = await readRows(reader, table, epoch, (page, verified) => {
+      for (const [i, row] of page.entries()) {
+        const key = keyOf(table, row)
+        const element = elementOf(verified, i)
+        const old = before.elements.get(key)
+        if (old !== undefined) sum = subtractElement(sum, old)
+        sum = addElement(sum, element)
+        elements.set(key, element)
+      }
     })
     if (isEqual(sum, expected) || table.leavesNoRecord === true) {
       return { change: { table, put, removed, isReset: false }, elements, sum }
     }
-    await readRows(reader, REMOVED_ROWS, epoch, (row) => {
+    const records = await readRows(reader, REMOVED_ROWS, epoch)
+    await forEachInSlices(records, TURN_ROWS, (row) => {
       const key = String(column(row, 'row_key'))
       const old = before.elements.get(key)
       // Skips a row that was deleted and reinserted, because it is in the table, and a row that was
@@ -145,10 +153,12 @@ export function createFeed(
 
   async function readWhole(reader: Reader, table: SealedTable, expected: TableSum): Promise<Step> {
     let sum = NO_ROWS
-    const elements = new Map<string, bigint>()
-    const put = await readRows(reader, table, undefined, (row, element) => {
-      sum = addElement(sum, element)
-      elements.set(keyOf(table, row), element)
+    const elements = new Elements()
+    const put = await readRows(reader, table, undefined, (page, verified) => {
+      sum = addRows(sum, page.length, verified.sum)
+      for (const [i, row] of page.entries()) {
+        elements.put(keyOf(table, row), verified.elements, i * ELEMENT_BYTES)
+      }
     })
     if (!isEqual(sum, expected)) throw notWhole(table)
     return { change: { table, put, removed: [], isReset: true }, elements, sum }
@@ -159,14 +169,13 @@ export function createFeed(
     reader: Reader,
     table: SealedTable,
     since: number | undefined,
-    take: (row: Row, element: bigint) => void,
+    take?: (page: readonly Row[], verified: VerifiedRows) => void,
   ): Promise<readonly Row[]> {
     const rows: Row[] = []
     await readPages(reader, table, { since }, (page) => {
-      for (const row of page) {
-        take(row, verifyRow(sealing, table, row).element)
-        rows.push(row)
-      }
+      const verified = verifyRows(sealing, table, page)
+      take?.(page, verified)
+      for (const row of page) rows.push(row)
     })
     return rows
   }
@@ -206,16 +215,25 @@ export function createFeed(
   }
 
   async function commit({ change, elements, sum }: Step): Promise<void> {
-    const { table, removed, isReset } = change
+    const { table, removed } = change
     const before = known.get(table.name)
-    if (isReset || before === undefined) {
+    if (elements instanceof Elements) {
       known.set(table.name, { elements, sum })
       return
     }
-    await forEachInSlices(elements, SLICE, ([key, element]) => before.elements.set(key, element))
-    await forEachInSlices(removed, SLICE, (key) => before.elements.delete(JSON.stringify(key)))
+    if (before === undefined) return
+    await forEachInSlices(elements, SLICE, ([key, element]) => {
+      before.elements.set(key, element)
+    })
+    await forEachInSlices(removed, SLICE, (key) => {
+      before.elements.delete(JSON.stringify(key))
+    })
     before.sum = sum
   }
+}
+
+function elementOf({ elements }: VerifiedRows, i: number): bigint {
+  return toNumber(elements.subarray(i * ELEMENT_BYTES, (i + 1) * ELEMENT_BYTES))
 }
 
 function keyOf(table: SealedTable, row: Row): string {

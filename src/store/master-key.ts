@@ -6,7 +6,8 @@ import { dirname } from 'node:path'
 import { promisify } from 'node:util'
 import type { Secret } from '../core/secret.ts'
 import { StorageError } from './database.ts'
-import { encodeFields, seal, unseal } from './sealing.ts'
+import { encodeFields } from './encoding.ts'
+import { seal, unseal } from './sealing.ts'
 
 export type MasterKeySource =
   | { readonly kind: 'file'; readonly path: string }

@@ -3,16 +3,12 @@
  * sealed state.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { turn } from '../core/slices.ts'
-import {
-  type ExpectedQuery,
-  StorageError,
-  type Reader,
-  type Row,
-  type SqlValue,
-} from './database.ts'
-import { addElement, NO_ROWS, readState, type SealedState, type TableSum } from './sealed-state.ts'
-import { FACTS, SEALED_TABLES, type SealedTable } from './sealed-tables.ts'
+import { StorageError, type Reader, type Row, type SqlValue } from './database.ts'
+import { encodeRows } from './encoding.ts'
+import type { VerifiedRows } from './row-codes/row-codes.ts'
+import { readPages, TURN_ROWS } from './row-pages.ts'
+import { addRows, NO_ROWS, readState, type SealedState, type TableSum } from './sealed-state.ts'
+import { FACTS, SEALED_TABLES, sealedColumns, type SealedTable } from './sealed-tables.ts'
 import type { RowCode, Sealing } from './sealing.ts'
 
 /**
@@ -25,11 +21,6 @@ export function column(row: Row, name: string): SqlValue {
   throw new StorageError('STORE_CORRUPT', `expected the column ${name} in a row, found ${found}`, {
     hint: 'use the Latchkey release that last upgraded the store',
   })
-}
-
-/** The columns in MAC order, without `mac` itself. */
-export function sealedColumns(table: SealedTable): readonly string[] {
-  return [...table.key, ...table.columns, 'changed_epoch']
 }
 
 export function codeOf(sealing: Sealing, table: SealedTable, row: Row): RowCode {
@@ -47,13 +38,34 @@ export function describeRow(table: SealedTable, row: Row): string {
 /** @throws StorageError STORE_TAMPERED */
 export function verifyRow(sealing: Sealing, table: SealedTable, row: Row): RowCode {
   const code = sealing.codeWith(fieldsOf(table, row), column(row, 'mac'))
-  if (code === undefined) {
-    throw new StorageError(
-      'STORE_TAMPERED',
-      `a row was changed outside of Latchkey: ${describeRow(table, row)}`,
-    )
-  }
+  if (code === undefined) throw notGenuine(table, row)
   return code
+}
+
+/**
+ * Verifies each row like verifyRow, with one call for all of them.
+ * @throws StorageError STORE_TAMPERED
+ */
+export function verifyRows(
+  sealing: Sealing,
+  table: SealedTable,
+  rows: readonly Row[],
+): VerifiedRows {
+  const encoded = encodeRows(table.name, sealedColumns(table), rows)
+  const verified = encoded === undefined ? 0 : sealing.verifyRows(encoded)
+  if (typeof verified !== 'number') return verified
+  const [first] = rows.slice(verified)
+  if (first === undefined) throw new TypeError('the number of verified rows is wrong')
+  // Reports a missing column, if that is the reason.
+  verifyRow(sealing, table, first)
+  throw notGenuine(table, first)
+}
+
+function notGenuine(table: SealedTable, row: Row): StorageError {
+  return new StorageError(
+    'STORE_TAMPERED',
+    `a row was changed outside of Latchkey: ${describeRow(table, row)}`,
+  )
 }
 
 /** Reports whether this key produced the row's MAC. */
@@ -89,9 +101,6 @@ async function queryRows(reader: Reader, table: SealedTable, where: Row): Promis
   )
 }
 
-/** Number of rows verified in one event-loop turn, which takes well under two milliseconds. */
-const PAGE = 100
-
 /**
  * Returns a table's rows after verifying them against the state, which detects rows that were
  * changed, removed, added or rolled back. Reads page by page.
@@ -107,7 +116,7 @@ export async function loadTable(
   await scanTable(reader, sealing, table, {
     state,
     take: (page) => {
-      rows.push(...page)
+      for (const row of page) rows.push(row)
     },
   })
   return rows
@@ -122,7 +131,7 @@ export async function verifyTable(
   sealing: Sealing,
   table: SealedTable,
   state: Pick<SealedState, 'tables'>,
-  pageRows = PAGE,
+  pageRows = TURN_ROWS,
 ): Promise<void> {
   await scanTable(reader, sealing, table, { state, pageRows })
 }
@@ -137,11 +146,11 @@ async function scanTable(
   reader: Reader,
   sealing: Sealing,
   table: SealedTable,
-  { state, pageRows = PAGE, take }: Scan,
+  { state, pageRows = TURN_ROWS, take }: Scan,
 ): Promise<void> {
   let found: TableSum = NO_ROWS
   await readPages(reader, table, { pageRows }, (page) => {
-    for (const row of page) found = addElement(found, verifyRow(sealing, table, row).element)
+    found = addRows(found, page.length, verifyRows(sealing, table, page).sum)
     take?.(page)
   })
   const expected = state.tables.get(table.name) ?? NO_ROWS
@@ -153,84 +162,6 @@ export function notWhole(table: SealedTable): StorageError {
     'STORE_TAMPERED',
     `rows were added, removed or restored outside of Latchkey: ${table.name}`,
   )
-}
-
-interface Pages {
-  /** If set, only rows written after this epoch are read. */
-  readonly since?: number | undefined
-  readonly pageRows?: number
-}
-
-/**
- * Passes a table's rows to `take` in primary key order, at most `pageRows` at a time, each page in
- * its own event-loop turn. The next page is read while `take` processes the current one.
- */
-export async function readPages(
-  reader: Reader,
-  table: SealedTable,
-  { since, pageRows = PAGE }: Pages,
-  take: (page: readonly Row[]) => void,
-): Promise<void> {
-  const count = Math.max(pageRows, reader.pageRows ?? 0)
-  const query = (last?: Row) => queryPage(reader, table, last, { since, pageRows: count })
-  let reading: Promise<readonly Row[]> | undefined = query()
-  while (reading !== undefined) {
-    const rows: readonly Row[] = await reading
-    reading = rows.length === count ? query(rows.at(-1)) : undefined
-    reading?.catch(() => undefined)
-    try {
-      for (let at = 0; at < rows.length; at += pageRows) {
-        // Without this pause, replies from the SQLite thread that have already arrived would be
-        // delivered in the same event-loop turn.
-        await turn()
-        take(rows.slice(at, at + pageRows))
-      }
-    } catch (error) {
-      // Statements within a snapshot must not overlap, and ending the snapshot is itself a
-      // statement.
-      await reading?.catch(() => undefined)
-      throw error
-    }
-  }
-}
-
-/** Returns the rows after `last`. */
-export function queryPage(
-  reader: Reader,
-  table: SealedTable,
-  last: Row | undefined,
-  { since, pageRows = PAGE }: Pages = {},
-): Promise<readonly Row[]> {
-  const after = last === undefined ? [] : table.key.map((name) => column(last, name))
-  return reader.query(toPageSql(table, { since, pageRows }, after.length > 0), [
-    ...(since === undefined ? [] : [since]),
-    ...after,
-  ])
-}
-
-/**
- * Returns the query for the first page of a table, for a snapshot that will probably read it.
- * @param since if set, only the rows written after this epoch
- */
-export function expectPage(table: SealedTable, since?: number): ExpectedQuery {
-  const sql = toPageSql(table, { since, pageRows: PAGE }, false)
-  return { sql, parameters: since === undefined ? [] : [since] }
-}
-
-function toPageSql(
-  table: SealedTable,
-  { since, pageRows }: Required<Pages>,
-  isAfter: boolean,
-): string {
-  const key = table.key.join(', ')
-  const conditions = [
-    ...(table.except === undefined ? [] : [table.except]),
-    ...(since === undefined ? [] : ['changed_epoch > ?']),
-    ...(isAfter ? [`(${key}) > (${table.key.map(() => '?').join(', ')})`] : []),
-  ]
-  return `SELECT ${[...sealedColumns(table), 'mac'].join(', ')} FROM ${table.name}
-     ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}
-     ORDER BY ${key} LIMIT ${String(pageRows)}`
 }
 
 /**

@@ -45,6 +45,11 @@ export function addElement({ rows, sum }: TableSum, element: bigint): TableSum {
   return { rows: rows + 1, sum: (sum + element) % MODULUS }
 }
 
+/** Adds the sum of the elements of several rows. */
+export function addRows(to: TableSum, rows: number, sum: bigint): TableSum {
+  return { rows: to.rows + rows, sum: (to.sum + sum) % MODULUS }
+}
+
 export function subtractElement({ rows, sum }: TableSum, element: bigint): TableSum {
   return { rows: rows - 1, sum: (sum - element + MODULUS) % MODULUS }
 }

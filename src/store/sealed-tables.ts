@@ -15,6 +15,11 @@ export interface SealedTable {
   readonly leavesNoRecord?: true
 }
 
+/** The columns in MAC order, without `mac` itself. */
+export function sealedColumns(table: SealedTable): readonly string[] {
+  return [...table.key, ...table.columns, 'changed_epoch']
+}
+
 /** All records in `facts` except the epoch and the state, which are sealed differently. */
 export const FACTS: SealedTable = {
   name: 'facts',

@@ -1,8 +1,8 @@
 /** One change to sealed rows. It tracks the tables' sums and reads back the rows that it has written. */
 // SPDX-License-Identifier: Apache-2.0
 import type { Row, SqlValue, Transaction } from './database.ts'
-import { column, codeOf, describeRow, sealedColumns, selectRows, verifyRow } from './sealed-rows.ts'
-import { REMOVED_ROWS, type SealedTable } from './sealed-tables.ts'
+import { column, codeOf, describeRow, selectRows, verifyRow } from './sealed-rows.ts'
+import { sealedColumns, REMOVED_ROWS, type SealedTable } from './sealed-tables.ts'
 import {
   addElement,
   NO_ROWS,

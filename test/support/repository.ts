@@ -24,6 +24,7 @@ const NOT_OURS = new Set([
   'node_modules',
   'src/keys/pkcs11/worker/gcm/build',
   'src/killswitch/gate/guard/build',
+  'src/store/row-codes/build',
 ])
 
 /** Returns the paths of all files below `folder`, relative to the root and in ascending order. */

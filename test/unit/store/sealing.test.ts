@@ -6,7 +6,8 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import type { SqlValue } from '../../../src/store/database.ts'
-import { createSealing, encodeFields } from '../../../src/store/sealing.ts'
+import { encodeFields } from '../../../src/store/encoding.ts'
+import { createSealing } from '../../../src/store/sealing.ts'
 
 const TAMPERED = { name: 'StorageError', code: 'STORE_TAMPERED' }
 const KEY = randomBytes(32)
