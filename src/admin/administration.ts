@@ -17,11 +17,21 @@ import type { Activity, Period } from '../usage/usage-table.ts'
 export interface KeyStoreAdministration {
   keys(keyStore: KeyStoreName): KeyAdministration
   readonly credentials: Pick<CredentialTable, 'create' | 'list' | 'expire' | 'revoke'>
-  /** Returns fleet-wide usage by access key id. Unused credentials are absent from the map. */
-  credentialUses(): Promise<ReadonlyMap<string, Pick<CredentialUse, 'uses' | 'lastAt'>>>
+  /**
+   * Returns fleet-wide usage by access key id. Unused credentials are absent from the map.
+   * @param accessKeyIds credentials to look up (default: all)
+   */
+  credentialUses(
+    accessKeyIds?: readonly string[],
+  ): Promise<ReadonlyMap<string, Pick<CredentialUse, 'uses' | 'lastAt'>>>
   /** Returns one sentence for each piece of information that previous calls could not obtain. */
   warnings(): readonly string[]
   close(): Promise<void>
+}
+
+/** The administration as the admin listener uses it, with single credentials and pages of the list. */
+export type ServedAdministration = Omit<KeyStoreAdministration, 'close'> & {
+  readonly credentials: Pick<CredentialTable, 'page' | 'find'>
 }
 
 export interface ApplyOptions {

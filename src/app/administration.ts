@@ -14,7 +14,7 @@ import { createKeyAdministration } from '../keys/software/administration.ts'
 import { ensureHealthKey } from '../keys/software/health-key.ts'
 import { openHighWater } from '../killswitch/instance/high-water.ts'
 import { createDirectory } from '../admin/operators/directory.ts'
-import { type KeyLabels, LABELS, parseLabels } from '../policy/labels.ts'
+import { type KeyLabels, type Labels, LABELS, parseLabels } from '../policy/labels.ts'
 import { protectRetiring } from '../retirement/service.ts'
 import { type CredentialTable, createCredentialTable } from '../sigv4/credential-table.ts'
 import { type RotationRecords, createRotationRecords } from '../sigv4/rotation-record.ts'
@@ -35,7 +35,7 @@ import {
 
 export interface Administration extends KeyStoreAdministration {
   readonly credentials: CredentialTable
-  credentialUses(): Promise<ReadonlyMap<string, CredentialUse>>
+  credentialUses(accessKeyIds?: readonly string[]): Promise<ReadonlyMap<string, CredentialUse>>
   readonly rotations: RotationRecords
 }
 
@@ -72,7 +72,16 @@ export interface AdministrationParts extends TokenPlace {
 }
 
 /** Number of keys that get their labels in one turn of the event loop. */
-const LABELS_PER_TURN = 500
+const LABELS_PER_TURN = 100
+
+/** The latest `labels` document and what it parses to, because each page of a list needs it. */
+let latestLabels: { readonly text: string; readonly labels: Labels } | undefined
+
+/** @throws PolicyError POLICY_INVALID */
+function parseLatest(text: string): Labels {
+  if (latestLabels?.text !== text) latestLabels = { text, labels: parseLabels(text) }
+  return latestLabels.labels
+}
 
 /** Uses an open store and tokens, which the caller closes. */
 export function createAdministration({
@@ -86,7 +95,7 @@ export function createAdministration({
   const loadLabels = async () => {
     try {
       const { enforced } = await createPolicies(place.config, store).state()
-      return parseLabels(enforced.get(LABELS) ?? '{}')
+      return parseLatest(enforced.get(LABELS) ?? '{}')
     } catch (error) {
       warnings.push(`cannot read the labels of the keys: ${describeError(error)}`)
       return undefined
@@ -101,9 +110,9 @@ export function createAdministration({
         forRetirement === true ? all : protectRetiring(all, { store, keyStore, clock, operator })
       return {
         ...keys,
-        async listKeys() {
+        async listKeys(page) {
           const labels = await loadLabels()
-          const listed = await keys.listKeys()
+          const listed = await keys.listKeys(page)
           if (labels === undefined) return listed
           const labelled: KeySummary[] = []
           await forEachInSlices(listed, LABELS_PER_TURN, (key) => {
@@ -114,7 +123,7 @@ export function createAdministration({
       }
     },
     credentials: createCredentialTable(store, clock, operator),
-    credentialUses: () => store.database.snapshot(loadCredentialUses),
+    credentialUses: (ids) => store.database.snapshot((reader) => loadCredentialUses(reader, ids)),
     rotations: createRotationRecords(store),
   }
 }

@@ -74,7 +74,7 @@ export function createTokenAdministrations(logger: Logger): TokenAdministrations
         (await open(backend)).administration(keyStore, found.keyPrefix, store, operator)
       return {
         createKey: async (key) => (await inner()).createKey(key),
-        listKeys: async () => (await inner()).listKeys(),
+        listKeys: async (page) => (await inner()).listKeys(page),
         rotateKey: async (keyId) => (await inner()).rotateKey(keyId),
         setKeyStatus: async (keyId, status) => (await inner()).setKeyStatus(keyId, status),
         setKeyDates: async (keyId, change) => (await inner()).setKeyDates(keyId, change),

@@ -99,6 +99,13 @@ export function describeOrigin(material: NewKey['material'], ceremony: NewKey['c
 
 const KEY_BYTES = 32
 
+export interface KeyPage {
+  /** The last key id of the page before, which need not exist anymore; undefined for the first page. */
+  readonly after: ExternalKeyId | undefined
+  /** Maximum number of keys. */
+  readonly limit: number
+}
+
 export interface TrustOrder {
   readonly reason: string
   readonly operator: string
@@ -128,8 +135,11 @@ export interface DestructionGuard {
 export interface KeyAdministration {
   /** @throws BackendError KEY_EXISTS, KEY_DATES_INVALID */
   createKey(key: NewKey): Promise<KeySummary>
-  /** Returns keys in ascending order of key ids. */
-  listKeys(): Promise<readonly KeySummary[]>
+  /**
+   * Returns keys in ascending order of key ids.
+   * @param page part of the list to return (default: the whole list)
+   */
+  listKeys(page?: KeyPage): Promise<readonly KeySummary[]>
   /** Creates a new current version; older ones still decrypt. @throws BackendError KEY_NOT_FOUND */
   rotateKey(keyId: ExternalKeyId): Promise<KeySummary>
   /** @throws BackendError KEY_NOT_FOUND */

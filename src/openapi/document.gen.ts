@@ -4,6 +4,10 @@
 export const VERSION: string = "0.1.0"
 
 export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  "NextCursor": {
+    "description": "The `cursor` of the next page. An opaque text; absent on the last page.",
+    "type": "string"
+  },
   "RequestMetadata": {
     "description": "The caller of KMS and the operation that it called. Only the types are validated: ARNs of any\nform, unknown operations and additional fields are accepted, and `kmsRequestId` is opaque.\n",
     "type": "object",
@@ -1707,6 +1711,9 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       "keys"
     ],
     "properties": {
+      "nextCursor": {
+        "$ref": "#/components/schemas/NextCursor"
+      },
       "keys": {
         "type": "array",
         "items": {
@@ -1986,6 +1993,9 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       "retirements"
     ],
     "properties": {
+      "nextCursor": {
+        "$ref": "#/components/schemas/NextCursor"
+      },
       "retirements": {
         "type": "array",
         "items": {
@@ -2142,6 +2152,9 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       "credentials"
     ],
     "properties": {
+      "nextCursor": {
+        "$ref": "#/components/schemas/NextCursor"
+      },
       "credentials": {
         "type": "array",
         "items": {
@@ -2374,6 +2387,9 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       "revisions"
     ],
     "properties": {
+      "nextCursor": {
+        "$ref": "#/components/schemas/NextCursor"
+      },
       "revisions": {
         "type": "array",
         "items": {
@@ -2581,6 +2597,9 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       "operators"
     ],
     "properties": {
+      "nextCursor": {
+        "$ref": "#/components/schemas/NextCursor"
+      },
       "operators": {
         "type": "array",
         "items": {
@@ -2625,6 +2644,9 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       "tokens"
     ],
     "properties": {
+      "nextCursor": {
+        "$ref": "#/components/schemas/NextCursor"
+      },
       "tokens": {
         "type": "array",
         "items": {

@@ -924,6 +924,8 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description The `cursor` of the next page. An opaque text; absent on the last page. */
+        NextCursor: string;
         /**
          * @description The caller of KMS and the operation that it called. Only the types are validated: ARNs of any
          *     form, unknown operations and additional fields are accepted, and `kmsRequestId` is opaque.
@@ -1436,6 +1438,7 @@ export interface components {
             }[];
         };
         AdminKeys: {
+            nextCursor?: components["schemas"]["NextCursor"];
             keys: components["schemas"]["AdminKey"][];
             /** @description One sentence for each item that could not be read; absent if everything was read. */
             warnings?: string[];
@@ -1519,6 +1522,7 @@ export interface components {
             destroyingSince?: components["schemas"]["Milliseconds"];
         };
         AdminRetirements: {
+            nextCursor?: components["schemas"]["NextCursor"];
             retirements: components["schemas"]["AdminRetirement"][];
         };
         AdminVersionReports: {
@@ -1561,6 +1565,7 @@ export interface components {
             lastUsedAt?: components["schemas"]["Milliseconds"];
         };
         AdminCredentials: {
+            nextCursor?: components["schemas"]["NextCursor"];
             credentials: components["schemas"]["AdminCredential"][];
         };
         AdminCredentialCreateRequest: {
@@ -1631,6 +1636,7 @@ export interface components {
             instances?: components["schemas"]["InstanceOutcome"][];
         };
         AdminPolicyHistory: {
+            nextCursor?: components["schemas"]["NextCursor"];
             revisions: {
                 revision: number;
                 action: string;
@@ -1684,6 +1690,7 @@ export interface components {
             createdBy: string;
         };
         AdminOperators: {
+            nextCursor?: components["schemas"]["NextCursor"];
             operators: components["schemas"]["AdminOperator"][];
         };
         AdminTokenRequest: {
@@ -1695,6 +1702,7 @@ export interface components {
             token: string;
         };
         AdminTokens: {
+            nextCursor?: components["schemas"]["NextCursor"];
             tokens: {
                 id: string;
                 operator: string;
@@ -1815,6 +1823,13 @@ export interface components {
     parameters: {
         /** @description Id of a key in the key store. `.` and `..` alone are refused. */
         externalKeyId: string;
+        /** @description Maximum number of items in the response. */
+        PageLimit: number;
+        /**
+         * @description The `nextCursor` of the page before; absent for the first page. Items that are added or removed between two
+         *     calls do not make the caller miss or repeat any other item.
+         */
+        PageCursor: string;
     };
     requestBodies: never;
     headers: never;
@@ -2658,7 +2673,15 @@ export interface operations {
     };
     adminKeys: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Maximum number of items in the response. */
+                limit?: components["parameters"]["PageLimit"];
+                /**
+                 * @description The `nextCursor` of the page before; absent for the first page. Items that are added or removed between two
+                 *     calls do not make the caller miss or repeat any other item.
+                 */
+                cursor?: components["parameters"]["PageCursor"];
+            };
             header?: never;
             path: {
                 /** @description Name of the key store. */
@@ -2668,7 +2691,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description All keys, in the order of their ids. */
+            /** @description A page of the keys, in the order of their ids. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2677,6 +2700,7 @@ export interface operations {
                     "application/json": components["schemas"]["AdminKeys"];
                 };
             };
+            400: components["responses"]["AdminError"];
             401: components["responses"]["AdminError"];
             403: components["responses"]["AdminError"];
             404: components["responses"]["AdminError"];
@@ -2758,7 +2782,15 @@ export interface operations {
     };
     adminListRetirements: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Maximum number of items in the response. */
+                limit?: components["parameters"]["PageLimit"];
+                /**
+                 * @description The `nextCursor` of the page before; absent for the first page. Items that are added or removed between two
+                 *     calls do not make the caller miss or repeat any other item.
+                 */
+                cursor?: components["parameters"]["PageCursor"];
+            };
             header?: never;
             path: {
                 /** @description Name of the key store. */
@@ -2768,7 +2800,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The retirements of the key store. */
+            /** @description A page of the retirements of the key store, in the order of key ids and versions. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2854,14 +2886,22 @@ export interface operations {
     };
     adminCredentials: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Maximum number of items in the response. */
+                limit?: components["parameters"]["PageLimit"];
+                /**
+                 * @description The `nextCursor` of the page before; absent for the first page. Items that are added or removed between two
+                 *     calls do not make the caller miss or repeat any other item.
+                 */
+                cursor?: components["parameters"]["PageCursor"];
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description All credentials of the key stores that the caller may read. */
+            /** @description A page of the credentials of the key stores that the caller may read, in the order of their ids. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2870,6 +2910,7 @@ export interface operations {
                     "application/json": components["schemas"]["AdminCredentials"];
                 };
             };
+            400: components["responses"]["AdminError"];
             401: components["responses"]["AdminError"];
             403: components["responses"]["AdminError"];
             421: components["responses"]["AdminError"];
@@ -3001,14 +3042,22 @@ export interface operations {
     };
     adminPolicyHistory: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Maximum number of items in the response. */
+                limit?: components["parameters"]["PageLimit"];
+                /**
+                 * @description The `nextCursor` of the page before; absent for the first page. Items that are added or removed between two
+                 *     calls do not make the caller miss or repeat any other item.
+                 */
+                cursor?: components["parameters"]["PageCursor"];
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description All revisions. */
+            /** @description A page of the revisions, newest first. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3017,6 +3066,7 @@ export interface operations {
                     "application/json": components["schemas"]["AdminPolicyHistory"];
                 };
             };
+            400: components["responses"]["AdminError"];
             401: components["responses"]["AdminError"];
             403: components["responses"]["AdminError"];
             421: components["responses"]["AdminError"];
@@ -3081,14 +3131,22 @@ export interface operations {
     };
     adminOperators: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Maximum number of items in the response. */
+                limit?: components["parameters"]["PageLimit"];
+                /**
+                 * @description The `nextCursor` of the page before; absent for the first page. Items that are added or removed between two
+                 *     calls do not make the caller miss or repeat any other item.
+                 */
+                cursor?: components["parameters"]["PageCursor"];
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description All operators and groups of the control store. */
+            /** @description A page of the operators and groups of the control store, in the order of their names. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3097,6 +3155,7 @@ export interface operations {
                     "application/json": components["schemas"]["AdminOperators"];
                 };
             };
+            400: components["responses"]["AdminError"];
             401: components["responses"]["AdminError"];
             403: components["responses"]["AdminError"];
             421: components["responses"]["AdminError"];
@@ -3168,14 +3227,22 @@ export interface operations {
     };
     adminTokens: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Maximum number of items in the response. */
+                limit?: components["parameters"]["PageLimit"];
+                /**
+                 * @description The `nextCursor` of the page before; absent for the first page. Items that are added or removed between two
+                 *     calls do not make the caller miss or repeat any other item.
+                 */
+                cursor?: components["parameters"]["PageCursor"];
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description All tokens of the control store. */
+            /** @description A page of the tokens of the control store, in the order of their ids. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3184,6 +3251,7 @@ export interface operations {
                     "application/json": components["schemas"]["AdminTokens"];
                 };
             };
+            400: components["responses"]["AdminError"];
             401: components["responses"]["AdminError"];
             403: components["responses"]["AdminError"];
             421: components["responses"]["AdminError"];

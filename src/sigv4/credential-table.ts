@@ -9,6 +9,7 @@ import { forEachInSlices } from '../core/slices.ts'
 import { secretContext } from '../store/bindings.ts'
 import { createChangeRecorder } from '../store/event-log.ts'
 import { StorageError, type Row } from '../store/database.ts'
+import { readRange } from '../store/row-range.ts'
 import { column, selectRows } from '../store/sealed-rows.ts'
 import { CREDENTIALS } from '../store/sealed-tables.ts'
 import { insertRow, type SealedTransaction, updateRow } from '../store/sealed-transaction.ts'
@@ -42,10 +43,22 @@ export interface NewCredential {
   readonly pair?: { readonly accessKeyId: string; readonly secretAccessKey: Secret }
 }
 
+export interface CredentialPage {
+  /** The last id of the page before, which need not exist anymore; undefined for the first page. */
+  readonly after: AccessKeyId | undefined
+  /** Maximum number of credentials. */
+  readonly limit: number
+  /** Only credentials of these key stores are returned; undefined means all key stores. */
+  readonly keyStores: readonly string[] | undefined
+}
+
 export interface CredentialTable {
   /** @throws CredentialError CREDENTIAL_INVALID, CREDENTIAL_EXISTS */
   create(keyStore: KeyStoreName, options?: NewCredential): Promise<Credential>
   list(keyStore?: KeyStoreName): Promise<readonly CredentialSummary[]>
+  /** Returns part of the list, in ascending order of access key ids. */
+  page(page: CredentialPage): Promise<readonly CredentialSummary[]>
+  find(accessKeyId: string): Promise<CredentialSummary | undefined>
   /** @throws CredentialError CREDENTIAL_NOT_FOUND, CREDENTIAL_REVOKED */
   expire(accessKeyId: string, at: number): Promise<CredentialSummary>
   /** Revokes permanently and erases the secret. @throws CredentialError CREDENTIAL_NOT_FOUND */
@@ -132,6 +145,22 @@ export function createCredentialTable(
       return credentials
         .map((row) => toSummary(row, clock))
         .filter((summary) => keyStore === undefined || summary.keyStore === keyStore)
+    },
+    async page({ keyStores, ...page }) {
+      if (keyStores?.length === 0) return []
+      const among = keyStores && { column: 'key_store', values: keyStores }
+      const range = { ...page, ...(among && { among }) }
+      const parse = (row: Row) => toSummary(row, clock)
+      return store.snapshot((reader) =>
+        readRange({ reader, sealing, table: CREDENTIALS, parse }, range),
+      )
+    },
+    async find(accessKeyId) {
+      const where = { access_key_id: accessKeyId }
+      const [row] = await store.snapshot((reader) =>
+        selectRows(reader, sealing, CREDENTIALS, where),
+      )
+      return row && toSummary(row, clock)
     },
     expire: (accessKeyId, at) =>
       changeOne(accessKeyId, 'credential-expiry-set', (row) => {

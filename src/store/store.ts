@@ -68,6 +68,11 @@ export interface Store extends Changes {
    */
   scan(...scans: readonly TableScan[]): Promise<void>
   /**
+   * Runs several SELECTs on one snapshot. An error that shows tampering becomes the store's `fault`.
+   * @throws the errors of `work`
+   */
+  snapshot<T>(work: (reader: Reader) => Promise<T>): Promise<T>
+  /**
    * Verifies the schema and all sealed data in slices, on separate connections.
    * @throws StorageError STORE_TAMPERED
    */
@@ -268,6 +273,7 @@ function assemble(place: StorePlace, database: Database, keyring: Keyring, id: s
     tables: (...tables) =>
       judged(database.snapshot((reader) => loadTables(reader, sealing, tables))),
     scan: (...scans) => judged(database.snapshot((reader) => scanTables(reader, sealing, scans))),
+    snapshot: (work) => judged(database.snapshot(work)),
     async close() {
       await auditing.close()
       await database.close()

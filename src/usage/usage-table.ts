@@ -203,9 +203,14 @@ export async function loadLatestKeys(
 /** Returns uses by access key id across the whole fleet; unused credentials are absent. */
 export async function loadCredentialUses(
   reader: Reader,
+  accessKeyIds?: readonly string[],
 ): Promise<ReadonlyMap<string, CredentialUse>> {
+  if (accessKeyIds?.length === 0) return new Map()
+  const marks = accessKeyIds?.map(() => '?').join(', ')
   const rows = await reader.query(
-    'SELECT access_key_id, key_store, uses, first_at, last_at FROM credential_uses',
+    `SELECT access_key_id, key_store, uses, first_at, last_at FROM credential_uses
+     ${marks === undefined ? '' : `WHERE access_key_id IN (${marks})`}`,
+    accessKeyIds,
   )
   const uses = rows.map((row) => ({
     accessKeyId: String(row['access_key_id']),

@@ -58,6 +58,7 @@ export function countRows(store: Store, counter: TurnCounter): Store {
   return {
     ...store,
     database: { ...store.database, snapshot },
+    snapshot,
     feed: (...tables) => createFeed(snapshot, store.sealing, tables),
   }
 }

@@ -10,6 +10,7 @@ import type { components } from '../../openapi/types.gen.ts'
 import type { CredentialSummary, NewCredential } from '../../sigv4/credential-table.ts'
 import type { KeyStoreAdministration } from '../administration.ts'
 import type { AdminApi } from './api.ts'
+import { loadPages } from './pages.ts'
 
 type Schemas = components['schemas']
 
@@ -18,7 +19,10 @@ export function createRemoteAdministration(api: AdminApi): KeyStoreAdministratio
     const options = { path: { accessKeyId } }
     return toSummary(await api.post('/admin/v1/credentials/{accessKeyId}', body, options))
   }
-  const loadCredentials = async () => (await api.get('/admin/v1/credentials')).credentials
+  const loadCredentials = async () => {
+    const pages = await loadPages((query) => api.get('/admin/v1/credentials', { query }))
+    return pages.flatMap(({ credentials }) => credentials)
+  }
   const warnings: string[] = []
   return {
     warnings: () => warnings,
@@ -32,8 +36,10 @@ export function createRemoteAdministration(api: AdminApi): KeyStoreAdministratio
       expire: (accessKeyId, at) => change(accessKeyId, { action: 'expire', at }),
       revoke: (accessKeyId) => change(accessKeyId, { action: 'revoke' }),
     },
-    async credentialUses() {
-      const all = await loadCredentials()
+    async credentialUses(accessKeyIds) {
+      const all = (await loadCredentials()).filter(
+        ({ accessKeyId }) => accessKeyIds?.includes(accessKeyId) !== false,
+      )
       return new Map(
         all.flatMap(({ accessKeyId, uses, lastUsedAt }) =>
           uses === undefined || lastUsedAt === undefined
@@ -99,10 +105,16 @@ function createRemoteKeys(
       }
       return toKey(await api.post('/admin/v1/keys/{keyStore}', body, { path }))
     },
-    async listKeys() {
-      const found = await api.get('/admin/v1/keys/{keyStore}', { path })
-      warnings.push(...(found.warnings ?? []))
-      return found.keys.map(toKey)
+    async listKeys(page) {
+      const pages = await loadPages((query) =>
+        api.get('/admin/v1/keys/{keyStore}', { path, query }),
+      )
+      // Each page can repeat the warnings of the pages before.
+      warnings.push(...new Set(pages.flatMap((one) => one.warnings ?? [])))
+      const keys = pages.flatMap((one) => one.keys.map(toKey))
+      if (page === undefined) return keys
+      const { after, limit } = page
+      return keys.filter(({ keyId }) => after === undefined || keyId > after).slice(0, limit)
     },
     rotateKey: async (keyId) => (await change(keyId, { action: 'rotate' })).key,
     setKeyStatus: async (keyId, status) =>

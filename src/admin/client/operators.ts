@@ -6,11 +6,15 @@
 import { Secret } from '../../core/secret.ts'
 import type { OperatorAdministration } from '../administration.ts'
 import type { AdminApi } from './api.ts'
+import { loadPages } from './pages.ts'
 
 /** The listener records its caller as the operator, even if another name is given here. */
 export function createRemoteOperators(api: AdminApi): OperatorAdministration {
   return {
-    operators: async () => (await api.get('/admin/v1/operators')).operators,
+    async operators() {
+      const pages = await loadPages((query) => api.get('/admin/v1/operators', { query }))
+      return pages.flatMap(({ operators }) => operators)
+    },
     async put({ name, kind, role, keyStores, groups }) {
       return api.post('/admin/v1/operators', {
         ...{ name, kind, groups: [...groups] },
@@ -21,7 +25,10 @@ export function createRemoteOperators(api: AdminApi): OperatorAdministration {
     async remove(name) {
       await api.post('/admin/v1/operators/{name}/remove', {}, { path: { name } })
     },
-    tokens: async () => (await api.get('/admin/v1/tokens')).tokens,
+    async tokens() {
+      const pages = await loadPages((query) => api.get('/admin/v1/tokens', { query }))
+      return pages.flatMap(({ tokens }) => tokens)
+    },
     async createToken({ operator, expiresAt }) {
       const order = { operator, ...(expiresAt === undefined ? {} : { expiresAt }) }
       const { id, token } = await api.post('/admin/v1/tokens', order)

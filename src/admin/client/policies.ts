@@ -6,6 +6,7 @@ import type { PlannedChange, PolicyChange, PolicyRevision } from '../../policy/p
 import type { Activity } from '../../usage/usage-table.ts'
 import type { PolicyAdministration } from '../administration.ts'
 import type { AdminApi } from './api.ts'
+import { loadPages } from './pages.ts'
 
 type Schemas = components['schemas']
 
@@ -37,8 +38,9 @@ export function createRemotePolicies(api: AdminApi): PolicyAdministration {
       return { epoch, ...(isWaited && { revocation: { elapsedMs, instances } }) }
     },
     async history() {
-      const { revisions } = await api.get(`${PATH}/history`)
-      return revisions as readonly unknown[] as readonly PolicyRevision[]
+      const pages = await loadPages((query) => api.get(`${PATH}/history`, { query }))
+      const revisions: readonly unknown[] = pages.flatMap((page) => page.revisions)
+      return revisions as readonly PolicyRevision[]
     },
     async at(revision) {
       const path = { revision }

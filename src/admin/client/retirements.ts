@@ -5,6 +5,7 @@ import type { Retirement, VersionName } from '../../retirement/retirement-table.
 import type { VersionReport } from '../../retirement/retirement.ts'
 import type { Retirements } from '../../retirement/service.ts'
 import type { AdminApi } from './api.ts'
+import { loadPages } from './pages.ts'
 
 type Schemas = components['schemas']
 
@@ -27,7 +28,10 @@ export function createRemoteRetirements(api: AdminApi): Retirements {
     },
     async list(keyStore) {
       const path = { keyStore }
-      return (await api.get('/admin/v1/retirements/{keyStore}', { path })).retirements
+      const pages = await loadPages((query) =>
+        api.get('/admin/v1/retirements/{keyStore}', { path, query }),
+      )
+      return pages.flatMap(({ retirements }) => retirements)
     },
     request: ({ reason, quietForMs, waitForMs, ...name }) =>
       change(name, { action: 'request', reason, quietForMs, waitForMs }),

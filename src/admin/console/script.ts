@@ -57,6 +57,18 @@ async function readError(response) {
 }
 
 const api = async (method, path, body) => (await call(method, '/admin/v1' + path, body)).json()
+/** Reads a list page by page, and returns its last page with the items of all pages. */
+async function list(path, name) {
+  const items = []
+  let cursor
+  for (;;) {
+    const page = await api('GET', path + '?limit=1000' + (cursor === undefined ? '' : '&cursor=' + cursor))
+    items.push(...page[name])
+    cursor = page.nextCursor
+    if (cursor === undefined) return { ...page, [name]: items }
+  }
+}
+
 const may = (permission) => state.about?.permissions.includes(permission) === true
 const count = (n, noun, plural = noun + 's') => n + ' ' + (n === 1 ? noun : plural)
 const toTime = (at) => at === undefined || at === null ? '-' : new Date(at).toISOString().slice(0, 19).replace('T', ' ') + ' UTC'

@@ -1,14 +1,20 @@
 /** Routes for keys and for the credentials that KMS signs with. */
 // SPDX-License-Identifier: Apache-2.0
-import { checkPermitted, isPermitted, type AdminPrincipal, type Permission } from '../principal.ts'
-import { parseExternalKeyId, parseKeyStoreName, type KeyStoreName } from '../../core/ids.ts'
+import { checkPermitted, keyStoresFor, type AdminPrincipal, type Permission } from '../principal.ts'
+import {
+  parseAccessKeyId,
+  parseExternalKeyId,
+  parseKeyStoreName,
+  type KeyStoreName,
+} from '../../core/ids.ts'
 import { toRemark } from '../../core/remark.ts'
 import { Secret } from '../../core/secret.ts'
 import type { KeyAdministration } from '../../keys/administration.ts'
 import type { components } from '../../openapi/types.gen.ts'
-import type { KeyStoreAdministration } from '../administration.ts'
+import type { ServedAdministration } from '../administration.ts'
 import { AdminError } from '../errors.ts'
-import { type AdminRoute, ok, okList } from '../route.ts'
+import { okPage, parsePage } from '../paging.ts'
+import { type AdminRoute, ok } from '../route.ts'
 
 type Schemas = components['schemas']
 
@@ -19,7 +25,7 @@ export interface KeyRoutesDeps {
   /** Opens the administration of keys and credentials for one call. */
   readonly withAdministration: <T>(
     operator: string,
-    work: (administration: Omit<KeyStoreAdministration, 'close'>) => Promise<T>,
+    work: (administration: ServedAdministration) => Promise<T>,
   ) => Promise<T>
   /** Names of the configured key stores. */
   readonly keyStores: () => readonly string[]
@@ -44,12 +50,15 @@ function routesOfKeys({ withAdministration, keyStores }: KeyRoutesDeps): readonl
   return [
     {
       ...{ method: 'GET', path, permission: 'read' },
-      async handle({ parameters, principal }) {
+      async handle({ parameters, principal, query }) {
         const keyStore = toKeyStore(principal, 'read', parameters)
+        const page = parsePage(query, `keys ${keyStore}`, parseExternalKeyId)
         return withAdministration(principal.name, async (administration) => {
-          const keys = await administration.keys(keyStore).listKeys()
+          const part = { after: page.after, limit: page.count }
+          const keys = await administration.keys(keyStore).listKeys(part)
           const warnings = [...administration.warnings()]
-          return okList('keys', keys, warnings.length > 0 ? { warnings } : {})
+          const fields = warnings.length > 0 ? { warnings } : {}
+          return okPage('keys', page, keys, ({ keyId }) => keyId, fields)
         })
       },
     },
@@ -126,18 +135,19 @@ function routesOfCredentials({
   return [
     {
       ...{ method: 'GET', path, permission: 'read' },
-      handle: ({ principal }) =>
-        withAdministration(principal.name, async ({ credentials, credentialUses }) => {
-          const uses = await credentialUses()
-          const all = await credentials.list()
-          const visible = all.filter(({ keyStore }) => isPermitted(principal, 'read', keyStore))
-          return ok({
-            credentials: visible.map((one) => {
-              const use = uses.get(one.accessKeyId)
-              return { ...one, ...(use && { uses: use.uses, lastUsedAt: use.lastAt }) }
-            }),
+      async handle({ principal, query }) {
+        const page = parsePage(query, 'credentials', parseAccessKeyId)
+        const keyStores = keyStoresFor(principal, 'read')
+        return withAdministration(principal.name, async ({ credentials, credentialUses }) => {
+          const found = await credentials.page({ after: page.after, limit: page.count, keyStores })
+          const uses = await credentialUses(found.map(({ accessKeyId }) => accessKeyId))
+          const shown = found.map((one) => {
+            const use = uses.get(one.accessKeyId)
+            return { ...one, ...(use && { uses: use.uses, lastUsedAt: use.lastAt }) }
           })
-        }),
+          return okPage('credentials', page, shown, ({ accessKeyId }) => accessKeyId)
+        })
+      },
     },
     {
       ...{ method: 'POST', path, permission: 'credentials', body: 'AdminCredentialCreateRequest' },
@@ -161,7 +171,7 @@ function routesOfCredentials({
         const { action, at } = body as Schemas['AdminCredentialChangeRequest']
         const { accessKeyId = '' } = parameters
         return withAdministration(principal.name, async ({ credentials }) => {
-          const found = (await credentials.list()).find((one) => one.accessKeyId === accessKeyId)
+          const found = await credentials.find(accessKeyId)
           checkPermitted(principal, 'credentials', found?.keyStore)
           if (action === 'revoke') return ok(await credentials.revoke(accessKeyId))
           if (at === undefined)

@@ -4,6 +4,7 @@ import type { components } from '../../openapi/types.gen.ts'
 import type { OperatorDirectory } from '../operators/directory.ts'
 import { AdminError } from '../errors.ts'
 import { type AdminPrincipal, checkPermitted } from '../principal.ts'
+import { okPage, parsePage, takePage } from '../paging.ts'
 import { type AdminRoute, ok } from '../route.ts'
 
 type Schemas = components['schemas']
@@ -16,14 +17,20 @@ export interface OperatorRoutesDeps {
   readonly keyStores: () => readonly string[]
 }
 
+/** Accepts every text, because the list is searched in memory. */
+const parseName = (text: string) => text
+
 export function operatorRoutes(deps: OperatorRoutesDeps): readonly AdminRoute[] {
   const { directory, keyStores } = deps
   return [
     {
       ...{ method: 'GET', path: '/admin/v1/operators', permission: 'read' },
-      async handle({ principal }) {
+      async handle({ principal, query }) {
         checkPermitted(principal, 'read')
-        return ok({ operators: await directory.operators() })
+        const page = parsePage(query, 'operators', parseName)
+        const nameOf = ({ name }: { readonly name: string }) => name
+        const found = takePage(page, await directory.operators(), nameOf)
+        return okPage('operators', page, found, nameOf)
       },
     },
     {
@@ -51,9 +58,11 @@ export function operatorRoutes(deps: OperatorRoutesDeps): readonly AdminRoute[] 
     },
     {
       ...{ method: 'GET', path: '/admin/v1/tokens', permission: 'read' },
-      async handle({ principal }) {
+      async handle({ principal, query }) {
         checkPermitted(principal, 'read')
-        return ok({ tokens: await directory.tokens() })
+        const page = parsePage(query, 'tokens', parseName)
+        const idOf = ({ id }: { readonly id: string }) => id
+        return okPage('tokens', page, takePage(page, await directory.tokens(), idOf), idOf)
       },
     },
     {

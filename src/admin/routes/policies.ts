@@ -8,6 +8,7 @@ import type { Documents } from '../../policy/policy-set.ts'
 import type { PlannedChange, PolicyChange } from '../../policy/policy-table.ts'
 import type { PolicyAdministration } from '../administration.ts'
 import { AdminError } from '../errors.ts'
+import { okPage, parsePage } from '../paging.ts'
 import { type AdminRoute, ok } from '../route.ts'
 
 type Schemas = components['schemas']
@@ -27,6 +28,8 @@ const PATH = '/admin/v1/policies'
 /** Error code that the `latchkey` command reports when it works directly on the control store. */
 const CHANGED = 'POLICY_CHANGED'
 
+const parseRevision = (text: string) => (/^\d{1,9}$/.test(text) ? Number(text) : undefined)
+
 /**
  * Policies concern all key stores, so callers limited to some key stores may not use these routes.
  */
@@ -42,20 +45,24 @@ export function policyRoutes(deps: PolicyRoutesDeps): readonly AdminRoute[] {
     },
     {
       ...{ method: 'GET', path: `${PATH}/history`, permission: 'read' },
-      async handle({ principal }) {
+      async handle({ principal, query }) {
         checkPermitted(principal, 'read')
-        return ok({ revisions: await withPolicies((policies) => policies.history()) })
+        const page = parsePage(query, 'revisions', parseRevision)
+        const { after = Infinity, count } = page
+        const all = await withPolicies((policies) => policies.history())
+        const found = all.filter(({ revision }) => revision < after).slice(0, count)
+        return okPage('revisions', page, found, ({ revision }) => String(revision))
       },
     },
     {
       ...{ method: 'GET', path: `${PATH}/revisions/:revision`, permission: 'read' },
       async handle({ parameters, principal }) {
         checkPermitted(principal, 'read')
-        const { revision = '' } = parameters
-        if (!/^\d{1,9}$/.test(revision)) {
+        const revision = parseRevision(parameters['revision'] ?? '')
+        if (revision === undefined) {
           throw new AdminError('INPUT_INVALID', 'revision must be a whole number')
         }
-        const found = await withPolicies((policies) => policies.at(Number(revision)))
+        const found = await withPolicies((policies) => policies.at(revision))
         return ok({ documents: Object.fromEntries(found) })
       },
     },

@@ -3,6 +3,7 @@
 import { parseExternalKeyId, parseKeyStoreName, type KeyStoreName } from '../../core/ids.ts'
 import { toRemark } from '../../core/remark.ts'
 import type { components } from '../../openapi/types.gen.ts'
+import type { Retirement } from '../../retirement/retirement-table.ts'
 import type { Retirements } from '../../retirement/service.ts'
 import { AdminError } from '../errors.ts'
 import {
@@ -12,6 +13,7 @@ import {
   type Permission,
   toActor,
 } from '../principal.ts'
+import { okPage, parsePage, takePage } from '../paging.ts'
 import { type AdminRoute, ok } from '../route.ts'
 
 type Schemas = components['schemas']
@@ -43,10 +45,11 @@ export function retirementRoutes(deps: RetirementRoutesDeps): readonly AdminRout
   return [
     {
       ...{ method: 'GET', path, permission: 'read' },
-      async handle({ parameters, principal }) {
+      async handle({ parameters, principal, query }) {
         const keyStore = toKeyStore(principal, 'read', parameters)
-        const retirements = await deps.withRetirements(keyStore, (open) => open.list(keyStore))
-        return ok({ retirements })
+        const page = parsePage(query, `retirements ${keyStore}`, (text) => text)
+        const all = await deps.withRetirements(keyStore, (open) => open.list(keyStore))
+        return okPage('retirements', page, takePage(page, all, toCursorKey), toCursorKey)
       },
     },
     {
@@ -71,6 +74,11 @@ export function retirementRoutes(deps: RetirementRoutesDeps): readonly AdminRout
       },
     },
   ]
+}
+
+/** Sorts like the key id and the version, because key ids contain no character below a space. */
+function toCursorKey({ keyId, version }: Retirement): string {
+  return `${keyId} ${String(version).padStart(10, '0')}`
 }
 
 type Name = Pick<Parameters<Retirements['request']>[0], 'keyStore' | 'keyId' | 'version'>

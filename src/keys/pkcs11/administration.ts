@@ -3,8 +3,10 @@
 import type { Clock } from '../../core/clock.ts'
 import { Deadline } from '../../core/deadline.ts'
 import { parseExternalKeyId, type ExternalKeyId, type KeyStoreName } from '../../core/ids.ts'
+import type { Row } from '../../store/database.ts'
 import { createChangeRecorder } from '../../store/event-log.ts'
-import { KEY_DATES, KEYS, TOKEN_KEYS } from '../../store/sealed-tables.ts'
+import { readRange } from '../../store/row-range.ts'
+import { KEY_DATES, KEYS, type SealedTable, TOKEN_KEYS } from '../../store/sealed-tables.ts'
 import type { SealedTransaction } from '../../store/sealed-transaction.ts'
 import type { Store } from '../../store/store.ts'
 import { BackendError } from '../errors.ts'
@@ -54,12 +56,11 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
       search: 'all',
     })) as readonly TokenKey[]
 
-  async function recorded(): Promise<Recorded> {
-    const [keyRows = [], tokenKeyRows = [], dateRows = []] = await store.tables(
-      KEYS,
-      TOKEN_KEYS,
-      KEY_DATES,
-    )
+  /** @param keyIds keys whose records are read (default: all keys) */
+  async function recorded(keyIds?: readonly ExternalKeyId[]): Promise<Recorded> {
+    const tables = [KEYS, TOKEN_KEYS, KEY_DATES]
+    const [keyRows = [], tokenKeyRows = [], dateRows = []] =
+      keyIds === undefined ? await store.tables(...tables) : await rowsOf(tables, keyIds)
     const dates = toDatesByKey(dateRows)
     const { keys } = parseContents({ keys: keyRows, versions: [] })
     const versions = new Map<string, TokenKeyRow[]>()
@@ -69,7 +70,7 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
     }
     const own = keys.filter((key) => key.keyStore === keyStore)
     const uses = deps.countsUses
-      ? await store.database.snapshot((reader) => loadUses(reader, store.sealing, keyStore))
+      ? await store.database.snapshot((reader) => loadUses(reader, store.sealing, keyStore, keyIds))
       : undefined
     const encryptions = (keyId: ExternalKeyId, version: number) =>
       uses && (uses.get(toId({ keyStore, keyId, version })) ?? 0)
@@ -80,6 +81,22 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
       dateFields: (keyId) =>
         toDateFields(dates.get(toKeyName({ keyStore, keyId })) ?? {}, clock.now()),
     }
+  }
+
+  /** Returns the rows of these keys, which are verified one by one. */
+  function rowsOf(
+    tables: readonly SealedTable[],
+    keyIds: readonly ExternalKeyId[],
+  ): Promise<readonly (readonly Row[])[]> {
+    return store.snapshot(async (reader) => {
+      const among = { column: 'key_id', values: keyIds }
+      const found: (readonly Row[])[] = []
+      for (const table of keyIds.length === 0 ? [] : tables) {
+        const rows = { reader, sealing: store.sealing, table, parse: (row: Row) => row }
+        found.push(await readRange(rows, { prefix: [keyStore], among }))
+      }
+      return found
+    })
   }
 
   async function summarise(keyId: ExternalKeyId): Promise<KeySummary> {
@@ -169,14 +186,19 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
       })
       return summarise(keyId)
     },
-    async listKeys() {
+    async listKeys(page) {
       const found = new Map<ExternalKeyId, TokenKey[]>()
-      for (const { name, key } of (await call({ call: 'list' })) as readonly ListedKey[]) {
+      const part = page && {
+        ...{ prefix: keyPrefix, limit: page.limit },
+        ...(page.after !== undefined && { after: page.after }),
+      }
+      const list = await call({ call: 'list', ...(part && { page: part }) })
+      for (const { name, key } of list as readonly ListedKey[]) {
         const keyId = toKeyId(name, keyPrefix)
         if (keyId === undefined || key === undefined) continue
         found.set(keyId, [...(found.get(keyId) ?? []), key])
       }
-      const known = await recorded()
+      const known = await recorded(page && [...found.keys()])
       return [...found]
         .sort(([a], [b]) => (a < b ? -1 : 1))
         .map(([keyId, versions]) => toSummary(keyId, versions, known))

@@ -2,9 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
-import { forEachInSlices } from '../../core/slices.ts'
+import { forEachInSlices, turn } from '../../core/slices.ts'
 import type { Row } from '../../store/database.ts'
 import { createChangeRecorder } from '../../store/event-log.ts'
+import { readRange } from '../../store/row-range.ts'
 import { KEY_DATES, KEY_VERSIONS, KEYS } from '../../store/sealed-tables.ts'
 import type { SealedTransaction } from '../../store/sealed-transaction.ts'
 import type { Store } from '../../store/store.ts'
@@ -18,7 +19,12 @@ import {
   toDatesByKey,
   toKeyName,
 } from '../key-dates.ts'
-import { describeOrigin, type KeyAdministration, type KeySummary } from '../administration.ts'
+import {
+  describeOrigin,
+  type KeyAdministration,
+  type KeyPage,
+  type KeySummary,
+} from '../administration.ts'
 import {
   type KeyRow,
   KeyTable,
@@ -32,6 +38,53 @@ import { loadUses } from './use-table.ts'
 const KEY_BYTES = 32
 /** Number of keys summarized in one turn of the event loop. */
 const SLICE = 200
+
+type VersionsByKey = Map<string, VersionRow[]>
+
+function addVersions(versionsOf: VersionsByKey, versions: readonly VersionRow[]): void {
+  for (const version of versions) {
+    const own = versionsOf.get(version.keyId)
+    if (own === undefined) versionsOf.set(version.keyId, [version])
+    else own.push(version)
+  }
+}
+
+/** Number of keys whose versions, dates and uses are read together. */
+const KEYS_PER_READ = 200
+
+/** Reads only the rows of the page's keys, which are verified one by one. */
+function loadKeyPage(
+  store: Store,
+  keyStore: string,
+  now: number,
+  { after, limit }: KeyPage,
+): Promise<readonly KeySummary[]> {
+  const { sealing } = store
+  return store.snapshot(async (reader) => {
+    const range = { prefix: [keyStore], after, limit }
+    const keys = await readRange({ reader, sealing, table: KEYS, parse: parseKey }, range)
+    const summaries: KeySummary[] = []
+    for (let at = 0; at < keys.length; at += KEYS_PER_READ) {
+      const slice = keys.slice(at, at + KEYS_PER_READ)
+      const ids = slice.map(({ keyId }) => keyId)
+      const own = { prefix: [keyStore], among: { column: 'key_id', values: ids } }
+      const versionsOf: VersionsByKey = new Map()
+      const versions = { reader, sealing, table: KEY_VERSIONS, parse: parseVersion }
+      addVersions(versionsOf, await readRange(versions, own))
+      const dateRows = { reader, sealing, table: KEY_DATES, parse: (row: Row) => row }
+      const dates = toDatesByKey(await readRange(dateRows, own))
+      const uses = await loadUses(reader, sealing, keyStore, ids)
+      await turn()
+      for (const key of slice) {
+        summaries.push({
+          ...toSummary(key, versionsOf.get(key.keyId) ?? [], uses),
+          ...toDateFields(dates.get(toKeyName(key)) ?? {}, now),
+        })
+      }
+    }
+    return summaries
+  })
+}
 
 /** Describes a change for its event: the kind and the details, except the key's name. */
 interface KeyChange {
@@ -65,7 +118,7 @@ export function createKeyAdministration(
       if (kind !== undefined) await record(transaction, kind, { ...name, ...detail })
       const { sealing } = store
       if (dates !== undefined) await changeKeyDates(transaction, { sealing, record }, name, dates)
-      const uses = await loadUses(transaction, store.sealing, keyStore, keyId)
+      const uses = await loadUses(transaction, store.sealing, keyStore, [keyId])
       const key = await table.key(keyStore, keyId)
       return {
         ...toSummary(key, await table.versions(keyStore, keyId), uses),
@@ -116,24 +169,21 @@ export function createKeyAdministration(
         const detail = { canEncrypt, canDecrypt, ...origin }
         return { kind: 'key-created', ...detail, dates: replaceDates(dates) }
       }),
-    async listKeys() {
+    async listKeys(page) {
+      if (page !== undefined) return loadKeyPage(store, keyStore, clock.now(), page)
       const isOwn = (row: Row) => row['key_store'] === keyStore
       const keys: KeyRow[] = []
-      const versionsOf = new Map<string, VersionRow[]>()
+      const versionsOf: VersionsByKey = new Map()
       const dateRows: Row[] = []
       await store.scan(
-        { table: KEYS, take: (page) => keys.push(...page.filter(isOwn).map(parseKey)) },
+        { table: KEYS, take: (rows) => keys.push(...rows.filter(isOwn).map(parseKey)) },
         {
           table: KEY_VERSIONS,
-          take(page) {
-            for (const version of page.filter(isOwn).map(parseVersion)) {
-              const own = versionsOf.get(version.keyId)
-              if (own === undefined) versionsOf.set(version.keyId, [version])
-              else own.push(version)
-            }
+          take(rows) {
+            addVersions(versionsOf, rows.filter(isOwn).map(parseVersion))
           },
         },
-        { table: KEY_DATES, take: (page) => dateRows.push(...page.filter(isOwn)) },
+        { table: KEY_DATES, take: (rows) => dateRows.push(...rows.filter(isOwn)) },
       )
       const dates = toDatesByKey(dateRows)
       const uses = await store.database.snapshot((reader) =>

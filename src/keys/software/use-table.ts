@@ -37,22 +37,24 @@ const PAGE = 200
 /**
  * Returns the number of reserved uses of each version, keyed by `toId`; versions that have never
  * encrypted are absent.
+ * @param keyIds keys whose versions are read (default: all keys of the key store)
  * @throws StorageError STORE_TAMPERED
  */
 export async function loadUses(
   reader: Reader,
   sealing: Sealing,
   keyStore: string,
-  keyId?: string,
+  keyIds?: readonly string[],
 ): Promise<ReadonlyMap<string, number>> {
   const uses = new Map<string, number>()
-  const ofKey = keyId === undefined ? '' : ' AND key_id = ?'
-  const where = keyId === undefined ? [keyStore] : [keyStore, keyId]
+  if (keyIds?.length === 0) return uses
+  const ofKeys = keyIds && ` AND key_id IN (${keyIds.map(() => '?').join(', ')})`
+  const where = [keyStore, ...(keyIds ?? [])]
   const page = Math.max(PAGE, reader.pageRows ?? 0)
   let after: readonly SqlValue[] = []
   for (;;) {
     const rows = await reader.query(
-      `SELECT ${NAMES.join(', ')} FROM key_uses WHERE key_store = ?${ofKey}
+      `SELECT ${NAMES.join(', ')} FROM key_uses WHERE key_store = ?${ofKeys ?? ''}
        ${after.length === 0 ? '' : 'AND (key_id, version) > (?, ?)'}
        ORDER BY key_id, version LIMIT ?`,
       [...where, ...after, page],

@@ -169,6 +169,23 @@ export const KEY_CHECKS: Checks = {
     t.ok((await decrypt(fixture, id, sealed)).equals(PLAINTEXT))
   },
 
+  'pages of the list contain the same keys, with all of their versions': async (t, fixture) => {
+    const { administration, other } = fixture
+    for (const name of ['b', 'a-1', 'a', 'c']) await createKey(fixture, name)
+    await createKey(fixture, 'aa', {}, other)
+    await administration.rotateKey(keyId('a-1'))
+    await administration.setKeyStatus(keyId('b'), 'DISABLED')
+    const whole = await administration.listKeys()
+    t.equal(whole.length, 4)
+    for (const [at, { keyId: id }] of whole.entries()) {
+      const part = await administration.listKeys({ after: id, limit: 2 })
+      t.same(part, whole.slice(at + 1, at + 3), `the keys after ${id}`)
+    }
+    t.same(await administration.listKeys({ after: undefined, limit: 3 }), whole.slice(0, 3))
+    const between = await administration.listKeys({ after: keyId('bb'), limit: 9 })
+    t.same(between, whole.slice(3), 'the id need not exist')
+  },
+
   '[HLT-2] health works before any key exists, with a test key that no caller can reach': async (
     t,
     fixture,

@@ -141,7 +141,7 @@ function tracking(
       track(keyId, summary.versions.at(-1)?.version ?? 1)
       return summary
     },
-    listKeys: () => inner.listKeys(),
+    listKeys: (page) => inner.listKeys(page),
     setKeyStatus: (keyId, status) => inner.setKeyStatus(keyId, status),
     setKeyDates: (keyId, change) => inner.setKeyDates(keyId, change),
     destroyVersion: (keyId, version, guard) => inner.destroyVersion(keyId, version, guard),

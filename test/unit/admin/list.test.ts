@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Readable } from 'node:stream'
 import t from 'tap'
+import { parsePage, takePage } from '../../../src/admin/paging.ts'
 import { okList } from '../../../src/admin/route.ts'
 
 async function piecesOf(items: readonly unknown[], fields?: Readonly<Record<string, unknown>>) {
@@ -26,4 +27,22 @@ void t.test('no piece has more than two hundred items', async (t) => {
   const pieces = await piecesOf(Array.from({ length: 1000 }, () => '*'))
   t.equal(pieces.join('').split('*').length, 1001)
   for (const piece of pieces) t.ok(piece.split('*').length <= 201)
+})
+
+void t.test('pages of a list in memory go by the key, whatever order the list has', (t) => {
+  const query = (text: string) => parsePage(new URLSearchParams(text), 'words', (word) => word)
+  const words = ['b', 'B', 'ä', 'a', 'c 0000000010', 'c 0000000002']
+  const self = (word: string) => word
+  const found: string[] = []
+  let cursor = ''
+  for (;;) {
+    const page = query(`limit=2${cursor}`)
+    const items = takePage(page, words, self)
+    found.push(...items.slice(0, 2))
+    if (items.length < 3) break
+    const last = JSON.stringify(['words', found.at(-1)])
+    cursor = `&cursor=${Buffer.from(last).toString('base64url')}`
+  }
+  t.same(found, [...words].sort())
+  t.end()
 })

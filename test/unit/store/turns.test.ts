@@ -174,3 +174,23 @@ void t.test('a list of keys takes their uses in small slices', async (t) => {
   t.ok(total >= MANY, String(total))
   t.ok(most <= MOST, `${String(most)} rows in one turn`)
 })
+
+void t.test('pages of keys and credentials take their rows in small slices', async (t) => {
+  const { store, counter, counting, clock } = await open(t)
+  const check = (what: string, rows: number) => {
+    const { most, total } = counter.take()
+    t.ok(total >= rows && total <= rows + FEW, `${what}: ${String(total)} rows`)
+    t.ok(most <= MOST, `${what}: ${String(most)} rows in one turn`)
+  }
+  counter.take()
+  const keys = createKeyAdministration(counting, DEMO, clock)
+  t.equal((await keys.listKeys({ after: keyIdOf(1), limit: 1000 })).length, 1000)
+  check('keys and their versions', 2000)
+  t.equal((await keys.listKeys({ after: keyIdOf(2), limit: 10 })).length, 10)
+  check('a short page', 20)
+  const credentials = createCredentialTable(counting, clock)
+  const page = { after: undefined, limit: 1000, keyStores: undefined }
+  t.equal((await credentials.page(page)).length, 1000)
+  check('credentials', 1000)
+  t.equal(store.fault, undefined)
+})

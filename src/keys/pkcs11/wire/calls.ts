@@ -67,6 +67,15 @@ export interface ListedKey {
   readonly key?: TokenKey
 }
 
+/** Part of a list. A key's name in it is the prefix and a key id. */
+export interface ListPage {
+  readonly prefix: string
+  /** Only keys whose ids sort after this one, by UTF-16 code units, are returned. */
+  readonly after?: string
+  /** Maximum number of keys. */
+  readonly limit: number
+}
+
 /** Result of one step of a run over all keys of a token. */
 export interface IndexReport {
   /** Number of keys of any type on the token. */
@@ -158,7 +167,7 @@ export type Call =
   | { readonly call: 'health' }
   /** Returns the versions of a key, in ascending order. See KeyHandles.versions. */
   | { readonly call: 'describe'; readonly name: string; readonly search: VersionSearch }
-  | { readonly call: 'list' }
+  | { readonly call: 'list'; readonly page?: ListPage }
   /** Runs one step of TokenIndex. */
   | { readonly call: 'index'; readonly run: number; readonly again: readonly string[] }
   /**

@@ -4,8 +4,15 @@
  * divided into steps, so that the worker can serve other requests in between.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { parseExternalKeyId } from '../../../core/ids.ts'
 import type { KeyProblem } from '../../administration.ts'
-import { encodeRef, parseRef, type IndexReport, type ListedKey } from '../wire/calls.ts'
+import {
+  encodeRef,
+  parseRef,
+  type IndexReport,
+  type ListedKey,
+  type ListPage,
+} from '../wire/calls.ts'
 import {
   describeAmbiguous,
   describeUnusable,
@@ -156,4 +163,35 @@ export class TokenIndex {
 
 function toHex(handle: Handle): string {
   return handle.toString('hex')
+}
+
+/**
+ * Reads every key in one call, which an index does in steps.
+ * @param page part of the list to return (default: the whole list, in the token's order)
+ */
+export function listKeys(
+  session: Handle,
+  options: KeyHandlesOptions,
+  page?: ListPage,
+): readonly ListedKey[] {
+  const index = new TokenIndex({ ...options, handles: undefined })
+  const entries: ListedKey[] = []
+  for (;;) {
+    const report = index.step(session, { run: 1, again: [] }, () => true)
+    entries.push(...report.entries.filter(({ key }) => key !== undefined))
+    if (report.isComplete) return page === undefined ? entries : takePage(entries, page)
+  }
+}
+
+/** Returns all versions of the keys in a page, and nothing else that is on the token. */
+function takePage(
+  entries: readonly ListedKey[],
+  { prefix, after = '', limit }: ListPage,
+): readonly ListedKey[] {
+  const idOf = ({ name }: ListedKey) =>
+    name.startsWith(prefix) ? parseExternalKeyId(name.slice(prefix.length)) : undefined
+  const ids = new Set<string>()
+  for (const id of entries.map(idOf)) if (id !== undefined && id > after) ids.add(id)
+  const wanted = new Set([...ids].sort().slice(0, limit))
+  return entries.filter((entry) => wanted.has(idOf(entry) ?? ''))
 }

@@ -6,7 +6,6 @@ import { equalBytes } from '../../../core/constant-time.ts'
 import { createAesGcm, mechanismOf, type AesGcm, type SealedByToken } from './aes-gcm.ts'
 import {
   encodeRef,
-  type ListedKey,
   type NewTokenKey,
   type StartCall,
   type TokenFacts,
@@ -20,7 +19,7 @@ import { createKey } from './key-attributes.ts'
 import { KeyHandles, toTokenKey, type KeyHandlesOptions } from './key-handles.ts'
 import { invoke, type Handle, type Pkcs11Module } from './module.ts'
 import { TokenSession } from './session.ts'
-import { TokenIndex } from './token-index.ts'
+import { listKeys, TokenIndex } from './token-index.ts'
 
 /** Generous time limit for key management in milliseconds. Callers set their own deadlines. */
 const UNHURRIED_MS = 60_000
@@ -138,7 +137,7 @@ export class TokenWorkerProgram {
       case 'describe':
         return this.#unhurried((session) => this.#describe(session, call.name, call.search))
       case 'list':
-        return this.#unhurried((session) => this.#list(session))
+        return this.#unhurried((session) => listKeys(session, this.#options, call.page))
       case 'index':
         return this.#inStep((session, mayGoOn) => this.#index.step(session, call, mayGoOn))
       case 'share':
@@ -257,17 +256,6 @@ export class TokenWorkerProgram {
     const versions = this.#keys.versions(session, name, search).map(toTokenKey)
     if (versions.length === 0) throw this.#toMissing(session)
     return versions
-  }
-
-  /** Reads every key in one call; `index` does the same in steps. */
-  #list(session: Handle): readonly ListedKey[] {
-    const index = new TokenIndex({ ...this.#options, handles: undefined })
-    const entries: ListedKey[] = []
-    for (;;) {
-      const report = index.step(session, { run: 1, again: [] }, () => true)
-      entries.push(...report.entries)
-      if (report.isComplete) return entries.filter(({ key }) => key !== undefined)
-    }
   }
 
   #create(session: Handle, key: NewTokenKey): TokenKey {

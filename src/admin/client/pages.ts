@@ -1,0 +1,29 @@
+/** Reads the lists of the admin listener page by page. */
+// SPDX-License-Identifier: Apache-2.0
+
+/** Number of items to ask for: the listener's maximum, which saves requests. */
+const LIMIT = 1000
+
+export interface PageQuery {
+  readonly limit: number
+  readonly cursor: string | undefined
+}
+
+/**
+ * Returns all pages in their order. A listener of a release without pages returns the whole list at
+ * once.
+ * @param load sends the request for one page
+ * @throws the errors of `load`
+ */
+export async function loadPages<Page extends { readonly nextCursor?: string }>(
+  load: (query: PageQuery) => Promise<Page>,
+): Promise<readonly Page[]> {
+  const pages: Page[] = []
+  let cursor: string | undefined
+  do {
+    const page: Page = await load({ limit: LIMIT, cursor })
+    pages.push(page)
+    cursor = page.nextCursor
+  } while (cursor !== undefined)
+  return pages
+}
