@@ -1,5 +1,6 @@
 /** A connection to PostgreSQL for one kind of work, which it runs sequentially. */
 // SPDX-License-Identifier: Apache-2.0
+import { systemClock } from '../../core/clock.ts'
 import {
   Mutex,
   type Row,
@@ -35,14 +36,7 @@ export class Connection {
    */
   readAll(begin: string, statements: readonly string[]): Promise<readonly (readonly Row[])[]> {
     const session = this.#session
-    return this.#lock.run(async () => {
-      if (!session.isReady) return await session.runScript(begin, statements)
-      // The server may have closed an idle connection. Reading twice is safe.
-      return await session.runScript(begin, statements).catch((error: unknown) => {
-        if (session.isReady) throw error
-        return session.runScript(begin, statements)
-      })
-    })
+    return this.#lock.run(() => repeatIfLost(session, () => session.runScript(begin, statements)))
   }
 
   transaction<T>(
@@ -52,11 +46,7 @@ export class Connection {
     const session = this.#session
     return this.#lock.run(async () => {
       const [first = '', ...others] = begin
-      // The server may have closed an idle connection. It has not received any part of this
-      // transaction yet, so reconnecting is safe.
-      if (session.isReady) {
-        await session.run(first).catch((error: unknown) => retryOnNew(session, first, error))
-      } else await session.run(first)
+      await repeatIfLost(session, () => session.run(first))
       try {
         const { generation } = session
         const run = (sql: string, parameters: readonly SqlValue[] = []) =>
@@ -87,7 +77,20 @@ export class Connection {
   }
 }
 
-function retryOnNew(session: PostgresSession, sql: string, error: unknown) {
-  if (session.isReady) throw error
-  return session.run(sql)
+/**
+ * Runs `send`, and once more if it turns out that the connection was lost, because the server may
+ * have closed an idle one. Both attempts share one deadline.
+ * @param send sends one message, which may arrive twice
+ */
+async function repeatIfLost<T>(session: PostgresSession, send: () => Promise<T>): Promise<T> {
+  if (!session.isReady) return await send()
+  session.endsAt = systemClock.monotonic() + session.deadlineMs
+  try {
+    return await send().catch((error: unknown) => {
+      if (session.isReady) throw error
+      return send()
+    })
+  } finally {
+    session.endsAt = Infinity
+  }
 }

@@ -184,3 +184,11 @@ export function sqlState(error: unknown): string | undefined {
 function routine(error: unknown): unknown {
   return error instanceof Error && 'routine' in error ? error.routine : undefined
 }
+
+export function late(): StorageError {
+  return new StorageError('STORE_TIMEOUT', 'the store did not respond in time')
+}
+
+export function closed(): StorageError {
+  return new StorageError('STORE_CLOSED', 'the store is closed')
+}

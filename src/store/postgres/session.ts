@@ -8,9 +8,9 @@ import { systemClock } from '../../core/clock.ts'
 import { type Row, type SqlParameters, type SqlValue, StorageError, valuesOf } from '../database.ts'
 import type { PostgresTarget } from './address.ts'
 import { destroySocket, type Dial, dial } from './dial.ts'
-import { belongsToConnection, sqlState, toStorageError } from './errors.ts'
+import { belongsToConnection, closed, late, sqlState, toStorageError } from './errors.ts'
 import { toSessionSettings, toTransactionSettings } from './session-settings.ts'
-import { toPlanName, toPostgresSql } from './statements.ts'
+import { toDriverQuery } from './statements.ts'
 
 /**
  * SQLSTATEs of a session that lacks a prepared statement, or has one that another client prepared
@@ -27,7 +27,8 @@ export interface PostgresResult {
 
 export class PostgresSession {
   readonly #loadTarget: () => Promise<PostgresTarget>
-  readonly #deadlineMs: number
+  /** Time limit for a statement, including the connection that it may need, in milliseconds. */
+  readonly deadlineMs: number
   /** Called after a new connection has replaced a lost one. */
   readonly #onRedialled: () => void
   #connection: Dial | undefined
@@ -44,6 +45,8 @@ export class PostgresSession {
    * none.
    */
   #busySince: number | undefined
+  /** Monotonic time in milliseconds that all statements must keep, besides their own deadlines. */
+  endsAt = Infinity
 
   constructor(
     loadTarget: () => Promise<PostgresTarget>,
@@ -51,7 +54,7 @@ export class PostgresSession {
     onRedialled: () => void = () => undefined,
   ) {
     this.#loadTarget = loadTarget
-    this.#deadlineMs = deadlineMs
+    this.deadlineMs = deadlineMs
     this.#onRedialled = onRedialled
   }
 
@@ -71,7 +74,7 @@ export class PostgresSession {
    */
   get transactionSettings(): string | undefined {
     const path = this.#pooledPath
-    return path === undefined ? undefined : toTransactionSettings(path, this.#deadlineMs)
+    return path === undefined ? undefined : toTransactionSettings(path, this.deadlineMs)
   }
 
   /**
@@ -150,15 +153,18 @@ export class PostgresSession {
   async #limit<T>(generation: number, start: () => Promise<T>): Promise<T> {
     if (this.#closed) throw closed()
     this.#checkGeneration(generation)
-    this.#busySince = systemClock.monotonic()
+    const now = systemClock.monotonic()
+    const leftMs = Math.min(this.deadlineMs, this.endsAt - now)
+    if (leftMs <= 0) throw late()
+    this.#busySince = now
     const work = start()
     work.catch(() => undefined)
     return await new Promise<T>((resolve, reject) => {
       // The timer is cleared as soon as the reply arrives. A timeout drops the whole connection,
       // not only the call.
       const timer = setTimeout(() => {
-        this.#drop(new StorageError('STORE_TIMEOUT', 'the store did not respond in time'))
-      }, this.#deadlineMs)
+        this.#drop(late())
+      }, leftMs)
       this.#abort = reject
       work.then(resolve, reject).finally(() => {
         clearTimeout(timer)
@@ -227,14 +233,9 @@ export class PostgresSession {
     const connection = (this.#connection ??= this.#connect())
     try {
       const { client } = await connection.ready
-      const values = valuesOf(parameters)
-      const text = values.length === 0 ? sql : toPostgresSql(sql, values)
-      const name = isRepeated && this.#canPrepare ? toPlanName(text, values) : undefined
+      const query = toDriverQuery(sql, valuesOf(parameters), isRepeated && this.#canPrepare)
       // The types of pg do not say that a text with several statements has an array of results.
-      const answer: unknown = await client.query<Record<string, SqlValue>>({
-        ...{ text, ...(name === undefined ? {} : { name }) },
-        values: values.map((value) => (value instanceof Uint8Array ? Buffer.from(value) : value)),
-      })
+      const answer: unknown = await client.query<Record<string, SqlValue>>(query)
       const results = (Array.isArray(answer) ? answer : [answer]) as readonly Answer[]
       if (sql.endsWith('COMMIT') && results.at(-1)?.command !== 'COMMIT') {
         throw new StorageError('STORE_FAILED', 'the transaction failed and was rolled back')
@@ -256,8 +257,8 @@ export class PostgresSession {
   #connect(): Dial {
     const connection = dial({
       loadTarget: this.#loadTarget,
-      deadlineMs: this.#deadlineMs,
-      settings: toSessionSettings(this.#deadlineMs),
+      deadlineMs: this.deadlineMs,
+      settings: toSessionSettings(this.deadlineMs),
     })
     connection.ready.then(
       ({ client, pooledPath }) => {
@@ -290,8 +291,4 @@ export class PostgresSession {
     connection?.abort()
     this.#abort?.(error)
   }
-}
-
-function closed(): StorageError {
-  return new StorageError('STORE_CLOSED', 'the store is closed')
 }
