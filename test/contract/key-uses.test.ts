@@ -35,6 +35,8 @@ function processOn(store: Store) {
   )
   return {
     readAhead: reservations.readAhead,
+    settle: (isUrgent: boolean, versions: typeof VERSIONS) =>
+      Promise.allSettled(versions.map((at) => reservations.reserve(at, 5, () => isUrgent))),
     /** Returns the totals after the reservation, and the statements that it took. */
     async reserve(isUrgent: boolean, versions = VERSIONS) {
       sent.length = 0
@@ -68,6 +70,35 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
       { totals: [20], sent: ['write', 'read', 'write'] },
       'a wrong guess writes nothing',
     )
+  })
+
+  void t.test(`${name}: only reservations of a changed row fail`, async (t) => {
+    const { store, openAgain, tamper } = await open(t)
+    const some = VERSIONS.slice(0, 9)
+    const hasSeen = processOn(store)
+    await hasSeen.reserve(true, some)
+    const hasNot = processOn(await openAgain())
+    const hasReadAhead = processOn(await openAgain())
+    await hasReadAhead.readAhead(1000)
+    await tamper("UPDATE key_uses SET reserved_uses = 1 WHERE key_id = 'key-003'")
+    await tamper("UPDATE key_uses SET mac = 'x' WHERE key_id = 'key-005'")
+    await tamper("UPDATE key_uses SET reserved_uses = 9007199254740993 WHERE key_id = 'key-007'")
+    for (const one of [hasSeen, hasNot, hasReadAhead, processOn(store)]) {
+      for (const isUrgent of [true, false]) {
+        const results = await one.settle(isUrgent, some)
+        for (const [i, result] of results.entries()) {
+          const key = `key-00${String(i)}`
+          if (![3, 5, 7].includes(i)) t.equal(result.status, 'fulfilled', key)
+          else {
+            const reason = {
+              code: 'STORE_TAMPERED',
+              message: new RegExp(`key_uses demo ${key} 1$`),
+            }
+            t.match(result, { status: 'rejected', reason }, key)
+          }
+        }
+      }
+    }
   })
 
   void t.test(`${name}: a row that was removed is not made again`, async (t) => {

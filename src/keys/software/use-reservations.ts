@@ -12,6 +12,7 @@ import {
   fromRow,
   type Known,
   isAuthentic,
+  judge,
   parseKnown,
   readAll,
   readUses,
@@ -128,6 +129,10 @@ export function createUseReservations(
     for (const wish of batch) {
       const last = seen.get(wish.id)
       const found = guessed.has(wish) ? last : before.get(wish.id)
+      if (found instanceof StorageError) {
+        wish.reject(found)
+        continue
+      }
       const reserved = Math.max(found?.total ?? 0, wish.at.floor)
       if (reserved < (last?.total ?? 0)) {
         wish.reject(wentDown(wish.at))
@@ -164,10 +169,11 @@ export function createUseReservations(
        RETURNING ${NAMES.join(', ')}`,
       toValues,
     )
-    const found = new Map(written.map((row) => [toId(fromRow(row)), parseKnown(sealing, row)]))
+    const found = new Map(written.map((row) => [toId(fromRow(row)), judge(sealing, row)]))
     for (const { wish, total } of group) {
       const known = found.get(wish.id)
-      if (known?.total === total) {
+      if (known instanceof StorageError) wish.reject(known)
+      else if (known?.total === total) {
         seen.set(wish.id, known)
         wish.resolve({ granted, total })
       } else if (++wish.tries < MAX_TRIES) {
@@ -212,7 +218,7 @@ export function createUseReservations(
   }
 }
 
-const NONE: ReadonlyMap<string, Known> = new Map()
+const NONE: Awaited<ReturnType<typeof readUses>> = new Map()
 
 const repeat = (text: string, count: number) => Array<string>(count).fill(text).join(', ')
 

@@ -107,18 +107,21 @@ export async function loadHighestUses(reader: Reader): Promise<ReadonlyMap<strin
   return new Map(rows.map((row) => [String(column(row, 'key_store')), Number(column(row, 'uses'))]))
 }
 
-/** Reads outside of a snapshot, so that a long snapshot of this process does not delay the read. */
+/**
+ * Reads outside of a snapshot, so that a long snapshot of this process does not delay the read. The
+ * result has an error in place of each count whose row does not verify.
+ */
 export async function readUses(
   database: Database,
   sealing: Sealing,
   wishes: readonly { readonly at: VersionUses }[],
-): Promise<ReadonlyMap<string, Known>> {
+): Promise<ReadonlyMap<string, Known | StorageError>> {
   const rows = await database.read(
     `SELECT ${NAMES.join(', ')} FROM key_uses
      WHERE (key_store, key_id, version) IN (VALUES ${wishes.map(() => '(?, ?, ?)').join(', ')})`,
     wishes.flatMap(({ at }) => [at.keyStore, at.keyId, at.version]),
   )
-  return new Map(rows.map((row) => [toId(fromRow(row)), parseKnown(sealing, row)]))
+  return new Map(rows.map((row) => [toId(fromRow(row)), judge(sealing, row)]))
 }
 
 /** A space is a safe separator: neither key store names nor key ids contain one. */
@@ -156,6 +159,16 @@ function parse(sealing: Sealing, row: Row): number {
     )
   }
   return Number(column(row, 'reserved_uses'))
+}
+
+/** Returns the error if the row does not verify. */
+export function judge(sealing: Sealing, row: Row): Known | StorageError {
+  try {
+    return parseKnown(sealing, row)
+  } catch (error) {
+    if (error instanceof StorageError) return error
+    throw error
+  }
 }
 
 /** @throws StorageError STORE_TAMPERED */
