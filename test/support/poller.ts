@@ -7,15 +7,21 @@ import { noLeaseGuard } from '../../src/killswitch/gate/guard/lease-guard.ts'
 import { openHighWater } from '../../src/killswitch/instance/high-water.ts'
 import { listInstances } from '../../src/killswitch/instance/instances.ts'
 import { type PollerDeps, createPoller } from '../../src/killswitch/instance/poller.ts'
-import type { Database } from '../../src/store/database.ts'
+import type { Database, Reader, SqlValue } from '../../src/store/database.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { StoreFolder } from './store.ts'
 
 export const LEASE_MS = 2000
 
+const toKey = (sql: string, parameters: readonly SqlValue[]) => JSON.stringify([sql, parameters])
+
 /** Wraps a store so that its database can be cut off or delayed. */
 function withFaults(store: Store) {
   const faults: { beat?: (sql: string) => Promise<void>; snapshot?: () => Promise<void> } = {}
+  /** Number of queries of each read that was announced. */
+  const announced: number[] = []
+  /** Queries that an announced read sent although they were not announced. */
+  const unexpected: string[] = []
   const database: Database = {
     nowSql: store.database.nowSql,
     transaction: (work) => store.database.transaction(work),
@@ -30,17 +36,28 @@ function withFaults(store: Store) {
       await faults.beat?.(sql)
       return store.database.heartbeat(sql, parameters)
     },
-    async snapshot(work) {
+    async snapshot(work, expected = []) {
       await faults.snapshot?.()
-      return store.database.snapshot(work)
+      if (expected.length === 0) return store.database.snapshot(work)
+      const known = new Set(expected.map(({ sql, parameters }) => toKey(sql, parameters)))
+      announced.push(expected.length)
+      // Like the reader of an announced read, this one leaves out `pageRows`.
+      const noting = (reader: Reader) =>
+        work({
+          query(sql, parameters = []) {
+            if (!known.has(toKey(sql, parameters))) unexpected.push(sql)
+            return reader.query(sql, parameters)
+          },
+        })
+      return store.database.snapshot(noting, expected)
     },
   }
-  return { store: { ...store, database }, faults }
+  return { store: { ...store, database }, faults, announced, unexpected }
 }
 
 export async function pollerOn(t: Test, folder: StoreFolder, over: Partial<PollerDeps> = {}) {
   const real = await folder.open()
-  const { store, faults } = withFaults(real)
+  const { store, faults, announced, unexpected } = withFaults(real)
   const { clock } = folder
   const gate = createGate(clock, LEASE_MS)
   const said: string[] = []
@@ -65,7 +82,7 @@ export async function pollerOn(t: Test, folder: StoreFolder, over: Partial<Polle
     (await real.database.snapshot((reader) => listInstances(reader, real.sealing, []))).find(
       ({ id, isGenuine }) => id === 'me' && isGenuine,
     )
-  return { real, faults, clock, gate, poller, said, order, row }
+  return { real, faults, announced, unexpected, clock, gate, poller, said, order, row }
 }
 
 export function isOpen(gate: GateControl): boolean {

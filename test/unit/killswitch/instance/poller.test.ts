@@ -30,6 +30,21 @@ void t.test('the gate opens with the first poll, and follows kills', async (t) =
   await eventually(async () => (await row())?.reason === 'KILLED_ALL')
 })
 
+void t.test('a poll reads what it announced, and nothing else', async (t) => {
+  const { real, gate, poller, row, clock, announced, unexpected } = await pollerOn(
+    t,
+    await storeFolder(t),
+  )
+  await poller.start()
+  for (const direction of ['encrypt', 'decrypt', 'both'] as const) {
+    const { epoch } = await kill(real, clock, { ...ORDER, direction })
+    await eventually(async () => (await row())?.ackedEpoch === epoch)
+  }
+  t.equal(gate.stats().reason, 'KILLED_ALL')
+  t.ok(announced.length >= 3, String(announced))
+  t.same(unexpected, [])
+})
+
 void t.test('without its mark it refuses, blames the file, and acknowledges nothing', async (t) => {
   let isFull = false
   const highWater = await openHighWater(undefined, 'any')
