@@ -152,7 +152,7 @@ export async function createControlledGate(
       )
       // A failed audit sets the store's `fault`, so after the next poll, the gate refuses every
       // request.
-      cleanup.add(housekeeping.audits(() => store.audit()))
+      cleanup.add(housekeeping.audits(() => store.audit(), store.readMs))
       // Only one process per host logs these warnings.
       if ((deps.worker?.number ?? 0) <= 1) {
         if (guard.missing !== undefined) {

@@ -6,6 +6,7 @@
 import type { Config } from '../config/config.ts'
 import type { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
+import { collectGarbage } from '../core/garbage.ts'
 import { followKeyDates, type ServedKeyDates } from '../keys/key-dates.ts'
 import { loadHighestUses } from '../keys/software/use-table.ts'
 import { MAX_USES } from '../keys/software/use-counter.ts'
@@ -26,6 +27,8 @@ import { toStoreOptions } from './store.ts'
  * Number of most recently used keys to prepare first, before all other keys that were ever used.
  */
 const LATEST_KEYS = 10_000
+/** A load that reads the store for this many milliseconds leaves much garbage. */
+const LONG_READ_MS = 500
 
 /** The resources that a server depends on. */
 export interface Resources {
@@ -61,6 +64,9 @@ export async function openResources(
   await retired.reload()
   const dates = followKeyDates(store, clock)
   await dates.reload()
+  // Otherwise, V8 would collect the garbage of a long load during the first requests, which takes
+  // more than their deadline.
+  if (store.readMs >= LONG_READ_MS) collectGarbage()
   // This runs in the background, and a request whose key is not ready yet takes precedence.
   void store.database
     .snapshot((reader) => loadLatestKeys(reader, LATEST_KEYS))

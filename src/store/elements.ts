@@ -19,17 +19,28 @@ export class Elements {
   }
 
   set(key: string, element: bigint): void {
-    this.put(key, toBytes(element), 0)
-  }
-
-  /** Sets a row's element to the ELEMENT_BYTES bytes of `from` at `offset`. */
-  put(key: string, from: Buffer, offset: number): void {
     let place = this.#places.get(key)
     if (place === undefined) {
       place = this.#free.pop() ?? this.#places.size
       this.#places.set(key, place)
     }
-    from.copy(this.#at(place), 0, offset, offset + ELEMENT_BYTES)
+    this.#at(place).set(toBytes(element))
+  }
+
+  /**
+   * Adds several rows before any row is deleted.
+   * @param keys must be new
+   * @param elements ELEMENT_BYTES bytes for each row
+   */
+  append(keys: readonly string[], elements: Buffer): void {
+    let next = this.#places.size
+    for (let from = 0; from < elements.length;) {
+      const start = (next % BLOCK_ROWS) * ELEMENT_BYTES
+      const copied = elements.copy(this.#block(next), start, from)
+      from += copied
+      next += copied / ELEMENT_BYTES
+    }
+    for (const key of keys) this.#places.set(key, this.#places.size)
   }
 
   delete(key: string): void {
@@ -40,9 +51,14 @@ export class Elements {
   }
 
   #at(place: number): Buffer {
-    const block = Math.floor(place / BLOCK_ROWS)
     const start = (place % BLOCK_ROWS) * ELEMENT_BYTES
-    const found = (this.#blocks[block] ??= Buffer.alloc(BLOCK_ROWS * ELEMENT_BYTES))
-    return found.subarray(start, start + ELEMENT_BYTES)
+    return this.#block(place).subarray(start, start + ELEMENT_BYTES)
+  }
+
+  /** Returns the block that contains a place. */
+  #block(place: number): Buffer {
+    return (this.#blocks[Math.floor(place / BLOCK_ROWS)] ??= Buffer.alloc(
+      BLOCK_ROWS * ELEMENT_BYTES,
+    ))
   }
 }

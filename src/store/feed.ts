@@ -156,9 +156,10 @@ export function createFeed(
     const elements = new Elements()
     const put = await readRows(reader, table, undefined, (page, verified) => {
       sum = addRows(sum, page.length, verified.sum)
-      for (const [i, row] of page.entries()) {
-        elements.put(keyOf(table, row), verified.elements, i * ELEMENT_BYTES)
-      }
+      elements.append(
+        page.map((row) => keyOf(table, row)),
+        verified.elements,
+      )
     })
     if (!isEqual(sum, expected)) throw notWhole(table)
     return { change: { table, put, removed: [], isReset: true }, elements, sum }

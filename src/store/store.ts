@@ -30,6 +30,8 @@ export interface Store extends Changes {
    * feed.
    */
   feed(...tables: readonly SealedTable[]): Feed
+  /** Milliseconds that the feeds have spent reading and verifying. */
+  readonly readMs: number
   /**
    * Loads the store's new key, if there is one. Call at each new epoch.
    * @throws the same errors as Keyring.refresh
@@ -234,11 +236,12 @@ function toUuid(bytes: Buffer): string {
   return id.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
 }
 
-function assemble(place: StorePlace, database: Database, keyring: Keyring, id: string): Store {
+function assemble(place: StoreOptions, database: Database, keyring: Keyring, id: string): Store {
   const { sealing } = keyring
   const auditing = createAuditing(place, database, keyring)
   const { judged } = auditing
   let loadingNext: Promise<void> | undefined
+  let readMs = 0
   return {
     database,
     sealing,
@@ -252,9 +255,15 @@ function assemble(place: StorePlace, database: Database, keyring: Keyring, id: s
       // After a failed audit, unchanged rows cannot be trusted either, so an audit must pass first.
       const snapshot: Database['snapshot'] = async (work, expected) => {
         await auditing.clear()
-        return judged(database.snapshot(work, expected))
+        const startedAt = place.clock.monotonic()
+        return judged(database.snapshot(work, expected)).finally(() => {
+          readMs += place.clock.monotonic() - startedAt
+        })
       }
       return createFeed(snapshot, sealing, tables)
+    },
+    get readMs() {
+      return readMs
     },
     refreshKeys: (reader) => keyring.refresh(reader),
     get missingKey() {

@@ -83,14 +83,16 @@ class FoundKey implements BackendKey, VerifiedEncryption {
   }
 
   encrypt(request: EncryptRequest): Awaitable<SealedBytes> {
-    const { withKey, uses } = this.#find(request.version)
-    const seal = () => withKey((key) => key.seal(request))
+    const version = this.#find(request.version)
+    const { uses } = version
+    const seal = () => version.withKey((key) => key.seal(request))
     return uses.tryTake() ? seal() : takeUse(uses, request.deadline).then(seal)
   }
 
   encryptVerified(request: VerifiedEncryptRequest): Awaitable<VerifiedSealedBytes> {
-    const { withKey, uses } = this.#find(request.version)
-    const seal = () => withKey((key) => sealVerified(key, this.#clock, request))
+    const version = this.#find(request.version)
+    const { uses } = version
+    const seal = () => version.withKey((key) => sealVerified(key, this.#clock, request))
     return uses.tryTake() ? seal() : takeUse(uses, request.deadline).then(seal)
   }
 

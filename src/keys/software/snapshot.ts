@@ -17,9 +17,10 @@ export interface LoadedVersion {
    * Reports whether `wrapped` holds the same material. If the material is wrapped under another key
    * of the store, the version uses that wrapping from now on.
    */
-  readonly isSame: (wrapped: string) => boolean
+  isSame(wrapped: string): boolean
   /** Unwraps and tests the key on first use. @throws StorageError, BackendError */
-  readonly withKey: <T>(work: (key: SoftwareKey) => T) => Awaitable<T>
+  withKey<T>(work: (key: SoftwareKey) => T): Awaitable<T>
+  /** Created at its first use. */
   readonly uses: UseCounter
 }
 
@@ -51,7 +52,7 @@ export async function applyRows(
   deps: SnapshotDeps,
 ): Promise<void> {
   await applyRevocations(before, { keys, versions })
-  const pending = new Map<string, Map<number, LoadedVersion>>()
+  const pending: Pending = new Map<string, Map<string, Map<number, LoadedVersion>>>()
   await forEachInSlices(versions, SLICE, (stored) => {
     const version = parseVersion(stored)
     const { keyStore, keyId, material } = version
@@ -62,7 +63,7 @@ export async function applyRows(
     }
     const same = findVersions(before, keyStore, keyId)?.get(version.version)
     const isSame = same?.isSame(material) === true
-    of.set(version.version, isSame ? same : loadVersion(version, material, deps))
+    of.set(version.version, isSame ? same : new StoredVersion(version, material, deps))
   })
   await forEachInSlices(keys, SLICE, (stored) => {
     const row = parseKey(stored)
@@ -106,41 +107,64 @@ function findVersions(snapshot: Snapshot, keyStore: string, keyId: string) {
   return snapshot.get(keyStore)?.get(keyId)?.versions
 }
 
-/** Returns the loaded versions of a key that is applied later in the same change. */
-function pendingOf(
-  pending: Map<string, Map<number, LoadedVersion>>,
-  keyStore: string,
-  keyId: string,
-): Map<number, LoadedVersion> {
-  const name = `${keyStore}/${keyId}`
-  let of = pending.get(name)
-  if (of === undefined) pending.set(name, (of = new Map<number, LoadedVersion>()))
+/** Versions of keys that are applied later in the same change, by key store, then by key id. */
+type Pending = Map<string, Map<string, Map<number, LoadedVersion>>>
+
+function pendingOf(pending: Pending, keyStore: string, keyId: string): Map<number, LoadedVersion> {
+  let ofStore = pending.get(keyStore)
+  if (ofStore === undefined) {
+    pending.set(keyStore, (ofStore = new Map<string, Map<number, LoadedVersion>>()))
+  }
+  let of = ofStore.get(keyId)
+  if (of === undefined) ofStore.set(keyId, (of = new Map<number, LoadedVersion>()))
   return of
 }
 
-function loadVersion(row: VersionRow, material: string, deps: SnapshotDeps): LoadedVersion {
-  let wrapped = material
-  let key: SoftwareKey | undefined
-  let loading: Promise<SoftwareKey> | undefined
-  const load = async () => {
+/** One object for each version, because a start creates one for every version in the store. */
+class StoredVersion implements LoadedVersion {
+  readonly #row: VersionRow
+  readonly #deps: SnapshotDeps
+  #wrapped: string
+  #key: SoftwareKey | undefined
+  #loading: Promise<SoftwareKey> | undefined
+  #uses: UseCounter | undefined
+
+  constructor(row: VersionRow, material: string, deps: SnapshotDeps) {
+    this.#row = row
+    this.#deps = deps
+    this.#wrapped = material
+  }
+
+  get version(): number {
+    return this.#row.version
+  }
+
+  get uses(): UseCounter {
+    return (this.#uses ??= this.#deps.createUses(this.#row))
+  }
+
+  isSame(other: string): boolean {
+    if (other === this.#wrapped) return true
+    const { sealing } = this.#deps
+    if (!isSameSecret(sealing, materialContext(this.#row), this.#wrapped, other)) return false
+    this.#wrapped = other
+    return true
+  }
+
+  withKey<T>(work: (key: SoftwareKey) => T): Awaitable<T> {
+    if (this.#key !== undefined) return work(this.#key)
+    return (this.#loading ??= this.#load()).then(work)
+  }
+
+  async #load(): Promise<SoftwareKey> {
     try {
-      return (key = await importKey(deps.sealing.unwrap(materialContext(row), wrapped)))
+      const context = materialContext(this.#row)
+      return (this.#key = await importKey(this.#deps.sealing.unwrap(context, this.#wrapped)))
     } catch (error) {
       throw toBackendError(error)
     } finally {
-      loading = undefined
+      this.#loading = undefined
     }
-  }
-  return {
-    version: row.version,
-    isSame(other) {
-      if (other === wrapped) return true
-      if (!isSameSecret(deps.sealing, materialContext(row), wrapped, other)) return false
-      wrapped = other
-      return true
-    },
-    withKey: (work) => (key === undefined ? (loading ??= load()).then(work) : work(key)),
-    uses: deps.createUses(row),
   }
 }
 

@@ -140,10 +140,10 @@ export async function openSoftwareKeystore(deps: SoftwareKeystoreDeps): Promise<
       }
       // Test the keys second, because a request tests its key faster than it reserves uses. The
       // pauses leave most of the processor to requests.
-      for (const [i, { withKey }] of versions.entries()) {
+      for (const [i, version] of versions.entries()) {
         if (i % TESTED_AT_ONCE === 0) await pause(TEST_PAUSE_MS)
         if (isClosed) return
-        await withKey(() => undefined)
+        await version.withKey(() => undefined)
       }
     },
     administration: (keyStore) => createKeyAdministration(store, keyStore, clock),

@@ -28,9 +28,10 @@ export interface Housekeeping {
   often(work: () => Promise<void>): () => Promise<void>
   /**
    * Repeats an audit.
+   * @param readMs milliseconds that this instance has just spent reading and verifying the store
    * @returns a function that ends the repetition
    */
-  audits(work: () => Promise<void>): () => Promise<void>
+  audits(work: () => Promise<void>, readMs: number): () => Promise<void>
 }
 
 /** Minimum number of milliseconds between two runs. */
@@ -44,6 +45,12 @@ const PER_INSTANCE_MS = 20
  * The fraction of its time that an instance spends on audits, regardless of the size of the store.
  */
 const AUDIT_SHARE = 0.1
+/**
+ * The first audit waits for this many times as long as the start has read the store, because it
+ * would slow down the first requests. A start takes at least as long as an audit, so a change is
+ * noticed no later than afterwards.
+ */
+const PER_READ = 5
 /** All audits of a fleet together cost no more than the audits of this many instances. */
 const AUDITING_INSTANCES = 4
 
@@ -80,12 +87,14 @@ export function createHousekeeping({
         lastAt = now
       })
     },
-    audits(work) {
+    audits(work, readMs) {
+      const firstAt = clock.monotonic() + readMs * PER_READ
       let startedAt = -Infinity
       let endedAt = -Infinity
       const notBefore = () => {
+        if (startedAt === -Infinity) return isAlarmed() ? startedAt : firstAt
         const sharing = isAlarmed() ? 1 : Math.max(1, instances() / AUDITING_INSTANCES)
-        const tookMs = endedAt === -Infinity ? 0 : endedAt - startedAt
+        const tookMs = endedAt - startedAt
         const idleMs = (tookMs * sharing) / AUDIT_SHARE - tookMs
         return Math.max(startedAt + LEAST_MS * sharing, endedAt + idleMs)
       }

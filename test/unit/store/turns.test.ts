@@ -194,3 +194,19 @@ void t.test('pages of keys and credentials take their rows in small slices', asy
   check('credentials', 1000)
   t.equal(store.fault, undefined)
 })
+
+void t.test(
+  'a store counts the time that its feeds read, so that the first audit can wait',
+  async (t) => {
+    const folder = await storeFolder(t)
+    let now = 0
+    const clock = { now: () => 0, monotonic: () => (now += 100), sinceBoot: () => 0 }
+    const store = await folder.open({ clock })
+    t.equal(store.readMs, 0)
+    await store.feed(CREDENTIALS).update(() => undefined)
+    const { readMs } = store
+    t.ok(readMs >= 100, String(readMs))
+    await store.feed(CREDENTIALS).update(() => undefined)
+    t.ok(store.readMs > readMs)
+  },
+)

@@ -44,7 +44,14 @@ async function countRuns(instances: number, seconds: number): Promise<number> {
 }
 
 /** @param tookMs the duration of each audit */
-async function countAudits(instances: number, tookMs: number, seconds: number, isAlarmed = false) {
+async function countAudits(
+  ...[instances, tookMs, seconds, { isAlarmed = false, readMs = 0 } = {}]: readonly [
+    instances: number,
+    tookMs: number,
+    seconds: number,
+    options?: { readonly isAlarmed?: boolean; readonly readMs?: number },
+  ]
+) {
   const { clock, fleet, housekeeping, pass } = stage(instances)
   fleet.isAlarmed = isAlarmed
   let runs = 0
@@ -52,7 +59,7 @@ async function countAudits(instances: number, tookMs: number, seconds: number, i
     runs += 1
     clock.advance(tookMs)
     return Promise.resolve()
-  })
+  }, readMs)
   await pass(seconds)
   return runs
 }
@@ -68,7 +75,15 @@ void t.test('an audit takes a tenth of the time, and a fleet shares it', async (
   t.equal(await countAudits(1, 2000, 20), 2, 'a long one after ten times as long')
   t.equal(await countAudits(4, 20, 20), 20, 'four instances do not share')
   t.equal(await countAudits(40, 20, 20), 2, 'forty do')
-  t.equal(await countAudits(40, 20, 20, true), 20, 'until one of them has found a change')
+  t.equal(await countAudits(40, 20, 20, { isAlarmed: true }), 20, 'until one has found a change')
+})
+
+void t.test('the first audit leaves time for the first requests', async (t) => {
+  t.equal(await countAudits(1, 20, 1, { readMs: 20 }), 1, 'not after a short start')
+  t.equal(await countAudits(1, 1500, 9, { readMs: 2000 }), 0, 'after a long one, for ten seconds')
+  t.equal(await countAudits(1, 1500, 10, { readMs: 2000 }), 1, 'and no longer')
+  const isAlarmed = true
+  t.equal(await countAudits(1, 1500, 1, { readMs: 2000, isAlarmed }), 1, 'unless there is an alarm')
 })
 
 void t.test('work that failed is repeated at the next interval', async (t) => {
