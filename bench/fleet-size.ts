@@ -102,11 +102,22 @@ async function readCounters(server: PostgresServer, database: string) {
   }
 }
 
-/** Returns how long each kill took to print `revoked`, in milliseconds. */
-async function kill(place: Place): Promise<readonly number[]> {
+/** Processor time in milliseconds: the server's, and that of all instances. */
+interface ProcessorTime {
+  readonly serverMs: number
+  readonly instancesMs: number
+}
+
+interface Kill extends ProcessorTime {
+  /** Time until `revoked` is printed, in milliseconds. */
+  readonly ms: number
+}
+
+/** @param readCpu returns the processor time used so far, by everything except this process */
+async function kill(place: Place, readCpu: () => ProcessorTime): Promise<readonly Kill[]> {
   const [keyStore] = place.config.keyStores
   const killSwitch = await openKillSwitch(place.config)
-  const times: number[] = []
+  const kills: Kill[] = []
   try {
     for (let i = 0; i < Number(values.kills); i++) {
       const keyId = `fleet-${String(performance.now())}`
@@ -117,6 +128,7 @@ async function kill(place: Place): Promise<readonly number[]> {
         reason: 'benchmark',
         operator: 'benchmark',
       } as const
+      const before = readCpu()
       const startedAt = performance.now()
       let revokedAt = Infinity
       const { revocation } = await killSwitch.stop(order, {
@@ -125,7 +137,12 @@ async function kill(place: Place): Promise<readonly number[]> {
           revokedAt = performance.now()
         },
       })
-      times.push(revokedAt - startedAt)
+      const after = readCpu()
+      kills.push({
+        ms: revokedAt - startedAt,
+        serverMs: after.serverMs - before.serverMs,
+        instancesMs: after.instancesMs - before.instancesMs,
+      })
       const outcomes = revocation?.instances ?? []
       const silent = outcomes.filter(({ how }) => how !== 'acknowledged').length
       if (silent > 0) process.stdout.write(`  ${String(silent)} have not acknowledged\n`)
@@ -134,7 +151,7 @@ async function kill(place: Place): Promise<readonly number[]> {
   } finally {
     await killSwitch.close()
   }
-  return times
+  return kills
 }
 
 function sleep(ms: number): Promise<void> {
@@ -164,7 +181,20 @@ async function measure(source: Place, server: PostgresServer, instances: number)
     const after = await readCounters(server, database)
     const each = (name: 'commits' | 'rows' | 'wal' | 'cpuMs') =>
       (after[name] - before[name]) / Number(values.seconds)
-    const kills = await kill(place)
+    const readCpu = () => ({
+      serverMs: readServerCpuMs(server.pid),
+      instancesMs: children.reduce((sum, { pid = 0 }) => sum + readCpuMs(pid), 0),
+    })
+    const quiet = readCpu()
+    await sleep(Number(values.seconds) * 1000)
+    const quietEnd = readCpu()
+    const kills = await kill(place, readCpu)
+    const times = kills.map(({ ms }) => ms)
+    /** Processor time of a kill for each instance, without what the fleet uses anyway. */
+    const ofKill = (name: keyof ProcessorTime) => {
+      const idle = (quietEnd[name] - quiet[name]) / (Number(values.seconds) * 1000)
+      return (median(kills.map((one) => one[name] - idle * one.ms)) / instances).toFixed(2)
+    }
     const { open, reasons } = await countOpen(children)
     process.stdout.write(
       [
@@ -175,7 +205,8 @@ async function measure(source: Place, server: PostgresServer, instances: number)
         `  transactions a second  ${each('commits').toFixed(0)}`,
         `  rows read a second     ${each('rows').toFixed(0)}`,
         `  WAL, MB a second       ${(each('wal') / 1e6).toFixed(2)}`,
-        `  kill to revoked, ms    median ${median(kills).toFixed(0)}, longest ${Math.max(...kills).toFixed(0)}`,
+        `  kill to revoked, ms    median ${median(times).toFixed(0)}, longest ${Math.max(...times).toFixed(0)}`,
+        `  kill, for each one     ${ofKill('serverMs')} ms of the server, ${ofKill('instancesMs')} ms of the instance`,
         '',
       ].join('\n'),
     )

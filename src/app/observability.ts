@@ -52,6 +52,8 @@ export interface ServerMetrics {
 
 export interface WatchedParts {
   readonly version: string
+  /** Passes finished requests that are still queued to `onFinish`. */
+  readonly settle: () => void
   readonly keyStores: () => readonly KeyStore[]
   readonly keyStoreConfigs: () => Config['keyStores']
   readonly connections: () => number
@@ -94,6 +96,7 @@ export async function createServerMetrics(
     logger.warn('client certificate changed', { ...change })
   })
   let certificates: Readonly<Record<string, number>> = {}
+  let settle: () => void = () => undefined
   return {
     onFinish(record) {
       account.request(record)
@@ -116,6 +119,7 @@ export async function createServerMetrics(
       }
     },
     watch(parts) {
+      settle = parts.settle
       registry.add(
         createStateCollectors({
           ...parts,
@@ -149,8 +153,14 @@ export async function createServerMetrics(
         }),
       )
     },
-    snapshot: registry.snapshot,
-    text: registry.text,
+    snapshot() {
+      settle()
+      return registry.snapshot()
+    },
+    text() {
+      settle()
+      return registry.text()
+    },
   }
 }
 

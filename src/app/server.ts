@@ -23,6 +23,7 @@ import { createVerifier } from '../sigv4/verify.ts'
 import { createPipeline } from '../xks/pipeline.ts'
 import { describeCertificate, logReloads, startAdminOf } from './admin.ts'
 import { createServerAudit } from './audit.ts'
+import { createFinishedRequests } from './finished-requests.ts'
 import { createControlledGate } from './gate.ts'
 import { createServerPolicies } from './policy.ts'
 import {
@@ -159,6 +160,20 @@ async function start(
   await control.start()
   const tripwire = await createServerTripwire({ config, store, logger, control }, cleanup)
   webhooks.start(control.gate)
+  const finished = createFinishedRequests({
+    recorders: [
+      logRequest,
+      ...(audit === undefined ? [] : [audit.record]),
+      usage.recordCaller,
+      metrics.onFinish,
+    ],
+    onError: (err) => {
+      logger.error('could not record a request', { err })
+    },
+  })
+  cleanup.add(() => {
+    finished.settle()
+  })
 
   const pipeline = createPipeline({
     clock,
@@ -174,12 +189,12 @@ async function start(
     },
     audit: audit?.requests,
     isThrottled: tripwire?.isThrottled,
-    onFinish: (record) => {
-      logRequest(record)
-      audit?.record(record)
-      usage.record(record)
+    onFinish(record) {
+      // These two must know of a request at once: the tripwire may have to stop the next one, and the
+      // ledger says up to which time it is complete.
       tripwire?.observe(record)
-      metrics.onFinish(record)
+      usage.recordVersion(record)
+      finished.add(record)
     },
     onSentAfterLease: logLate,
   })
@@ -216,6 +231,7 @@ async function start(
   cutRevoked = listener.cutRevoked
   metrics.watch({
     version: schemas.version,
+    settle: finished.settle,
     ...{ keyStores: keyStores.all, keyStoreConfigs: keyStores.configs },
     connections: listener.tls.countConnections,
     gate: () => control.gate.stats(),

@@ -20,6 +20,16 @@ export interface UsageDeps {
   readonly control: Pick<ControlledGate, 'id' | 'isFirst'>
 }
 
+export interface ServerUsage {
+  /** Counts a request by caller and key. */
+  readonly recordCaller: (record: RequestRecord) => void
+  /**
+   * Records the use of a key version. Call it as soon as the request is finished, because the
+   * ledger states that it is complete up to its last write.
+   */
+  readonly recordVersion: (record: RequestRecord) => void
+}
+
 /**
  * Starts the usage recorder and the version ledger. The ledger records its start before the process
  * can serve; `cleanup` writes what is still in memory after the last request.
@@ -28,7 +38,7 @@ export interface UsageDeps {
 export async function startUsage(
   { config: { activity: config }, store, logger, control }: UsageDeps,
   cleanup: Cleanup,
-): Promise<{ record(record: RequestRecord): void }> {
+): Promise<ServerUsage> {
   const recorder = startStoredRecorder({ config, store, clock, logger })
   cleanup.add(() => recorder.stop())
   const ledger = createVersionLedger({
@@ -49,10 +59,5 @@ export async function startUsage(
     await flushing.stop()
     await ledger.close()
   })
-  return {
-    record(record) {
-      recorder.record(record)
-      ledger.record(record)
-    },
-  }
+  return { recordCaller: recorder.record, recordVersion: ledger.record }
 }
