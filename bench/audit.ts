@@ -16,6 +16,8 @@ const { values } = parseArgs({
     connections: { type: 'string', default: '16' },
     // Decrypt requests per second in the open loop (default: KMS's default quota).
     rate: { type: 'string', default: '1800' },
+    // Cores for the server. 0: the server uses one core and the client the other. 0,1: they share both.
+    cores: { type: 'string', default: '0' },
   },
 })
 
@@ -29,6 +31,7 @@ try {
     seconds: Number(values.seconds),
     connections: Number(values.connections),
     rate: Number(values.rate),
+    cores: values.cores,
     tailOf: 'decrypt',
   })
 } finally {

@@ -6,7 +6,7 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type Demo, readCredential } from '../src/tools/demo/demo.ts'
-import { type RunningProcess, runLoad, runOpen, startLatchkey } from './servers.ts'
+import { type RunningProcess, runLoad, runOpen, SERVER_CORE, startLatchkey } from './servers.ts'
 import { makeRequests, sealOne } from './signed-requests.ts'
 import { prepareWorkplace } from './workplace.ts'
 
@@ -23,6 +23,8 @@ export interface ComparisonPlan {
   readonly connections: number
   /** Request rate of the open loop, per second. */
   readonly rate: number
+  /** Cores for the servers. If the client shares them, it sleeps while it waits (default: SERVER_CORE). */
+  readonly cores?: string
   /** Operation that the open loop sends. The other measurement sends Encrypt. */
   readonly tailOf: 'encrypt' | 'decrypt'
 }
@@ -46,7 +48,7 @@ export async function compareConfigurations(plan: ComparisonPlan): Promise<void>
     for (const [name, yaml] of Object.entries(plan.configurations)) {
       const file = join(dirname(demo.configFile), `${name}.yaml`)
       await writeFile(file, `${await readFile(demo.configFile, 'utf8')}\n${yaml}\n`)
-      const server = await startLatchkey([file, join(plan.folder, `${name}.log`)])
+      const server = await startLatchkey([file, join(plan.folder, `${name}.log`)], plan.cores)
       contenders.push({ name, server, rates: [], tails: [] })
     }
     for (const one of contenders) await measureRate(demo, one, plan.connections, WARM_UP_SECONDS)
@@ -79,11 +81,15 @@ async function measureRate(
 async function measureTail(
   demo: Demo,
   { server, tails }: Contender,
-  { rate, seconds, tailOf }: ComparisonPlan,
+  { rate, seconds, tailOf, cores = SERVER_CORE }: ComparisonPlan,
 ): Promise<void> {
   const [result] = await runOpen({
     ...{ port: server.port, caFile: demo.caFile, requests: await sign(demo, server, tailOf) },
-    ...{ connections: OPEN_CONNECTIONS, phases: [{ rate, seconds }] },
+    ...{
+      connections: OPEN_CONNECTIONS,
+      phases: [{ rate, seconds }],
+      sleeps: cores !== SERVER_CORE,
+    },
   })
   if (result !== undefined) tails.push(result.ms)
 }
