@@ -47,10 +47,14 @@ const PER_INSTANCE_MS = 20
 const AUDIT_SHARE = 0.1
 /**
  * The first audit waits for this many times as long as the start has read the store, because it
- * would slow down the first requests. A start takes at least as long as an audit, so a change is
- * noticed no later than afterwards.
+ * would slow down the first requests.
  */
 const PER_READ = 5
+/**
+ * Maximum number of milliseconds that the first audit waits. Someone who slows down the database
+ * during a start must not delay the audit any further.
+ */
+const MOST_FIRST_MS = 10_000
 /** All audits of a fleet together cost no more than the audits of this many instances. */
 const AUDITING_INSTANCES = 4
 
@@ -88,7 +92,7 @@ export function createHousekeeping({
       })
     },
     audits(work, readMs) {
-      const firstAt = clock.monotonic() + readMs * PER_READ
+      const firstAt = clock.monotonic() + Math.min(readMs * PER_READ, MOST_FIRST_MS)
       let startedAt = -Infinity
       let endedAt = -Infinity
       const notBefore = () => {

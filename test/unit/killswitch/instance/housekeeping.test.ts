@@ -82,6 +82,8 @@ void t.test('the first audit leaves time for the first requests', async (t) => {
   t.equal(await countAudits(1, 20, 1, { readMs: 20 }), 1, 'not after a short start')
   t.equal(await countAudits(1, 1500, 9, { readMs: 2000 }), 0, 'after a long one, for ten seconds')
   t.equal(await countAudits(1, 1500, 10, { readMs: 2000 }), 1, 'and no longer')
+  t.equal(await countAudits(1, 1500, 9, { readMs: 600_000 }), 0, 'nor after a slow database')
+  t.equal(await countAudits(1, 1500, 10, { readMs: 600_000 }), 1, 'which gains no more time')
   const isAlarmed = true
   t.equal(await countAudits(1, 1500, 1, { readMs: 2000, isAlarmed }), 1, 'unless there is an alarm')
 })
