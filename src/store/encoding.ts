@@ -127,8 +127,7 @@ function encodeAsciiRows(
       if (header === undefined) return undefined
       text += header + value
     }
-    const mac = row['mac']
-    text += typeof mac === 'string' && mac.length === MAC_CHARACTERS ? mac : NO_MAC
+    text += macOf(row)
     ends[i] = text.length
   }
   reserve(text.length * MOST_BYTES)
@@ -152,13 +151,19 @@ function encodeAnyRows(
       if (field === undefined) return undefined
       fields.push(field)
     }
-    const mac = Buffer.from(String(row['mac']), 'utf8')
+    const mac = Buffer.from(macOf(row), 'utf8')
     const encoded = encodeFields(fields)
+    // A character outside of ASCII takes more than one byte.
     parts.push(start, encoded, mac.length === MAC_CHARACTERS ? mac : Buffer.from(NO_MAC))
     at += start.length + encoded.length + MAC_CHARACTERS
     ends[i] = at
   }
   return { bytes: Buffer.concat(parts), ends }
+}
+
+/** Only text counts, as in `codeWith`: the tables also accept other types, such as a BLOB of the same bytes. */
+function macOf({ mac }: Row): string {
+  return typeof mac === 'string' && mac.length === MAC_CHARACTERS ? mac : NO_MAC
 }
 
 function reserve(sizeBytes: number): void {
