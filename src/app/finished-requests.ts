@@ -20,6 +20,11 @@ export interface FinishedRequests {
   add(record: RequestRecord): void
   /** Records all queued requests. Never throws. */
   settle(): void
+  /**
+   * Records all queued requests, and later ones as soon as they are added: a request can outlive
+   * its connection. Never throws.
+   */
+  close(): void
 }
 
 export interface FinishedRequestsDeps {
@@ -35,6 +40,7 @@ export function createFinishedRequests({
 }: FinishedRequestsDeps): FinishedRequests {
   let queued: RequestRecord[] = []
   let timer: NodeJS.Timeout | undefined
+  let isClosed = false
 
   function recordAll(record: (request: RequestRecord) => void, requests: RequestRecord[]): void {
     for (const request of requests) {
@@ -57,10 +63,14 @@ export function createFinishedRequests({
   return {
     add(record) {
       queued.push(record)
-      if (queued.length >= BATCH || record.fault !== undefined) settle()
-      // Whoever stops the server calls `settle`, so the timer need not keep the process alive.
+      if (queued.length >= BATCH || record.fault !== undefined || isClosed) settle()
+      // The process does not end without calling `close`, so the timer need not keep it alive.
       else timer ??= setTimeout(settle, COLLECT_MS).unref()
     },
     settle,
+    close() {
+      isClosed = true
+      settle()
+    },
   }
 }

@@ -11,7 +11,7 @@ import { systemClock as clock } from '../core/clock.ts'
 import type { GateStats } from '../killswitch/gate/gate.ts'
 import { type Log, createLog } from '../observability/log.ts'
 import type { MetricsSnapshot } from '../observability/metrics/registry.ts'
-import { createLateLog, createOverloadLog, createRequestLog } from '../observability/request-log.ts'
+import { createLateLog, createOverloadLog } from '../observability/request-log.ts'
 import { VERSION } from '../openapi/document.gen.ts'
 import { createApiSchemas } from '../openapi/schemas.ts'
 import { drain } from '../server/drain.ts'
@@ -23,7 +23,6 @@ import { createVerifier } from '../sigv4/verify.ts'
 import { createPipeline } from '../xks/pipeline.ts'
 import { describeCertificate, logReloads, startAdminOf } from './admin.ts'
 import { createServerAudit } from './audit.ts'
-import { createFinishedRequests } from './finished-requests.ts'
 import { createControlledGate } from './gate.ts'
 import { createServerPolicies } from './policy.ts'
 import {
@@ -35,6 +34,7 @@ import {
 import { startKeyRotation } from './key-rotation.ts'
 import { serveKeyStores } from './key-stores.ts'
 import { createServerWebhooks } from './webhooks.ts'
+import { recordRequests } from './request-recording.ts'
 import { openResources, reloadResources, watchKeyUses } from './resources.ts'
 import { createServerTripwire } from './tripwire.ts'
 import { startUsage } from './usage.ts'
@@ -124,7 +124,6 @@ async function start(
     cleanup,
   )
   metrics.setMaterial(material)
-  const logRequest = createRequestLog(log)
   const logLate = createLateLog(logger)
   const logOverload = createOverloadLog(logger)
   const resources = await openResources(config, schemas, log, cleanup)
@@ -160,20 +159,7 @@ async function start(
   await control.start()
   const tripwire = await createServerTripwire({ config, store, logger, control }, cleanup)
   webhooks.start(control.gate)
-  const finished = createFinishedRequests({
-    recorders: [
-      logRequest,
-      ...(audit === undefined ? [] : [audit.record]),
-      usage.recordCaller,
-      metrics.onFinish,
-    ],
-    onError: (err) => {
-      logger.error('could not record a request', { err })
-    },
-  })
-  cleanup.add(() => {
-    finished.settle()
-  })
+  const recording = recordRequests({ log, audit, usage, tripwire, metrics }, cleanup)
 
   const pipeline = createPipeline({
     clock,
@@ -189,13 +175,7 @@ async function start(
     },
     audit: audit?.requests,
     isThrottled: tripwire?.isThrottled,
-    onFinish(record) {
-      // These two must know of a request at once: the tripwire may have to stop the next one, and the
-      // ledger says up to which time it is complete.
-      tripwire?.observe(record)
-      usage.recordVersion(record)
-      finished.add(record)
-    },
+    onFinish: recording.onFinish,
     onSentAfterLease: logLate,
   })
   const ping = createPing({
@@ -231,7 +211,7 @@ async function start(
   cutRevoked = listener.cutRevoked
   metrics.watch({
     version: schemas.version,
-    settle: finished.settle,
+    settle: recording.settle,
     ...{ keyStores: keyStores.all, keyStoreConfigs: keyStores.configs },
     connections: listener.tls.countConnections,
     gate: () => control.gate.stats(),

@@ -91,8 +91,7 @@ async function measureDemo(context: Context): Promise<ReportData> {
   })
   try {
     return await measure(context, server.remote, server.configFile, () => {
-      // The log lags by at most a quarter of a second, and the lines already written are enough for
-      // medians.
+      // The log lags by at most 0.3 seconds, and the lines already written are enough for medians.
       return Promise.resolve(reader.accounts())
     })
   } finally {

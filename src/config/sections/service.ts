@@ -145,7 +145,7 @@ export const audit = object(
   {
     mode: choice(
       ['off', 'buffered', 'strict'],
-      'off: no audit log. buffered: responses do not wait for their records, which are on disk after about 50 ms. strict: the plaintext of a Decrypt is sent only once its record is on disk; if the record cannot be written, the request is refused.',
+      'off: no audit log. buffered: responses do not wait for their records, which are on disk after about 70 ms. strict: the plaintext of a Decrypt is sent only once its record is on disk; if the record cannot be written, the request is refused.',
       'off',
     ),
     folder: optional(

@@ -54,6 +54,16 @@ void t.test('settle records everything that is queued', (t) => {
   t.end()
 })
 
+void t.test('after close, requests are recorded as soon as they are added', (t) => {
+  const { finished, last } = open()
+  finished.add(one)
+  finished.close()
+  t.same(last, [one])
+  finished.add(two)
+  t.same(last, [one, two])
+  t.end()
+})
+
 void t.test('a request that failed because of an error in Latchkey is recorded at once', (t) => {
   const { finished, last } = open()
   const failed = { ...two, fault: new Error('a bug') }

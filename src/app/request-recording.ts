@@ -1,0 +1,54 @@
+/** Connects finished requests to everything that records them: log, audit log, usage and metrics. */
+// SPDX-License-Identifier: Apache-2.0
+import type { Cleanup } from '../core/cleanup.ts'
+import type { RequestRecord } from '../core/request.ts'
+import type { Log } from '../observability/log.ts'
+import { createRequestLog } from '../observability/request-log.ts'
+import type { ServerAudit } from './audit.ts'
+import { createFinishedRequests } from './finished-requests.ts'
+import type { ServerMetrics } from './observability.ts'
+import type { ServerUsage } from './usage.ts'
+
+export interface RecordingParts {
+  readonly log: Log
+  readonly audit: Pick<ServerAudit, 'record'> | undefined
+  readonly usage: ServerUsage
+  readonly tripwire: { observe(record: RequestRecord): void } | undefined
+  readonly metrics: Pick<ServerMetrics, 'onFinish'>
+}
+
+export interface RequestRecording {
+  /** Call once for each finished request, which must not change anymore. */
+  readonly onFinish: (record: RequestRecord) => void
+  /** Records all requests that are still queued. */
+  readonly settle: () => void
+}
+
+/** `cleanup` records what is queued, so it must run the parts' own clean-up steps later. */
+export function recordRequests(
+  { log, audit, usage, tripwire, metrics }: RecordingParts,
+  cleanup: Cleanup,
+): RequestRecording {
+  const finished = createFinishedRequests({
+    recorders: [
+      createRequestLog(log),
+      ...(audit === undefined ? [] : [audit.record]),
+      usage.recordCaller,
+      metrics.onFinish,
+    ],
+    onError: (err) => {
+      log.logger.error('could not record a request', { err })
+    },
+  })
+  cleanup.add(finished.close)
+  return {
+    onFinish(record) {
+      finished.add(record)
+      // These two must know of a request at once: the tripwire may have to stop the next one, and the
+      // ledger says up to which time it is complete.
+      tripwire?.observe(record)
+      usage.recordVersion(record)
+    },
+    settle: finished.settle,
+  }
+}
