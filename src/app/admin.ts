@@ -44,6 +44,8 @@ export interface AdminDeps {
   /** Returns the metrics in Prometheus's text format. Absent if there is no /metrics. */
   readonly metrics?: () => Promise<string>
   readonly log: Pick<Log, 'logger'>
+  /** The store of the server in this process, which audits it. Absent if workers serve. */
+  readonly served?: Pick<Store, 'fault'>
 }
 
 /** Limits for the console's audit page. */
@@ -126,6 +128,10 @@ export async function startAdminOf(
         ...reportRoutes({ killSwitch, keyStores, now: clock.now }),
         ...keyRoutes({
           keyStores,
+          checkStore() {
+            // The handle of the listener runs no audits, so it does not know what they noticed.
+            if (deps.served?.fault !== undefined) throw deps.served.fault
+          },
           withAdministration: (operator, work) =>
             shared().then((open) =>
               work(createAdministration({ config: current, store: open, operator, tokens })),

@@ -245,7 +245,7 @@ async function start(
   // Workers share one admin listener, in their primary.
   const admin =
     options.worker === undefined
-      ? await startAdminOf(config, { log, metrics: metrics.text, isReady })
+      ? await startAdminOf(config, { log, metrics: metrics.text, isReady, served: store })
       : undefined
   cleanup.add(() => admin?.stop())
   const pingServer = config.listener.ping && (await startPingServer(ping, config.listener.ping))

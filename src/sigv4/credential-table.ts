@@ -6,6 +6,7 @@ import { LatchkeyError } from '../core/errors.ts'
 import { parseAccessKeyId, type AccessKeyId, type KeyStoreName } from '../core/ids.ts'
 import { Secret } from '../core/secret.ts'
 import { forEachInSlices } from '../core/slices.ts'
+import { verifySmallTables } from '../store/audit.ts'
 import { secretContext } from '../store/bindings.ts'
 import { createChangeRecorder } from '../store/event-log.ts'
 import { StorageError, type Row } from '../store/database.ts'
@@ -110,8 +111,10 @@ export function createCredentialTable(
   }
 
   async function findRow(transaction: SealedTransaction, accessKeyId: string): Promise<Row> {
+    // PostgreSQL refuses some texts that are not ids, such as those with a zero byte.
+    const id = parseAccessKeyId(accessKeyId)
     const where = { access_key_id: accessKeyId }
-    const [row] = await selectRows(transaction, sealing, CREDENTIALS, where)
+    const [row] = id === undefined ? [] : await selectRows(transaction, sealing, CREDENTIALS, where)
     if (row === undefined) {
       throw new CredentialError(
         'CREDENTIAL_NOT_FOUND',
@@ -151,15 +154,17 @@ export function createCredentialTable(
       const among = keyStores && { column: 'key_store', values: keyStores }
       const range = { ...page, ...(among && { among }) }
       const parse = (row: Row) => toSummary(row, clock)
-      return store.snapshot((reader) =>
-        readRange({ reader, sealing, table: CREDENTIALS, parse }, range),
-      )
+      return store.snapshot(async (reader) => {
+        await verifySmallTables(reader, sealing, [CREDENTIALS])
+        return readRange({ reader, sealing, table: CREDENTIALS, parse }, range)
+      })
     },
     async find(accessKeyId) {
-      const where = { access_key_id: accessKeyId }
-      const [row] = await store.snapshot((reader) =>
-        selectRows(reader, sealing, CREDENTIALS, where),
-      )
+      if (parseAccessKeyId(accessKeyId) === undefined) return undefined
+      const [row] = await store.snapshot(async (reader) => {
+        await verifySmallTables(reader, sealing, [CREDENTIALS])
+        return selectRows(reader, sealing, CREDENTIALS, { access_key_id: accessKeyId })
+      })
       return row && toSummary(row, clock)
     },
     expire: (accessKeyId, at) =>

@@ -8,7 +8,7 @@ import { hasNewKeys } from './follow-keys.ts'
 import { KeyChange, type Keyring } from './keyring.ts'
 import { verifyTable } from './sealed-rows.ts'
 import { readState } from './sealed-state.ts'
-import { FACTS, SEALED_TABLES } from './sealed-tables.ts'
+import { FACTS, SEALED_TABLES, type SealedTable } from './sealed-tables.ts'
 import type { Sealing } from './sealing.ts'
 
 export interface Auditing {
@@ -141,4 +141,23 @@ export async function verifyFew(reader: Reader, sealing: Sealing): Promise<boole
   const tables = isFew ? SEALED_TABLES : [FACTS]
   for (const table of tables) await verifyTable(reader, sealing, table, state)
   return isFew
+}
+
+/**
+ * Verifies those of the tables that have few rows, so that part of such a table can be shown without
+ * loading it through `Store.tables`. In larger tables, only the audits of the servers notice missing
+ * and outdated rows.
+ * @param reader must also read what is shown, because the result holds only for its snapshot
+ * @throws StorageError STORE_TAMPERED
+ */
+export async function verifySmallTables(
+  reader: Reader,
+  sealing: Sealing,
+  tables: readonly SealedTable[],
+): Promise<void> {
+  const state = await readState(reader, sealing)
+  for (const table of tables) {
+    const rows = state.tables.get(table.name)?.rows ?? 0
+    if (rows <= FEW_ROWS) await verifyTable(reader, sealing, table, state)
+  }
 }

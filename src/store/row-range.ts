@@ -30,7 +30,8 @@ const SLICE = 100
 
 /**
  * Returns what rows contain, in the order of their key, after verifying each on its own. Unlike `Store.tables`,
- * this does not notice missing or outdated rows, which the audits of the servers notice.
+ * this does not notice missing or outdated rows; `verifySmallTables` notices those of small tables, and the
+ * audits of the servers all of them.
  * @throws StorageError STORE_TAMPERED
  */
 export async function readRange<T>(

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import type { AccessKeyId, ExternalKeyId } from '../../src/core/ids.ts'
 import { createKeyAdministration } from '../../src/keys/software/administration.ts'
+import { TokenKeyTable } from '../../src/keys/pkcs11/token-key-table.ts'
 import { KeyTable } from '../../src/keys/software/key-table.ts'
 import { createUseReservations } from '../../src/keys/software/use-reservations.ts'
 import { createCredentialTable } from '../../src/sigv4/credential-table.ts'
@@ -22,12 +23,14 @@ const DEMO = keyStoreName('demo')
 const OTHER = keyStoreName('other')
 /** More keys than are read at once. */
 const MANY = 620
+/** So many keys that a page does not verify their whole table. */
+const LARGE = 2001
 const idOf = (i: number) => keyId(`key-${String(i).padStart(4, '0')}`)
 
-async function fill(store: Store): Promise<void> {
+async function fill(store: Store, count = MANY): Promise<void> {
   await store.change(async (transaction) => {
     const table = new KeyTable(transaction, store.sealing)
-    for (let i = 0; i < MANY; i++) {
+    for (let i = 0; i < count; i++) {
       const at = { keyStore: DEMO, keyId: idOf(i), createdAt: i }
       await table.insertKey({ ...at, ...BOTH, status: 'ENABLED', currentVersion: 1 + (i % 2) })
       for (let version = 1; version <= 1 + (i % 2); version++) {
@@ -89,10 +92,10 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     t.same(await idsAfter(idOf(50)), [idOf(60), idOf(70)])
   })
 
-  void t.test(`${name}: each row of a page is verified, and no other row`, async (t) => {
+  void t.test(`${name}: of a large table, the rows of the page are verified`, async (t) => {
     const { store, clock, tamper } = await open(t)
     const keys = createKeyAdministration(store, DEMO, clock)
-    for (let i = 0; i < 6; i++) await keys.createKey({ keyId: idOf(i), ...BOTH })
+    await fill(store, LARGE)
     await tamper(`UPDATE external_keys SET can_encrypt = 0 WHERE key_id = '${idOf(4)}'`)
     t.equal((await keys.listKeys({ after: undefined, limit: 4 })).length, 4)
     t.equal(store.fault, undefined)
@@ -102,6 +105,91 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     await tamper(`UPDATE key_versions SET created_at = 7 WHERE key_id = '${idOf(1)}'`)
     const first = keys.listKeys({ after: undefined, limit: 4 })
     await t.rejects(first, { code: 'STORE_TAMPERED', message: /key_versions demo key-0001/ })
+    for (const version of [1, 2]) {
+      const id = idOf(4 * version + 3)
+      await tamper(
+        `DELETE FROM key_versions WHERE key_id = '${id}' AND version = ${String(version)}`,
+      )
+      const page = keys.listKeys({ after: idOf(4 * version + 1), limit: 4 })
+      const message = new RegExp(`removed .*key_versions demo ${id}`)
+      await t.rejects(
+        page,
+        { code: 'STORE_TAMPERED', message },
+        `without version ${String(version)}`,
+      )
+    }
+    await tamper(`DELETE FROM key_versions WHERE key_id = '${idOf(30)}'`)
+    const page = keys.listKeys({ after: idOf(28), limit: 4 })
+    await t.rejects(page, { code: 'STORE_TAMPERED', message: /key-0030/ }, 'without any version')
+    t.equal((await keys.listKeys({ after: idOf(40), limit: 4 })).length, 4)
+  })
+
+  void t.test(
+    `${name}: a page of a key store that was on a token shows its old keys`,
+    async (t) => {
+      const { store, clock } = await open(t)
+      await store.change(async (transaction) => {
+        const at = { keyStore: DEMO, keyId: idOf(1) }
+        const status = 'DISABLED'
+        const table = new KeyTable(transaction, store.sealing)
+        await table.insertKey({ ...at, ...BOTH, status, currentVersion: 2, createdAt: 1 })
+        const tokenKeys = new TokenKeyTable(transaction, store.sealing)
+        const seen = { seenAt: 1, reason: null, operator: null }
+        await tokenKeys.put({ ...at, version: 2, check: 'A'.repeat(8), ...seen })
+      })
+      const page = createKeyAdministration(store, DEMO, clock).listKeys({
+        after: undefined,
+        limit: 4,
+      })
+      t.match(await page, [{ keyId: idOf(1), versions: [] }])
+    },
+  )
+
+  void t.test(`${name}: a page is refused if a row was removed from a small table`, async (t) => {
+    const { store, clock, tamper } = await open(t)
+    const keys = createKeyAdministration(store, DEMO, clock)
+    const table = createCredentialTable(store, clock)
+    for (let i = 0; i < 6; i++) {
+      await keys.createKey({ keyId: idOf(i), ...BOTH })
+      await keys.setKeyDates(idOf(i), { activateAt: clock.now() + 1000 })
+      await table.create(DEMO)
+    }
+    const removed = { code: 'STORE_TAMPERED', message: /rows were added, removed or restored/ }
+    const ids = (await table.list()).map(({ accessKeyId }) => accessKeyId)
+    await tamper(`DELETE FROM credentials WHERE access_key_id = '${ids.at(-1) ?? ''}'`)
+    await t.rejects(table.page({ after: undefined, limit: 2, keyStores: undefined }), removed)
+    await t.rejects(table.find(ids[0] ?? ''), removed)
+    t.equal((await keys.listKeys({ after: undefined, limit: 2 })).length, 2)
+    await tamper(`DELETE FROM key_dates WHERE key_id = '${idOf(5)}'`)
+    await t.rejects(keys.listKeys({ after: undefined, limit: 2 }), removed)
+  })
+
+  void t.test(`${name}: a page is refused if a credential is an older copy`, async (t) => {
+    const { store, clock, tamper } = await open(t)
+    const table = createCredentialTable(store, clock)
+    const { accessKeyId } = await table.create(DEMO)
+    const [old] = await store.database.snapshot((reader) =>
+      reader.query('SELECT secret, changed_epoch, mac FROM credentials'),
+    )
+    await table.revoke(accessKeyId)
+    const page = () => table.page({ after: undefined, limit: 2, keyStores: [DEMO] })
+    t.match(await page(), [{ accessKeyId, status: 'REVOKED' }])
+    const copy = `secret = '${String(old?.['secret'])}', mac = '${String(old?.['mac'])}'`
+    const epoch = String(old?.['changed_epoch'])
+    await tamper(`UPDATE credentials SET ${copy}, changed_epoch = ${epoch}, revoked_at = NULL`)
+    const restored = { code: 'STORE_TAMPERED', message: /rows were added, removed or restored/ }
+    await t.rejects(page(), restored)
+    await t.rejects(table.find(accessKeyId), restored)
+  })
+
+  void t.test(`${name}: a text that is not an access key id is not found`, async (t) => {
+    const { store, clock } = await open(t)
+    const table = createCredentialTable(store, clock)
+    for (const text of ['', '\0', 'A'.repeat(31), 'a'.repeat(20)]) {
+      t.equal(await table.find(text), undefined)
+      await t.rejects(table.revoke(text), { code: 'CREDENTIAL_NOT_FOUND' })
+      await t.rejects(table.expire(text, 1), { code: 'CREDENTIAL_NOT_FOUND' })
+    }
   })
 
   void t.test(`${name}: pages of credentials, of all key stores and of some`, async (t) => {

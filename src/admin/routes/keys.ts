@@ -29,13 +29,19 @@ export interface KeyRoutesDeps {
   ) => Promise<T>
   /** Names of the configured key stores. */
   readonly keyStores: () => readonly string[]
+  /**
+   * Refuses to show a page of a store that the server has found to be tampered with.
+   * @throws StorageError STORE_TAMPERED, STORE_CORRUPT
+   */
+  readonly checkStore: () => void
 }
 
 export function keyRoutes(deps: KeyRoutesDeps): readonly AdminRoute[] {
   return [...routesOfKeys(deps), ...routesOfCredentials(deps)]
 }
 
-function routesOfKeys({ withAdministration, keyStores }: KeyRoutesDeps): readonly AdminRoute[] {
+function routesOfKeys(deps: KeyRoutesDeps): readonly AdminRoute[] {
+  const { withAdministration, keyStores, checkStore } = deps
   const path = '/admin/v1/keys/:keyStore'
   const open = <T>(
     { name }: AdminPrincipal,
@@ -53,6 +59,7 @@ function routesOfKeys({ withAdministration, keyStores }: KeyRoutesDeps): readonl
       async handle({ parameters, principal, query }) {
         const keyStore = toKeyStore(principal, 'read', parameters)
         const page = parsePage(query, `keys ${keyStore}`, parseExternalKeyId)
+        checkStore()
         return withAdministration(principal.name, async (administration) => {
           const part = { after: page.after, limit: page.count }
           const keys = await administration.keys(keyStore).listKeys(part)
@@ -130,6 +137,7 @@ async function changeKey(
 function routesOfCredentials({
   withAdministration,
   keyStores,
+  checkStore,
 }: KeyRoutesDeps): readonly AdminRoute[] {
   const path = '/admin/v1/credentials'
   return [
@@ -138,6 +146,7 @@ function routesOfCredentials({
       async handle({ principal, query }) {
         const page = parsePage(query, 'credentials', parseAccessKeyId)
         const keyStores = keyStoresFor(principal, 'read')
+        checkStore()
         return withAdministration(principal.name, async ({ credentials, credentialUses }) => {
           const found = await credentials.page({ after: page.after, limit: page.count, keyStores })
           const uses = await credentialUses(found.map(({ accessKeyId }) => accessKeyId))

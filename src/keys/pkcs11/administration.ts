@@ -3,6 +3,7 @@
 import type { Clock } from '../../core/clock.ts'
 import { Deadline } from '../../core/deadline.ts'
 import { parseExternalKeyId, type ExternalKeyId, type KeyStoreName } from '../../core/ids.ts'
+import { verifySmallTables } from '../../store/audit.ts'
 import type { Row } from '../../store/database.ts'
 import { createChangeRecorder } from '../../store/event-log.ts'
 import { readRange } from '../../store/row-range.ts'
@@ -83,12 +84,13 @@ export function createTokenAdministration(deps: TokenAdministrationDeps): TokenA
     }
   }
 
-  /** Returns the rows of these keys, which are verified one by one. */
+  /** Returns the rows of these keys, which are verified one by one; small tables are verified whole. */
   function rowsOf(
     tables: readonly SealedTable[],
     keyIds: readonly ExternalKeyId[],
   ): Promise<readonly (readonly Row[])[]> {
     return store.snapshot(async (reader) => {
+      await verifySmallTables(reader, store.sealing, tables)
       const among = { column: 'key_id', values: keyIds }
       const found: (readonly Row[])[] = []
       for (const table of keyIds.length === 0 ? [] : tables) {
