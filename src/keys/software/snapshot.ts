@@ -158,6 +158,8 @@ class StoredVersion implements LoadedVersion {
 
   async #load(): Promise<SoftwareKey> {
     try {
+      // `withKey` sets #loading before `finally` clears it, even if `unwrap` throws.
+      await Promise.resolve()
       const context = materialContext(this.#row)
       return (this.#key = await importKey(this.#deps.sealing.unwrap(context, this.#wrapped)))
     } catch (error) {

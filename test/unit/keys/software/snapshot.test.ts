@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { turn } from '../../../../src/core/slices.ts'
+import { BackendError } from '../../../../src/keys/errors.ts'
 import { applyRows, type LoadedKey, type Snapshot } from '../../../../src/keys/software/snapshot.ts'
 import { UseCounter } from '../../../../src/keys/software/use-counter.ts'
 import type { Row } from '../../../../src/store/database.ts'
@@ -75,4 +76,30 @@ void t.test('in a change of a thousand keys, revocations come first', async (t) 
       deps,
     )
   }
+})
+
+void t.test('a version that cannot be unwrapped is tried again at the next use', async (t) => {
+  let isBroken = true
+  const sealing = {
+    ...deps.sealing,
+    unwrap: () => {
+      if (isBroken) throw new Error('no key of the store')
+      return Buffer.alloc(32, 2)
+    },
+  }
+  const snapshot: Snapshot = new Map()
+  await applyRows(
+    { snapshot, before: snapshot },
+    { keys: [keyRow('one')], versions: [versionRow('one', 1, 'AA==')] },
+    { ...deps, sealing },
+  )
+  const use = async () =>
+    snapshot
+      .get('demo')
+      ?.get('one')
+      ?.versions.get(1)
+      ?.withKey(() => 'used')
+  await t.rejects(use(), BackendError)
+  isBroken = false
+  t.equal(await use(), 'used')
 })
