@@ -1,6 +1,6 @@
 /** Encodes the fields that a code covers, injectively, and rows of a sealed table together with their MACs. */
 // SPDX-License-Identifier: Apache-2.0
-import type { Row, SqlValue } from './database.ts'
+import { StorageError, type Row, type SqlValue } from './database.ts'
 
 /**
  * Encodes each field's type, length and bytes, so that `['a', 'b']` and `['ab', '']` differ, as do
@@ -80,6 +80,12 @@ export const MAC_CHARACTERS = 44
 /** Stands for a MAC of another length or with other characters, which no row has. */
 const NO_MAC = ' '.repeat(MAC_CHARACTERS)
 
+/**
+ * Maximum number of bytes that the fields of a page are encoded to. The largest documents stay far
+ * below it, and an offset in a page must fit into 32 bits.
+ */
+const MOST_PAGE_BYTES = 2 ** 31
+
 /** Rows in one buffer, ready to be verified in one call. */
 export interface EncodedRows {
   /**
@@ -97,6 +103,7 @@ let memory = Buffer.alloc(0)
 /**
  * Encodes what the codes of rows cover: the name of their table, then these columns.
  * @returns undefined if a row lacks a column
+ * @throws StorageError STORE_CORRUPT if the rows are larger than any that Latchkey writes
  */
 export function encodeRows(
   table: string,
@@ -104,8 +111,21 @@ export function encodeRows(
   rows: readonly Row[],
 ): EncodedRows | undefined {
   const start = encodeFields([table])
-  return (
-    encodeAsciiRows(start.toString('utf8'), columns, rows) ?? encodeAnyRows(start, columns, rows)
+  const encoded = encodeAsciiRows(start.toString('utf8'), columns, rows)
+  if (encoded !== undefined) return encoded
+  requireSize(table, columns, rows)
+  return encodeAnyRows(start, columns, rows)
+}
+
+function requireSize(table: string, columns: readonly string[], rows: readonly Row[]): void {
+  let most = 0
+  for (const row of rows) {
+    for (const name of columns) most += mostBytes(row[name] ?? null)
+  }
+  if (most <= MOST_PAGE_BYTES) return
+  throw new StorageError(
+    'STORE_CORRUPT',
+    `expected rows of at most 2 GiB in a page of ${table}, found up to ${String(most)} bytes`,
   )
 }
 

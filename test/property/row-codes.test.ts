@@ -160,6 +160,18 @@ void t.test('a row without a column is not encoded', (t) => {
   t.end()
 })
 
+void t.test('rows that are too large for a page are a damage of the store', (t) => {
+  // The rows share memory that nothing is written to.
+  const large = Buffer.alloc(2 ** 26)
+  const row = toRow([1, large, null], 'x'.repeat(44))
+  const page = Array.from({ length: 2 ** 5 }, () => row)
+  t.throws(() => encodeRows(TABLE, COLUMNS, page), {
+    code: 'STORE_CORRUPT',
+    message: /some_table/,
+  })
+  t.end()
+})
+
 void t.test('the sum wraps around at 2^256', (t) => {
   let total = 0n
   const rows: Row[] = []

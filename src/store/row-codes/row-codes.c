@@ -45,7 +45,10 @@ static void free_key(napi_env env, void *context, void *hint) {
   EVP_MAC_CTX_free(context);
 }
 
-/* createKey(bytes): copies an HMAC key. Garbage collection of the result, or the end of the thread, overwrites the copy. */
+/*
+ * createKey(bytes): copies an HMAC key. Garbage collection of the result, or the end of the worker thread, overwrites the copy.
+ * process.exit on the main thread does not.
+ */
 static napi_value create_key(napi_env env, napi_callback_info info) {
   size_t count = 1;
   napi_value given, result;
@@ -82,7 +85,9 @@ static bool compute(EVP_MAC_CTX *key, const struct bytes *row, uint8_t code[CODE
 static bool has_mac(const uint8_t code[CODE_BYTES], const uint8_t *mac) {
   uint8_t expected[MAC_CHARACTERS + 1];
   EVP_EncodeBlock(expected, code, CODE_BYTES - ELEMENT_BYTES);
-  return CRYPTO_memcmp(expected, mac, MAC_CHARACTERS) == 0;
+  bool is_equal = CRYPTO_memcmp(expected, mac, MAC_CHARACTERS) == 0;
+  OPENSSL_cleanse(expected, sizeof expected);
+  return is_equal;
 }
 
 /* Adds a big-endian number to another one, modulo 2^256. */
@@ -120,16 +125,22 @@ static napi_value verify(napi_env env, napi_callback_info info) {
       elements.length / ELEMENT_BYTES < rows_count || sum.length != ELEMENT_BYTES)
     return fail(env, "verify expects one or two keys, rows, their ends, and room for elements and their sum");
   uint8_t code[CODE_BYTES];
+  const char *failure = NULL;
   size_t at = 0;
   for (; verified < rows_count; verified += 1) {
     size_t end = ends[verified];
-    if (end > rows.length || end < at || end - at < MAC_CHARACTERS) return fail(env, "a row ends outside of the buffer");
+    if (end > rows.length || end < at || end - at < MAC_CHARACTERS) {
+      failure = "a row ends outside of the buffer";
+      break;
+    }
     struct bytes row = {rows.at + at, end - at - MAC_CHARACTERS};
     const uint8_t *mac = row.at + row.length;
     bool is_authentic = false;
-    for (size_t i = 0; i < MAX_KEYS && keys[i] != NULL && !is_authentic; i += 1) {
-      if (!compute(keys[i], &row, code)) return fail(env, "HMAC-SHA-512 failed");
-      is_authentic = has_mac(code, mac);
+    for (size_t i = 0; i < MAX_KEYS && keys[i] != NULL && !is_authentic && failure == NULL; i += 1) {
+      if (compute(keys[i], &row, code))
+        is_authentic = has_mac(code, mac);
+      else
+        failure = "HMAC-SHA-512 failed";
     }
     if (!is_authentic) break;
     memcpy(elements.at + verified * ELEMENT_BYTES, code + CODE_BYTES - ELEMENT_BYTES, ELEMENT_BYTES);
@@ -137,6 +148,7 @@ static napi_value verify(napi_env env, napi_callback_info info) {
     at = end;
   }
   OPENSSL_cleanse(code, sizeof code);
+  if (failure != NULL) return fail(env, failure);
   return napi_create_uint32(env, (uint32_t)verified, &result) == napi_ok ? result : fail(env, "out of memory");
 }
 
