@@ -94,17 +94,24 @@ export function okList(
   return { status: 200, body: Readable.from(pieces()) }
 }
 
+/** Returns the parameters of a request's target: everything after the first question mark. */
+export function toQuery(target: string): URLSearchParams {
+  const at = target.indexOf('?')
+  return new URLSearchParams(at === -1 ? '' : target.slice(at + 1))
+}
+
 /**
- * Refuses query parameters that a route does not have. If a misspelled parameter were ignored, the
+ * Refuses query parameters that a route does not have, or that appear twice. If a misspelled parameter were ignored, the
  * response would contain more than the caller asked for.
  * @throws AdminError INPUT_INVALID
  */
 export function checkParameters(query: URLSearchParams, known: readonly string[]): void {
   for (const name of query.keys()) {
-    if (known.includes(name)) continue
+    if (known.includes(name) && query.getAll(name).length === 1) continue
     // Quotes only enough of the caller's input to identify it.
     const shown = name.replaceAll(/[^A-Za-z0-9_-]/g, '?').slice(0, 40)
-    throw new AdminError('INPUT_INVALID', `unknown parameter ${shown}`)
+    const fault = known.includes(name) ? 'repeated parameter' : 'unknown parameter'
+    throw new AdminError('INPUT_INVALID', `${fault} ${shown}`)
   }
 }
 

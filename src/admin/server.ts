@@ -20,7 +20,7 @@ import {
 } from './authenticate.ts'
 import { type BareServer, createBareServer } from './bare-server.ts'
 import { AdminError } from './errors.ts'
-import { type AdminAnswer, type AdminRoute, type GuardedRoute } from './route.ts'
+import { type AdminAnswer, type AdminRoute, type GuardedRoute, toQuery } from './route.ts'
 
 /** A log event that records who did what, and the result. It never contains a token or a body. */
 export interface AdminEvent {
@@ -203,7 +203,7 @@ async function callGuarded(
   return route.handle({
     principal,
     parameters: request.params as Record<string, string>,
-    query: new URLSearchParams((request.raw.url ?? '').split('?', 2)[1] ?? ''),
+    query: toQuery(request.raw.url ?? ''),
     body: bodyOf(deps, route, request),
     isGone: () => request.raw.socket.destroyed,
   })

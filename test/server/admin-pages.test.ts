@@ -163,6 +163,16 @@ void t.test('a cursor that no page of this list returned is refused', async (t) 
   }
   const elsewhere = await call(server, 'GET', `/admin/v1/keys/b?cursor=${cursor}`, admin)
   t.equal(elsewhere.status, 400, 'the cursor of another key store')
+  for (const query of [
+    `limit=1&cursor=${cursor}&cursor=x`,
+    'limit=1&limit=1',
+    'limit=1&%6cimit=2',
+  ]) {
+    const repeated = await call(server, 'GET', `${keys}?${query}`, admin)
+    t.match(repeated.body['error'], { code: 'INPUT_INVALID', message: /^repeated parameter / })
+  }
+  const second = await call(server, 'GET', `${keys}?limit=1?limit=2`, admin)
+  t.match(second.body['error'], { code: 'INPUT_INVALID', message: /^limit: expected/ })
   const unknown = await call(server, 'GET', `${keys}?after=one`, admin)
   t.match(unknown.body['error'], { code: 'INPUT_INVALID', message: 'unknown parameter after' })
 })

@@ -1,5 +1,6 @@
 /** Reads the lists of the admin listener page by page. */
 // SPDX-License-Identifier: Apache-2.0
+import { AdminCallError } from './http.ts'
 
 /** Number of items to ask for: the listener's maximum, which saves requests. */
 const LIMIT = 1000
@@ -13,7 +14,7 @@ export interface PageQuery {
  * Returns all pages in their order. A listener of a release without pages returns the whole list at
  * once.
  * @param load sends the request for one page
- * @throws the errors of `load`
+ * @throws AdminCallError ADMIN_ANSWER_INVALID if a page names itself as the next one, and the errors of `load`
  */
 export async function loadPages<Page extends { readonly nextCursor?: string }>(
   load: (query: PageQuery) => Promise<Page>,
@@ -23,6 +24,10 @@ export async function loadPages<Page extends { readonly nextCursor?: string }>(
   do {
     const page: Page = await load({ limit: LIMIT, cursor })
     pages.push(page)
+    if (page.nextCursor !== undefined && page.nextCursor === cursor) {
+      const message = 'expected the cursor of another page, found the same one'
+      throw new AdminCallError('ADMIN_ANSWER_INVALID', message)
+    }
     cursor = page.nextCursor
   } while (cursor !== undefined)
   return pages

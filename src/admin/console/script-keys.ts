@@ -83,10 +83,10 @@ async function showKeys() {
   startLoad('users')()
   show('users', 'Callers', soft('Choose a key to see who uses it.'))
   const [{ credentials }, metrics, used, stores] = await Promise.all([
-    list('/credentials', 'credentials'),
+    list('/credentials', 'credentials', isNewest.isWanted),
     loadMetrics(),
     Promise.all(state.about.stores.map((one) => api('POST', '/rehearsals', { scope: { kind: 'key-store', keyStore: one.name }, since: now - DAY_MS }))),
-    Promise.all(state.about.stores.map(async (one) => ({ ...one, ...(await list('/keys/' + encodeURIComponent(one.name), 'keys').catch((error) => ({ keys: [], fault: error.message }))) }))),
+    Promise.all(state.about.stores.map(async (one) => ({ ...one, ...(await list('/keys/' + encodeURIComponent(one.name), 'keys', isNewest.isWanted).catch((error) => ({ keys: [], fault: error.message }))) }))),
   ])
   if (!isNewest()) return
   const byKey = new Map(used.flatMap(({ keys }) => keys.map((one) => [one.name, one])))

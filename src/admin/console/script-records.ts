@@ -63,7 +63,7 @@ async function showPolicies() {
     })
     return [name, enforced[name] === undefined ? '-' : 'in force', describeShadow(name, policies), button]
   })
-  const { revisions } = await list('/policies/history', 'revisions').catch((error) => error.code === 'CONFLICT' ? { revisions: [] } : Promise.reject(error))
+  const { revisions } = await list('/policies/history', 'revisions', isNewest.isWanted).catch((error) => error.code === 'CONFLICT' ? { revisions: [] } : Promise.reject(error))
   if (!isNewest()) return
   delete $('policies').dataset.text
   show('policies', 'Policies',

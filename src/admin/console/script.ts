@@ -57,15 +57,22 @@ async function readError(response) {
 }
 
 const api = async (method, path, body) => (await call(method, '/admin/v1' + path, body)).json()
-/** Reads a list page by page, and returns its last page with the items of all pages. */
-async function list(path, name) {
+/**
+ * Reads a list page by page, and returns the items and warnings of all pages. Stops after the page
+ * during which isWanted, if there is one, began to return false.
+ */
+async function list(path, name, isWanted = () => true) {
   const items = []
+  const warnings = new Set()
   let cursor
   for (;;) {
     const page = await api('GET', path + '?limit=1000' + (cursor === undefined ? '' : '&cursor=' + cursor))
     items.push(...page[name])
-    cursor = page.nextCursor
-    if (cursor === undefined) return { ...page, [name]: items }
+    for (const one of page.warnings ?? []) warnings.add(one)
+    const next = page.nextCursor
+    if (next === undefined || !isWanted()) return { [name]: items, warnings: [...warnings] }
+    if (next === cursor) throw new Error('the listener returned the same page of a list again')
+    cursor = next
   }
 }
 
@@ -123,11 +130,14 @@ const shown = new Map()
  */
 function startLoad(id) {
   const load = ++loads
-  return () => {
-    if (load < (shown.get(id) ?? 0)) return false
+  const isWanted = () => load >= (shown.get(id) ?? 0)
+  const isNewest = () => {
+    if (!isWanted()) return false
     shown.set(id, load)
     return true
   }
+  // A load of several pages asks this between them.
+  return Object.assign(isNewest, { isWanted })
 }
 
 /** Shows an error, or clears it. A refresh clears only errors that a refresh showed. */

@@ -77,6 +77,9 @@ export class Connection {
   }
 }
 
+/** With less time left, in milliseconds, a new connection is unlikely to be ready in time. */
+const LEAST_LEFT_MS = 100
+
 /**
  * Runs `send`, and once more if it turns out that the connection was lost, because the server may
  * have closed an idle one. Both attempts share one deadline.
@@ -87,7 +90,8 @@ async function repeatIfLost<T>(session: PostgresSession, send: () => Promise<T>)
   session.endsAt = systemClock.monotonic() + session.deadlineMs
   try {
     return await send().catch((error: unknown) => {
-      if (session.isReady) throw error
+      const leftMs = session.endsAt - systemClock.monotonic()
+      if (session.isReady || leftMs < LEAST_LEFT_MS) throw error
       return send()
     })
   } finally {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Readable } from 'node:stream'
 import t from 'tap'
+import { loadPages } from '../../../src/admin/client/pages.ts'
 import { parsePage, takePage } from '../../../src/admin/paging.ts'
 import { okList } from '../../../src/admin/route.ts'
 
@@ -45,4 +46,20 @@ void t.test('pages of a list in memory go by the key, whatever order the list ha
   }
   t.same(found, [...words].sort())
   t.end()
+})
+
+void t.test('a client refuses a page that names itself as the next one', async (t) => {
+  const cursors = ['a', 'b', undefined]
+  const pages = await loadPages(({ cursor }) => {
+    const nextCursor = cursors[cursors.indexOf(cursor) === 2 ? 0 : cursors.indexOf(cursor) + 1]
+    return Promise.resolve(nextCursor === undefined ? {} : { nextCursor })
+  })
+  t.same(pages, [{ nextCursor: 'a' }, { nextCursor: 'b' }, {}])
+  let calls = 0
+  const endless = loadPages(() => {
+    calls += 1
+    return Promise.resolve({ nextCursor: 'a' })
+  })
+  await t.rejects(endless, { message: /found the same one/ })
+  t.equal(calls, 2)
 })

@@ -6,6 +6,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import t from 'tap'
+import { Connection } from '../../../src/store/postgres/connection.ts'
 import { openPostgresReader } from '../../../src/store/postgres/database.ts'
 import { PostgresSession } from '../../../src/store/postgres/session.ts'
 
@@ -151,3 +152,41 @@ void t.test('a snapshot whose queries are expected is one message', async (t) =>
     'only integers become part of a statement',
   )
 })
+
+void t.test(
+  'a connection that is lost right before the deadline is not dialled again',
+  async (t) => {
+    const deadlineMs = 1000
+    const sockets = new Set<Socket>()
+    const server = createServer((socket) => {
+      sockets.add(socket)
+      let isStarted = false
+      socket.on('error', () => undefined)
+      socket.on('data', (data) => {
+        if (!isStarted) {
+          isStarted = true
+          socket.write(Buffer.concat([message('R', int32(0)), ready('I')]))
+          return
+        }
+        const sql = data.toString('utf8', 5, data.length - 1)
+        if (sql.includes('AS read_only')) socket.write(answerSettings())
+        else if (sql === 'SELECT 1') socket.write(done('SELECT 1', 'I'))
+        else setTimeout(() => socket.destroy(), deadlineMs - 50)
+      })
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const loadTarget = () => Promise.resolve({ host: '127.0.0.1', port, database: 'd', user: 'u' })
+    const session = new PostgresSession(loadTarget, deadlineMs)
+    t.teardown(() => {
+      session.close()
+      for (const socket of sockets) socket.destroy()
+      server.close()
+    })
+    await session.run('SELECT 1')
+    const work = new Connection(session).transaction(['BEGIN'], () => Promise.resolve())
+    await t.rejects(work, { code: /STORE_UNREACHABLE|STORE_TIMEOUT/ })
+    t.equal(sockets.size, 1, 'there is one connection')
+  },
+)
