@@ -2691,7 +2691,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of the keys, in the order of their ids. */
+            /** @description A page of the keys, in the order in which the database sorts their ids. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2901,7 +2901,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of the credentials of the key stores that the caller may read, in the order of their ids. */
+            /** @description A page of the credentials of the key stores that the caller may read, in the order in which the database sorts their ids. */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -5,6 +5,7 @@ import Sqlite from 'better-sqlite3'
 import t, { type Test } from 'tap'
 import { toStoreOptions } from '../../src/app/store.ts'
 import { KeyTable } from '../../src/keys/software/key-table.ts'
+import { putRetirement } from '../../src/retirement/retirement-table.ts'
 import { openStore } from '../../src/store/store.ts'
 import { call, codeOf, pki, type Reply, sha256, startWithAdmin, token } from '../support/admin.ts'
 import { latchkeyHere, temporaryFolder } from '../support/cli.ts'
@@ -27,6 +28,23 @@ async function addKeys(server: TestServer, names: readonly string[]): Promise<vo
         const usage = { canEncrypt: true, canDecrypt: true }
         await table.insertKey({ ...at, ...usage, status: 'ENABLED', currentVersion: 1 })
         await table.insertVersion({ ...at, version: 1 }, randomBytes(32))
+      }
+    })
+  } finally {
+    await store.close()
+  }
+}
+
+/** A request for a retirement would need a usage record of a day. */
+async function addRetirements(server: TestServer, names: readonly string[]): Promise<void> {
+  const store = await openStore(await toStoreOptions(server.config))
+  const requestedBy = { operator: 'alice', identity: 'os:alice' }
+  const order = { reason: 'test', requestedBy, requestedAt: 1, quietForMs: 1, waitForMs: 1 }
+  try {
+    await store.change(async (transaction) => {
+      for (const keyId of names) {
+        const retirement = { keyStore: 'demo', keyId, version: 1, ...order }
+        await putRetirement(transaction, store.sealing, retirement)
       }
     })
   } finally {
@@ -87,6 +105,8 @@ void t.test('each list that grows with the store has pages', async (t) => {
   await checkPages(t, server, '/admin/v1/operators', 'operators')
   await checkPages(t, server, '/admin/v1/tokens', 'tokens')
   await checkPages(t, server, '/admin/v1/policies/history', 'revisions')
+  await addRetirements(server, ['one', 'two', 'three', 'four'])
+  await checkPages(t, server, '/admin/v1/retirements/demo', 'retirements')
 })
 
 void t.test('a list without limit has 100 items, and no list has more than 1,000', async (t) => {

@@ -14,17 +14,23 @@ const MAX_CACHED = 1000
  */
 export function toPostgresSql(sql: string, parameters: readonly SqlValue[]): string {
   const casts = parameters.map(toCast)
+  // The lists of such statements have many lengths, so their translations are not kept.
+  if (parameters.length > MOST_PARAMETERS) return translate(sql, casts)
   const name = `${casts.join()} ${sql}`
   const known = cache.get(name)
   if (known !== undefined) return known
-  let count = 0
-  const translated = sql.replaceAll('?', () => {
-    count += 1
-    return `$${String(count)}${casts[count - 1] ?? ''}`
-  })
+  const translated = translate(sql, casts)
   if (cache.size >= MAX_CACHED) cache.clear()
   cache.set(name, translated)
   return translated
+}
+
+function translate(sql: string, casts: readonly string[]): string {
+  let count = 0
+  return sql.replaceAll('?', () => {
+    count += 1
+    return `$${String(count)}${casts[count - 1] ?? ''}`
+  })
 }
 
 function toCast(value: SqlValue): string {

@@ -29,3 +29,13 @@ void t.test('the types of the parameters are part of the statement', async (t) =
   t.notOk('name' in toDriverQuery(sql, [1], false))
   t.notOk('name' in toDriverQuery(sql, Array<number>(21).fill(1), true))
 })
+
+void t.test('lists of any length are translated', async (t) => {
+  const { toPostgresSql } = await load('lists')
+  for (const length of [1, 20, 21, 1001, 21]) {
+    const values = Array.from({ length }, (_, i) => (i % 2 === 0 ? 'a' : 1))
+    const marks = values.map((one, i) => `$${String(i + 1)}::${one === 'a' ? 'text' : 'bigint'}`)
+    const sql = `SELECT a FROM b WHERE c IN (${values.map(() => '?').join(', ')})`
+    t.equal(toPostgresSql(sql, values), `SELECT a FROM b WHERE c IN (${marks.join(', ')})`)
+  }
+})
