@@ -64,7 +64,7 @@ export function createFinishedRequests({
     add(record) {
       queued.push(record)
       if (queued.length >= BATCH || record.fault !== undefined || isClosed) settle()
-      // The process does not end without calling `close`, so the timer need not keep it alive.
+      // A server that stops calls `close`, so the timer need not keep the process alive.
       else timer ??= setTimeout(settle, COLLECT_MS).unref()
     },
     settle,

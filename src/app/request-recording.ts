@@ -29,6 +29,9 @@ export function recordRequests(
   { log, audit, usage, tripwire, metrics }: RecordingParts,
   cleanup: Cleanup,
 ): RequestRecording {
+  const onError = (err: unknown) => {
+    log.logger.error('could not record a request', { err })
+  }
   const finished = createFinishedRequests({
     recorders: [
       createRequestLog(log),
@@ -36,18 +39,20 @@ export function recordRequests(
       usage.recordCaller,
       metrics.onFinish,
     ],
-    onError: (err) => {
-      log.logger.error('could not record a request', { err })
-    },
+    onError,
   })
   cleanup.add(finished.close)
   return {
     onFinish(record) {
       finished.add(record)
-      // These two must know of a request at once: the tripwire may have to stop the next one, and the
-      // ledger says up to which time it is complete.
-      tripwire?.observe(record)
-      usage.recordVersion(record)
+      // These two must know of a request at once: the ledger says up to which time it is complete, and
+      // the tripwire may have to stop the next request.
+      try {
+        usage.recordVersion(record)
+        tripwire?.observe(record)
+      } catch (error) {
+        onError(error)
+      }
     },
     settle: finished.settle,
   }

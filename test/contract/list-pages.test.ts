@@ -105,27 +105,11 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     await tamper(`UPDATE key_versions SET created_at = 7 WHERE key_id = '${idOf(1)}'`)
     const first = keys.listKeys({ after: undefined, limit: 4 })
     await t.rejects(first, { code: 'STORE_TAMPERED', message: /key_versions demo key-0001/ })
-    for (const version of [1, 2]) {
-      const id = idOf(4 * version + 3)
-      await tamper(
-        `DELETE FROM key_versions WHERE key_id = '${id}' AND version = ${String(version)}`,
-      )
-      const page = keys.listKeys({ after: idOf(4 * version + 1), limit: 4 })
-      const message = new RegExp(`removed .*key_versions demo ${id}`)
-      await t.rejects(
-        page,
-        { code: 'STORE_TAMPERED', message },
-        `without version ${String(version)}`,
-      )
-    }
-    await tamper(`DELETE FROM key_versions WHERE key_id = '${idOf(30)}'`)
-    const page = keys.listKeys({ after: idOf(28), limit: 4 })
-    await t.rejects(page, { code: 'STORE_TAMPERED', message: /key-0030/ }, 'without any version')
     t.equal((await keys.listKeys({ after: idOf(40), limit: 4 })).length, 4)
   })
 
   void t.test(
-    `${name}: a page of a key store that was on a token shows its old keys`,
+    `${name}: a page of a key store that was on a token shows its old keys, rotated or not`,
     async (t) => {
       const { store, clock } = await open(t)
       await store.change(async (transaction) => {
@@ -142,6 +126,13 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
         limit: 4,
       })
       t.match(await page, [{ keyId: idOf(1), versions: [] }])
+      const keys = createKeyAdministration(store, DEMO, clock)
+      await keys.rotateKey(idOf(1))
+      const [rotated] = await keys.listKeys({ after: undefined, limit: 4 })
+      t.same(
+        rotated?.versions.map(({ version }) => version),
+        [3],
+      )
     },
   )
 
@@ -158,7 +149,7 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     const ids = (await table.list()).map(({ accessKeyId }) => accessKeyId)
     await tamper(`DELETE FROM credentials WHERE access_key_id = '${ids.at(-1) ?? ''}'`)
     await t.rejects(table.page({ after: undefined, limit: 2, keyStores: undefined }), removed)
-    await t.rejects(table.find(ids[0] ?? ''), removed)
+    t.match(await table.find(ids[0] ?? ''), { accessKeyId: ids[0] }, 'which can still be revoked')
     t.equal((await keys.listKeys({ after: undefined, limit: 2 })).length, 2)
     await tamper(`DELETE FROM key_dates WHERE key_id = '${idOf(5)}'`)
     await t.rejects(keys.listKeys({ after: undefined, limit: 2 }), removed)
@@ -179,7 +170,6 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     await tamper(`UPDATE credentials SET ${copy}, changed_epoch = ${epoch}, revoked_at = NULL`)
     const restored = { code: 'STORE_TAMPERED', message: /rows were added, removed or restored/ }
     await t.rejects(page(), restored)
-    await t.rejects(table.find(accessKeyId), restored)
   })
 
   void t.test(`${name}: a text that is not an access key id is not found`, async (t) => {

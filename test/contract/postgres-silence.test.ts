@@ -1,15 +1,17 @@
 /** Tests that work on a PostgreSQL server that has fallen silent takes one deadline, and not one for each attempt. */
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import type { Database, Reader } from '../../src/store/database.ts'
+import { type Database, type Reader, StorageError } from '../../src/store/database.ts'
 import { openPostgres } from '../../src/store/postgres/database.ts'
 import { startPostgres } from '../support/postgres.ts'
+import { eventually } from '../support/server.ts'
 import { swallowingProxy } from '../support/swallowing-proxy.ts'
 
 t.setTimeout(180_000)
 const server = await startPostgres(t)
 
-const DEADLINE_MS = 1500
+/** Long enough that a busy machine does not delay an answer by as much. */
+const DEADLINE_MS = 4000
 const QUERY = { sql: 'SELECT name FROM facts ORDER BY name', parameters: [] }
 const read = (reader: Reader) => reader.query(QUERY.sql, QUERY.parameters)
 
@@ -18,6 +20,17 @@ const WORK: Readonly<Record<string, (database: Database) => Promise<unknown>>> =
   'a snapshot': (database) => database.snapshot(read),
   'a transaction': (database) => database.transaction(read),
   'a single read': (database) => database.read(QUERY.sql),
+}
+
+/** Reports whether the work succeeds; on a busy machine, it can take longer than the deadline. */
+function works(work: (database: Database) => Promise<unknown>, database: Database) {
+  return work(database).then(
+    () => true,
+    (error: unknown) => {
+      if (error instanceof StorageError && error.code === 'STORE_TIMEOUT') return false
+      throw error
+    },
+  )
 }
 
 for (const [name, work] of Object.entries(WORK)) {
@@ -30,15 +43,15 @@ for (const [name, work] of Object.entries(WORK)) {
       deadlineMs: DEADLINE_MS,
     })
     t.teardown(() => database.close())
-    await work(database)
+    await eventually(() => works(work, database))
     proxy.swallow(true)
     for (const state of ['connected', 'without a connection']) {
       const at = performance.now()
       await t.rejects(work(database), { name: 'StorageError' }, state)
       const ms = performance.now() - at
-      t.ok(ms < 1.7 * DEADLINE_MS, `${state}: ${ms.toFixed(0)} ms`)
+      t.ok(ms < 1.9 * DEADLINE_MS, `${state}: ${ms.toFixed(0)} ms`)
     }
     proxy.swallow(false)
-    await t.resolves(work(database))
+    await eventually(() => works(work, database))
   })
 }

@@ -14,21 +14,24 @@ export interface PageQuery {
  * Returns all pages in their order. A listener of a release without pages returns the whole list at
  * once.
  * @param load sends the request for one page
- * @throws AdminCallError ADMIN_ANSWER_INVALID if a page names itself as the next one, and the errors of `load`
+ * @throws AdminCallError ADMIN_ANSWER_INVALID if a page names an
+ * earlier one as the next, and the errors of `load`
  */
 export async function loadPages<Page extends { readonly nextCursor?: string }>(
   load: (query: PageQuery) => Promise<Page>,
 ): Promise<readonly Page[]> {
   const pages: Page[] = []
+  const seen = new Set<string>()
   let cursor: string | undefined
-  do {
+  for (;;) {
     const page: Page = await load({ limit: LIMIT, cursor })
     pages.push(page)
-    if (page.nextCursor !== undefined && page.nextCursor === cursor) {
-      const message = 'expected the cursor of another page, found the same one'
+    cursor = page.nextCursor
+    if (cursor === undefined) return pages
+    if (seen.has(cursor)) {
+      const message = 'expected the cursor of another page, found an earlier one'
       throw new AdminCallError('ADMIN_ANSWER_INVALID', message)
     }
-    cursor = page.nextCursor
-  } while (cursor !== undefined)
-  return pages
+    seen.add(cursor)
+  }
 }

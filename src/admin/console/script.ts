@@ -64,6 +64,7 @@ const api = async (method, path, body) => (await call(method, '/admin/v1' + path
 async function list(path, name, isWanted = () => true) {
   const items = []
   const warnings = new Set()
+  const seen = new Set()
   let cursor
   for (;;) {
     const page = await api('GET', path + '?limit=1000' + (cursor === undefined ? '' : '&cursor=' + cursor))
@@ -71,7 +72,8 @@ async function list(path, name, isWanted = () => true) {
     for (const one of page.warnings ?? []) warnings.add(one)
     const next = page.nextCursor
     if (next === undefined || !isWanted()) return { [name]: items, warnings: [...warnings] }
-    if (next === cursor) throw new Error('the listener returned the same page of a list again')
+    if (seen.has(next)) throw new Error('the listener returned the same page of a list again')
+    seen.add(next)
     cursor = next
   }
 }

@@ -4,10 +4,10 @@ import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.ts'
 import { forEachInSlices, turn } from '../../core/slices.ts'
 import { verifySmallTables } from '../../store/audit.ts'
-import { StorageError, type Reader, type Row } from '../../store/database.ts'
+import type { Row } from '../../store/database.ts'
 import { createChangeRecorder } from '../../store/event-log.ts'
 import { readRange } from '../../store/row-range.ts'
-import { KEY_DATES, KEY_VERSIONS, KEYS, TOKEN_KEYS } from '../../store/sealed-tables.ts'
+import { KEY_DATES, KEY_VERSIONS, KEYS } from '../../store/sealed-tables.ts'
 import type { SealedTransaction } from '../../store/sealed-transaction.ts'
 import type { Store } from '../../store/store.ts'
 import { BackendError } from '../errors.ts'
@@ -82,7 +82,6 @@ function loadKeyPage(
       await turn()
       for (const key of slice) {
         const own = versionsOf.get(key.keyId) ?? []
-        await checkVersions(store, reader, key, own)
         summaries.push({
           ...toSummary(key, own, uses),
           ...toDateFields(dates.get(toKeyName(key)) ?? {}, now),
@@ -91,30 +90,6 @@ function loadKeyPage(
     }
     return summaries
   })
-}
-
-/**
- * Latchkey never removes the row of a version, so the versions are numbered from 1 to the current one.
- * The keys of a key store that was on a token before have no versions here.
- * @throws StorageError STORE_TAMPERED
- */
-async function checkVersions(
-  { sealing }: Store,
-  reader: Reader,
-  { keyStore, keyId, currentVersion }: KeyRow,
-  versions: readonly VersionRow[],
-): Promise<void> {
-  const isComplete = versions.every(({ version }, i) => version === i + 1)
-  if (isComplete && versions.length === currentVersion) return
-  if (versions.length === 0) {
-    const rows = { reader, sealing, table: TOKEN_KEYS, parse: (row: Row) => row }
-    if ((await readRange(rows, { prefix: [keyStore], limit: 1 })).length > 0) return
-  }
-  const table = KEY_VERSIONS.name
-  throw new StorageError(
-    'STORE_TAMPERED',
-    `rows were removed outside of Latchkey: ${table} ${keyStore} ${keyId}`,
-  )
 }
 
 /** Describes a change for its event: the kind and the details, except the key's name. */

@@ -43,6 +43,18 @@ void t.test('all criteria must hold', (t) => {
   t.end()
 })
 
+void t.test('characters before a star are not matched again after it', (t) => {
+  for (const [pattern, text] of [
+    ['aa*ab', 'aab'],
+    ['ab*ba', 'aba'],
+    ['ab*b*', 'abaa'],
+  ] as const) {
+    t.notOk(matches(pattern, text), `${pattern} does not match ${text}`)
+    t.ok(matches(pattern, `${text.slice(0, 2)}${pattern.slice(3)}`), `${pattern} matches`)
+  }
+  t.end()
+})
+
 void t.test('patterns match the same values as the equivalent regular expressions', (t) => {
   const letters = fc.stringMatching(/^[ab*?.]{0,12}$/)
   const check = fc.property(letters, fc.stringMatching(/^[ab.]{0,14}$/), (pattern, text) => {
