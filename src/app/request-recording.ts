@@ -4,6 +4,7 @@ import type { Cleanup } from '../core/cleanup.ts'
 import type { RequestRecord } from '../core/request.ts'
 import type { Log } from '../observability/log.ts'
 import { createRequestLog } from '../observability/request-log.ts'
+import type { RequestAudit } from '../xks/pipeline.ts'
 import type { ServerAudit } from './audit.ts'
 import { createFinishedRequests } from './finished-requests.ts'
 import type { ServerMetrics } from './observability.ts'
@@ -11,7 +12,7 @@ import type { ServerUsage } from './usage.ts'
 
 export interface RecordingParts {
   readonly log: Log
-  readonly audit: Pick<ServerAudit, 'record'> | undefined
+  readonly audit: Pick<ServerAudit, 'record' | 'requests'> | undefined
   readonly usage: ServerUsage
   readonly tripwire: { observe(record: RequestRecord): void } | undefined
   readonly metrics: Pick<ServerMetrics, 'onFinish'>
@@ -20,6 +21,8 @@ export interface RecordingParts {
 export interface RequestRecording {
   /** Call once for each finished request, which must not change anymore. */
   readonly onFinish: (record: RequestRecord) => void
+  /** The pipeline's interface to the audit log, which keeps the order of the requests. */
+  readonly audit: RequestAudit | undefined
   /** Records all requests that are still queued. */
   readonly settle: () => void
 }
@@ -54,6 +57,20 @@ export function recordRequests(
         onError(error)
       }
     },
+    audit: audit && inOrder(audit.requests, finished.settle),
     settle: finished.settle,
+  }
+}
+
+/** Requests that finished before a durable one are recorded before it. */
+function inOrder(audit: RequestAudit, settle: () => void): RequestAudit {
+  const { recordDurably } = audit
+  if (recordDurably === undefined) return audit
+  return {
+    ...audit,
+    recordDurably(record) {
+      settle()
+      return recordDurably(record)
+    },
   }
 }

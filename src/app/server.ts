@@ -173,7 +173,7 @@ async function start(
       version: schemas.version,
       fleetSize: () => config.health.fleetSize ?? control.fleet().groups,
     },
-    audit: audit?.requests,
+    audit: recording.audit,
     isThrottled: tripwire?.isThrottled,
     onFinish: recording.onFinish,
     onSentAfterLease: logLate,

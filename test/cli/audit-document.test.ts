@@ -90,7 +90,7 @@ void t.test('docs/audit.md, from the witness to the comparison with KMS', async 
   const proof = file('decrypt.tlog-proof')
   writeFileSync(proof, await run(page.take('audit prove', { REQUEST_ID: 'of-Decrypt' })))
   const check = { 'decrypt.tlog-proof': proof, [PUBLIC_KEY]: publicKey }
-  t.match(await run(page.take('audit check-proof', check), {}), /^valid: entry [12] of 4/)
+  t.match(await run(page.take('audit check-proof', check), {}), /^valid: entry 2 of 4/)
 
   const found = await run(['audit', 'search', '--outcome', 'allowed', '--json'])
   const entries = JSON.parse(found) as readonly Readonly<Record<string, string>>[]
