@@ -40,7 +40,7 @@ void t.test('without the function, nothing is collected and nothing fails', (t) 
     throw new Error('no other context')
   }
   syncBuiltinESMExports()
-  t.equal(collectGarbage(), false, 'there is no other context')
+  t.equal(collectGarbage(), false, 'V8 cannot create a context')
   t.strictSame(flags, ['--expose-gc', '--no-expose-gc', '--expose-gc', '--no-expose-gc'])
   restore()
   t.equal(collectGarbage(), true)

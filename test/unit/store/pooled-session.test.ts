@@ -5,7 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { Connection } from '../../../src/store/postgres/connection.ts'
 import { openPostgresReader } from '../../../src/store/postgres/database.ts'
 import { PostgresSession } from '../../../src/store/postgres/session.ts'
@@ -91,8 +91,11 @@ void t.test(
   },
 )
 
-void t.test('a snapshot whose queries are expected is one message', async (t) => {
-  const received: string[] = []
+/**
+ * Starts a server that lets every client in, and passes each later statement to `answer`.
+ * @returns the connections so far, and the server's address
+ */
+async function startServer(t: Test, answer: (sql: string, socket: Socket) => void) {
   const sockets = new Set<Socket>()
   const server = createServer((socket) => {
     sockets.add(socket)
@@ -105,27 +108,30 @@ void t.test('a snapshot whose queries are expected is one message', async (t) =>
         return
       }
       const sql = data.toString('utf8', 5, data.length - 1)
-      if (sql.includes('AS read_only')) {
-        socket.write(answerSettings())
-        return
-      }
-      received.push(sql)
-      const commands = sql.split('; ').map((one) => message('C', text(one.split(' ', 1)[0] ?? '')))
-      socket.write(Buffer.concat([...commands, ready('I')]))
+      if (sql.includes('AS read_only')) socket.write(answerSettings())
+      else answer(sql, socket)
     })
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  const database = openPostgresReader({
-    loadTarget: () => Promise.resolve({ host: '127.0.0.1', port, database: 'd', user: 'u' }),
-    deadlineMs: 5000,
-  })
-  t.teardown(async () => {
-    await database.close()
+  t.teardown(() => {
     for (const socket of sockets) socket.destroy()
     server.close()
   })
+  const { port } = server.address() as AddressInfo
+  const loadTarget = () => Promise.resolve({ host: '127.0.0.1', port, database: 'd', user: 'u' })
+  return { sockets, loadTarget }
+}
+
+void t.test('a snapshot whose queries are expected is one message', async (t) => {
+  const received: string[] = []
+  const { loadTarget } = await startServer(t, (sql, socket) => {
+    received.push(sql)
+    const commands = sql.split('; ').map((one) => message('C', text(one.split(' ', 1)[0] ?? '')))
+    socket.write(Buffer.concat([...commands, ready('I')]))
+  })
+  const database = openPostgresReader({ loadTarget, deadlineMs: 5000 })
+  t.teardown(() => database.close())
   const one = { sql: 'SELECT a FROM b WHERE c > ? AND d < ?', parameters: [-1, 2 ** 52] }
   const two = { sql: 'SELECT e FROM f', parameters: [] }
   await database.snapshot(
@@ -157,32 +163,13 @@ void t.test(
   'a connection that is lost right before the deadline is not dialled again',
   async (t) => {
     const deadlineMs = 1000
-    const sockets = new Set<Socket>()
-    const server = createServer((socket) => {
-      sockets.add(socket)
-      let isStarted = false
-      socket.on('error', () => undefined)
-      socket.on('data', (data) => {
-        if (!isStarted) {
-          isStarted = true
-          socket.write(Buffer.concat([message('R', int32(0)), ready('I')]))
-          return
-        }
-        const sql = data.toString('utf8', 5, data.length - 1)
-        if (sql.includes('AS read_only')) socket.write(answerSettings())
-        else if (sql === 'SELECT 1') socket.write(done('SELECT 1', 'I'))
-        else setTimeout(() => socket.destroy(), deadlineMs - 50)
-      })
+    const { sockets, loadTarget } = await startServer(t, (sql, socket) => {
+      if (sql === 'SELECT 1') socket.write(done('SELECT 1', 'I'))
+      else setTimeout(() => socket.destroy(), deadlineMs - 50)
     })
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    const { port } = server.address() as AddressInfo
-    const loadTarget = () => Promise.resolve({ host: '127.0.0.1', port, database: 'd', user: 'u' })
     const session = new PostgresSession(loadTarget, deadlineMs)
     t.teardown(() => {
       session.close()
-      for (const socket of sockets) socket.destroy()
-      server.close()
     })
     await session.run('SELECT 1')
     const work = new Connection(session).transaction(['BEGIN'], () => Promise.resolve())
