@@ -44,6 +44,7 @@ export function recordRequests(
     ],
     onError,
   })
+  log.beforeEvent(finished.settle)
   cleanup.add(finished.close)
   return {
     onFinish(record) {

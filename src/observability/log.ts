@@ -34,6 +34,11 @@ export interface Log {
   readonly convert: ((line: Line) => Line) | undefined
   /** The number of this worker process; undefined outside workers. */
   readonly worker: number | undefined
+  /**
+   * Sets the function that the logger calls before it logs an event. It writes the lines of what
+   * happened earlier, so the log keeps the order of events.
+   */
+  beforeEvent(writeEarlier: () => void): void
   /** Writes the buffered lines and closes the log. Call at the end of the process. */
   close(): Promise<void>
 }
@@ -93,9 +98,11 @@ export function createLog(
     },
     lines,
   )
+  let writeEarlier: () => void = () => undefined
   const write =
     (level: 'info' | 'warn' | 'error'): Logger['info'] =>
     (message, fields = {}) => {
+      writeEarlier()
       if (convert === undefined) writer[level](fields, message)
       else if (writer.isLevelEnabled(level)) {
         const head = {
@@ -132,6 +139,9 @@ export function createLog(
     },
     convert,
     worker,
+    beforeEvent(write) {
+      writeEarlier = write
+    },
     droppedBlocks: () => droppedInAll,
     writeAscii: (line) => {
       lines.writeAscii(line)
