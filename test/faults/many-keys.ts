@@ -71,7 +71,7 @@ export async function measureFirstUses(t: Test, options: ManyKeysOptions): Promi
   const startMs = systemClock.monotonic() - startedAt
   const backend = promised(enforceContract(keys.backend('', NO_RECORDS)))
   const isRead = () =>
-    progress.some((line) => 'message' in line && String(line.message).includes('are known'))
+    progress.some((line) => 'message' in line && String(line.message).includes('read all keys'))
   while (options.waitsForRun && !isRead()) await pause(50)
   const runMs = options.waitsForRun ? systemClock.monotonic() - startedAt : undefined
   // Wait until every worker has opened its session, as in a server that has been running for a few seconds.

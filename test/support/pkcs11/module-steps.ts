@@ -46,6 +46,13 @@ export type Step =
   | { readonly step: 'createKey'; readonly session: number; readonly key: NewTokenKey }
   | { readonly step: 'find'; readonly session: number; readonly label: string }
   | { readonly step: 'destroy'; readonly session: number; readonly key: number }
+  /** Sets CKA_LABEL. */
+  | {
+      readonly step: 'rename'
+      readonly session: number
+      readonly key: number
+      readonly label: string
+    }
   | ({ readonly step: 'encrypt'; readonly session: number; readonly key: number } & GcmInput)
   | ({ readonly step: 'decrypt'; readonly session: number; readonly key: number } & GcmInput)
   /** Runs round trips on several threads, each with its own session. */
@@ -84,6 +91,7 @@ export interface StepResults {
   readonly createKey: number
   readonly find: readonly number[]
   readonly destroy: undefined
+  readonly rename: undefined
   readonly encrypt: { readonly output: Buffer; readonly iv: Buffer }
   readonly decrypt: { readonly output: Buffer; readonly iv: Buffer }
   /** Number of correct round trips. */
@@ -179,6 +187,9 @@ function run(): void {
     },
     destroy({ session, key }: { session: number; key: number }) {
       module.C_DestroyObject(at(session), at(key))
+    },
+    rename({ session, key, label }: { session: number; key: number; label: string }) {
+      module.C_SetAttributeValue(at(session), at(key), [{ type: pkcs11.CKA_LABEL, value: label }])
     },
     encrypt({ session, key, ...input }: { session: number; key: number } & GcmInput) {
       const mechanism = gcm(input)

@@ -3,7 +3,13 @@
  * between requests.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { type Call, encodeRef, type IndexReport, type ListedKey } from '../wire/calls.ts'
+import {
+  type Call,
+  encodeRef,
+  type IndexReport,
+  type ListedKey,
+  type ShareReport,
+} from '../wire/calls.ts'
 import { nameToken } from './circuit-breaker.ts'
 import type { PoolOptions } from './options.ts'
 import { TokenError } from './worker-process.ts'
@@ -48,6 +54,11 @@ export interface KeyReaderEvents {
 const BUSY_MS = 10
 const MAX_BUSY_MS = 100
 const RETRY_MS = 1000
+/**
+ * Delay in milliseconds before keys that have just appeared are read. Another program may still be
+ * creating them.
+ */
+const SETTLE_MS = 1000
 const FIRST_RUN = 1
 const FIRST_STEP: Call = { call: 'index', run: FIRST_RUN, again: [] }
 /** Maximum time that the initial read waits for the minimum number of workers. */
@@ -96,10 +107,11 @@ export class KeyReader {
     for (let run = FIRST_RUN; !this.#isStopped; run++) {
       const again = run === FIRST_RUN ? [] : events.takeUsed()
       try {
-        await this.#readOnce(events, run, again)
+        const appeared = await this.#readOnce(events, run, again)
         this.#finished()
         this.#deps.onHome(undefined)
-        const { refreshMs } = this.#options.config.keys
+        const { refreshMs: every } = this.#options.config.keys
+        const refreshMs = appeared > 0 ? Math.min(SETTLE_MS, every) : every
         await this.#sleep(refreshMs * (1 - JITTER / 2 + Math.random() * JITTER))
       } catch (error) {
         // The pool has already reported the failure, and retries the worker. Meanwhile, keys are
@@ -112,12 +124,15 @@ export class KeyReader {
 
   /**
    * Divides the keys of a large token among all workers, so that they are known sooner. The first
-   * run then reads all of them again.
+   * run then reads all of them again. If the workers list the keys in different orders, some keys
+   * are in no share, and one of them may have the same name as a key that was read. Then only the
+   * first run completes the reading.
    */
   async #readShares(events: KeyReaderEvents): Promise<void> {
     const workers = await this.#waitForMinimum()
     const startedAt = this.#now()
     const reports = new Map<TokenWorker, IndexReport>()
+    const fingerprints = new Set<string>()
     const log = (message: string, { total }: IndexReport) => {
       const left = [...reports.values()].reduce((sum, one) => sum + one.left, 0)
       this.#log(message, { total, left }, startedAt)
@@ -127,8 +142,9 @@ export class KeyReader {
       for (let step = 0; step < steps; step++) {
         if ((await this.#waitFor(() => worker)) === undefined) return
         const call = { call: 'share', part, of: workers.length } as const
-        const report = (await this.#deps.ask(worker, call)) as IndexReport
+        const report = (await this.#deps.ask(worker, call)) as ShareReport
         reports.set(worker, report)
+        for (const one of report.fingerprints) fingerprints.add(one)
         events.onShare(report.entries)
         for (const { name, version } of report.entries)
           this.#deps.onHome({ ref: encodeRef(name, version), worker })
@@ -145,6 +161,7 @@ export class KeyReader {
       const report = reports.get(first)
       if (report === undefined || report.total <= MANY_KEYS) return
       await Promise.all(workers.map((worker, part) => readShare(worker, part, Infinity)))
+      if (fingerprints.size !== report.total) return
       log('read all keys on a token', report)
       // The first run begins with a search that blocks its worker, so start the run before requests
       // arrive.
@@ -169,13 +186,14 @@ export class KeyReader {
     return usable()
   }
 
-  async #readOnce(events: KeyReaderEvents, run: number, again: readonly string[]): Promise<void> {
+  /** @returns the number of keys that the next run reads, because they have just appeared */
+  async #readOnce(events: KeyReaderEvents, run: number, again: readonly string[]): Promise<number> {
     const startedAt = this.#now()
     this.#progressAt = startedAt + PROGRESS_EVERY_MS
     let asked = again
     for (;;) {
       const worker = await this.#waitForWorker()
-      if (worker === undefined) return
+      if (worker === undefined) return 0
       const call = { call: 'index', run, again: asked } as const
       const report = (await this.#deps.ask(worker, call)) as IndexReport
       this.#total = report.total
@@ -187,7 +205,7 @@ export class KeyReader {
           events.onFreshRun()
           this.#log('read all keys on a token', report, startedAt)
         }
-        return
+        return report.appeared
       }
       if (this.#now() >= this.#progressAt) {
         this.#progressAt = this.#now() + PROGRESS_EVERY_MS

@@ -85,7 +85,15 @@ export interface IndexReport {
   readonly isComplete: boolean
   /** Whether the run began with an empty index. Such a run reports every key and no removals. */
   readonly isFresh: boolean
+  /** Number of keys that the run saw for the first time, which the next run reads. */
+  readonly appeared: number
   readonly entries: readonly ListedKey[]
+}
+
+/** Result of one step of a worker that reads its share of the keys. */
+export interface ShareReport extends IndexReport {
+  /** One for each key of any type that this step read: a hash of what identifies the key. */
+  readonly fingerprints: readonly string[]
 }
 
 /**
@@ -171,7 +179,7 @@ export type Call =
   /** Runs one step of TokenIndex. */
   | { readonly call: 'index'; readonly run: number; readonly again: readonly string[] }
   /**
-   * Runs one step of HandleNames on one of several shares of the keys. Returns an IndexReport whose
+   * Runs one step of HandleNames on one of several shares of the keys. Returns a ShareReport whose
    * `isFresh` is false.
    */
   | { readonly call: 'share'; readonly part: number; readonly of: number }
@@ -204,8 +212,10 @@ const TOKEN_KEY: Form = {
 const LISTED_KEY: Form = { name: 'text', version: 'number', 'key?': TOKEN_KEY }
 const INDEX_REPORT: Form = {
   ...{ total: 'number', left: 'number', isComplete: 'flag', isFresh: 'flag' },
+  appeared: 'number',
   entries: [LISTED_KEY],
 }
+const SHARE_REPORT: Form = { ...INDEX_REPORT, fingerprints: ['text'] }
 const PROBE_REPORT: Form = {
   library: { manufacturer: 'text', description: 'text', version: 'text', cryptoki: 'text' },
   slots: [
@@ -224,7 +234,7 @@ const PROBE_REPORT: Form = {
 const ANSWERS: Readonly<Record<Call['call'], Form>> = {
   ...{ start: TOKEN_FACTS, probe: PROBE_REPORT, health: 'nothing', destroy: 'nothing' },
   ...{ describe: [TOKEN_KEY], list: [LISTED_KEY], create: TOKEN_KEY, index: INDEX_REPORT },
-  ...{ share: INDEX_REPORT, names: 'number', discard: 'number' },
+  ...{ share: SHARE_REPORT, names: 'number', discard: 'number' },
 }
 
 /** Reports whether a worker's response has the shape that the types above promise for this call. */

@@ -4,11 +4,13 @@
  * share of the keys.
  */
 // SPDX-License-Identifier: Apache-2.0
-import { encodeRef, type IndexReport, type ListedKey, parseRef } from '../wire/calls.ts'
+import { createHash } from 'node:crypto'
+import { encodeRef, type ListedKey, parseRef, type ShareReport } from '../wire/calls.ts'
 import { readId, readLabel } from './key-attributes.ts'
 import {
   describeUnusable,
   findObjects,
+  type FoundKey,
   type KeyHandles,
   type KeyHandlesOptions,
   loadKey,
@@ -16,8 +18,10 @@ import {
 } from './key-handles.ts'
 import type { Handle } from './module.ts'
 
-/** Maximum number of keys in one report. */
-const MAX_ENTRIES = 200
+/** Maximum number of keys that one step reads. */
+const MAX_KEYS = 200
+/** Two different keys of a token have equal fingerprints with a probability of 2^-96. */
+const FINGERPRINT_BYTES = 12
 
 export class HandleNames {
   readonly #options: KeyHandlesOptions
@@ -50,7 +54,7 @@ export class HandleNames {
     session: Handle,
     { part, of }: { readonly part: number; readonly of: number },
     mayGoOn: () => boolean,
-  ): IndexReport {
+  ): ShareReport {
     if (this.#share === undefined) {
       const all = this.#findAll(session)
       this.#total = all.length
@@ -59,18 +63,23 @@ export class HandleNames {
       this.#unread ??= all.filter((_, i) => i % of !== part)
     }
     const entries: ListedKey[] = []
-    while (entries.length < MAX_ENTRIES) {
+    const fingerprints: string[] = []
+    while (fingerprints.length < MAX_KEYS) {
       const handle = this.#share.pop()
       if (handle === undefined) break
-      entries.push(...this.#read(session, handle))
+      const key = loadKey(this.#options, session, handle, 1)
+      fingerprints.push(toFingerprint(key))
+      entries.push(...this.#list(key, handle))
       if (!mayGoOn()) break
     }
     const left = this.#share.length
-    return { total: this.#total, left, isComplete: left === 0, isFresh: false, entries }
+    return {
+      ...{ total: this.#total, left, isComplete: left === 0, isFresh: false },
+      ...{ appeared: 0, entries, fingerprints },
+    }
   }
 
-  #read(session: Handle, handle: Handle): readonly ListedKey[] {
-    const key = loadKey(this.#options, session, handle, 1)
+  #list(key: FoundKey, handle: Handle): readonly ListedKey[] {
     if (!key.isAes || this.#options.isReserved(key.label)) return []
     const { name: label, version } = parseRef(key.label)
     const name = this.#options.keysBy === 'id' ? key.id : label
@@ -109,4 +118,11 @@ export class HandleNames {
       if (!mayGoOn()) return this.#unread.length
     }
   }
+}
+
+/** Returns equal texts for the same key in different workers, whose handles differ. */
+function toFingerprint({ handle: _, check, ...attributes }: FoundKey): string {
+  const identity = JSON.stringify({ ...attributes, check: check?.toString('base64') })
+  const hash = createHash('sha256').update(identity).digest()
+  return hash.subarray(0, FINGERPRINT_BYTES).toString('base64')
 }

@@ -32,15 +32,19 @@ export interface TokenIndexOptions extends KeyHandlesOptions {
 
 /** Maximum number of keys in one report, which the parent parses between requests. */
 const MAX_ENTRIES = 200
+/** Maximum number of doubtful keys that a run reads again. Those that were read longest ago come first. */
+const MAX_DOUBTFUL = 50
 
 export class TokenIndex {
   readonly #options: TokenIndexOptions
-  /** Known keys by their handle in hexadecimal. */
+  /** Known keys by their handle in hexadecimal, in the order in which they were read. */
   readonly #known = new Map<string, { readonly ref: string; readonly key: FoundKey }>()
   /** Handles by key name; keys that share a name have several handles. */
   readonly #byRef = new Map<string, Set<string>>()
   /** Handles of keys that are never listed. */
   #reserved = new Set<string>()
+  /** Handles that the last run saw for the first time. The next run reads them. */
+  #appeared: ReadonlySet<string> = new Set()
   /** Handles that this run has yet to read. */
   #unread: Handle[] = []
   /** Names with changes to report. */
@@ -59,6 +63,7 @@ export class TokenIndex {
     this.#byRef.clear()
     this.#changed.clear()
     this.#reserved.clear()
+    this.#appeared = new Set()
     this.#unread = []
     this.#run = undefined
     this.#isFresh = true
@@ -93,7 +98,7 @@ export class TokenIndex {
     const isComplete = this.#unread.length === 0 && this.#changed.size === 0
     const report = {
       ...{ total: this.#total, left: this.#unread.length, isComplete, isFresh: this.#isFresh },
-      entries,
+      ...{ appeared: this.#appeared.size, entries },
     }
     if (isComplete) this.#isFresh = false
     return report
@@ -107,12 +112,29 @@ export class TokenIndex {
     const present = new Set(handles.map(toHex))
     for (const handle of [...this.#known.keys()]) if (!present.has(handle)) this.#remove(handle)
     this.#reserved = new Set([...this.#reserved].filter((handle) => present.has(handle)))
+    const appeared = new Set<string>()
+    const doubtful = this.#findDoubtful()
     this.#unread = handles.filter((handle) => {
-      if (this.#reserved.has(toHex(handle))) return false
-      const known = this.#known.get(toHex(handle))
-      return known === undefined || again.has(parseRef(known.ref).name)
+      const hex = toHex(handle)
+      if (this.#reserved.has(hex)) return false
+      const known = this.#known.get(hex)
+      if (known !== undefined) return doubtful.has(hex) || again.has(parseRef(known.ref).name)
+      // Another program may still be creating the key. SoftHSM shows it early, and if it is read
+      // then, SoftHSM overwrites it with default values.
+      if (this.#isFresh || this.#appeared.has(hex)) return true
+      appeared.add(hex)
+      return false
     })
+    this.#appeared = appeared
     this.#total = handles.length
+  }
+
+  /** Returns handles of keys that were perhaps read before they were complete. */
+  #findDoubtful(): ReadonlySet<string> {
+    const doubtful = [...this.#known].flatMap(([hex, { key }]) =>
+      key.unusable !== undefined || key.label === '' ? [hex] : [],
+    )
+    return new Set(doubtful.slice(0, MAX_DOUBTFUL))
   }
 
   #read(session: Handle, handle: Handle): void {
