@@ -44,8 +44,8 @@ export interface AdminDeps {
   /** Returns the metrics in Prometheus's text format. Absent if there is no /metrics. */
   readonly metrics?: () => Promise<string>
   readonly log: Pick<Log, 'logger'>
-  /** The store of the server in this process, which audits it. Absent if workers serve. */
-  readonly served?: Pick<Store, 'fault'>
+  /** The store of the server in this process, or what the workers have found in theirs. */
+  readonly served: Pick<Store, 'fault'>
 }
 
 /** Limits for the console's audit page. */
@@ -130,7 +130,8 @@ export async function startAdminOf(
           keyStores,
           checkStore() {
             // The handle of the listener runs no audits, so it does not know what they noticed.
-            if (deps.served?.fault !== undefined) throw deps.served.fault
+            const { fault } = deps.served
+            if (fault !== undefined) throw fault
           },
           withAdministration: (operator, work) =>
             shared().then((open) =>

@@ -110,7 +110,7 @@ async function startWorkers(
     facts = (await supervisor.start()) as WorkerFacts
     const scrape = await serveMetrics(config, metrics, cleanup)
     logger.info('listening', { ...facts.facts, ...scrape, workers: count })
-    admin = await startAdminOf(config, { log, metrics, isReady })
+    admin = await startAdminOf(config, { log, metrics, isReady, served: supervisor })
   } catch (error) {
     await cleanup.run()
     throw error

@@ -18,7 +18,7 @@ import { type RetiredVersions, createRetiredVersions } from '../retirement/retir
 import { followCredentials } from '../sigv4/credential-table.ts'
 import { type CredentialSnapshot, createCredentialSnapshot } from '../sigv4/credential.ts'
 import { isTampered } from '../store/database.ts'
-import { type Store, openStore } from '../store/store.ts'
+import { type Store, type StoreOptions, openStore } from '../store/store.ts'
 import { loadLatestKeys } from '../usage/usage-table.ts'
 import { type Backends, openBackends } from './key-backends.ts'
 import { toStoreOptions } from './store.ts'
@@ -40,14 +40,19 @@ export interface Resources {
   readonly dates: ServedKeyDates
 }
 
+interface ResourceDeps extends Pick<StoreOptions, 'onFault'> {
+  readonly schemas: ApiSchemas
+  readonly log: Log
+}
+
 /** `cleanup` closes the resources. @throws StorageError or a system error */
 export async function openResources(
   config: Config,
-  schemas: ApiSchemas,
-  log: Log,
+  { schemas, log, onFault }: ResourceDeps,
   cleanup: Cleanup,
 ): Promise<Resources> {
-  const store = await openStore(await toStoreOptions(config, { requiresUtf8: true }))
+  const how = { requiresUtf8: true, ...(onFault && { onFault }) }
+  const store = await openStore(await toStoreOptions(config, how))
   cleanup.add(() => store.close())
   const keystore = await openSoftwareKeystore({
     store,

@@ -20,6 +20,7 @@ import { createPing } from '../server/ping.ts'
 import { createListener } from '../server/server.ts'
 import { createCertificateReload, loadForReload } from '../server/tls/reload.ts'
 import { createVerifier } from '../sigv4/verify.ts'
+import type { StorageError } from '../store/database.ts'
 import { createPipeline } from '../xks/pipeline.ts'
 import { describeCertificate, logReloads, startAdminOf } from './admin.ts'
 import { createServerAudit } from './audit.ts'
@@ -73,6 +74,8 @@ export interface ServerOptions {
   readonly logFile?: string
   /** Set if this process is a worker. `number` counts from 1; `group` is the id of the run. */
   readonly worker?: { readonly number: number; readonly group: string }
+  /** Called with each new value of the store's `fault`, so that a worker can tell its primary. */
+  readonly onFault?: (fault: StorageError | undefined) => void
 }
 
 /** Share of a request's deadline that the request may spend in a queue before it starts. */
@@ -126,7 +129,7 @@ async function start(
   metrics.setMaterial(material)
   const logLate = createLateLog(logger)
   const logOverload = createOverloadLog(logger)
-  const resources = await openResources(config, schemas, log, cleanup)
+  const resources = await openResources(config, { ...options, schemas, log }, cleanup)
   const { store } = resources
 
   const audit = await createServerAudit(

@@ -8,7 +8,7 @@ import type { StoreOptions } from '../store/store.ts'
 /** @param how options that depend on what the store is used for */
 export async function toStoreOptions(
   config: Config,
-  how: Pick<StoreOptions, 'connections' | 'requiresUtf8' | 'isCommand'> = {},
+  how: Pick<StoreOptions, 'connections' | 'requiresUtf8' | 'isCommand' | 'onFault'> = {},
 ): Promise<StoreOptions> {
   return { ...config.store, ...how, masterKey: await toMasterKeySource(config), clock }
 }

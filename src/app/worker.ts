@@ -6,7 +6,13 @@
 import cluster from 'node:cluster'
 import { unpackConfig } from '../config/transfer.ts'
 import { type RunningServer, startServer } from './server.ts'
-import { type CallName, type FromWorker, packError, type ToWorker } from './workers/messages.ts'
+import {
+  type CallName,
+  type FromWorker,
+  packError,
+  packFault,
+  type ToWorker,
+} from './workers/messages.ts'
 
 type CallHandlers = Readonly<Record<CallName, (input: unknown) => unknown>>
 
@@ -101,7 +107,12 @@ answerCalls({
   async start(input) {
     const { config, number, group } = input as WorkerStart
     process.title = `latchkey worker ${String(number)}`
-    server = startServer(unpackConfig(config), { worker: { number, group } })
+    server = startServer(unpackConfig(config), {
+      worker: { number, group },
+      onFault: (fault) => {
+        say({ kind: 'fault', fault: fault && packFault(fault) })
+      },
+    })
     const { xks, ping, facts } = await server
     return { xks, ping, facts }
   },

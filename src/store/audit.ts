@@ -34,18 +34,35 @@ export interface Auditing {
  * Audits run on a separate thread. Small stores on a server are an exception, because the thread
  * would need another connection.
  */
-export function createAuditing(place: StorePlace, database: Database, keyring: Keyring): Auditing {
+export function createAuditing({
+  place,
+  database,
+  keyring,
+  onFault,
+}: {
+  readonly place: StorePlace
+  readonly database: Database
+  readonly keyring: Keyring
+  /** Called with each new value of `fault`. */
+  readonly onFault?: ((fault: StorageError | undefined) => void) | undefined
+}): Auditing {
   const { sealing } = keyring
   const thread = createAuditThread(place)
   let fault: StorageError | undefined
   let running: Promise<void> | undefined
   let endedAt = -Infinity
 
+  function setFault(next: StorageError | undefined): void {
+    if (next === fault) return
+    fault = next
+    onFault?.(next)
+  }
+
   async function judged<T>(work: Promise<T>): Promise<T> {
     try {
       return await work
     } catch (error) {
-      if (isFault(error)) fault = error
+      if (isFault(error)) setFault(error)
       throw error
     }
   }
@@ -76,7 +93,7 @@ export function createAuditing(place: StorePlace, database: Database, keyring: K
 
   async function run(): Promise<void> {
     await judged(isDoneHere().then((isDone) => (isDone ? undefined : runOnThread())))
-    fault = undefined
+    setFault(undefined)
   }
 
   /** Audits never overlap: a call during an audit starts another one after it. */

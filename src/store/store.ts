@@ -92,6 +92,8 @@ export interface StoreOptions extends StorePlace {
    * refuse all requests.
    */
   readonly allowsTampered?: boolean
+  /** Called with each new value of `Store.fault`. Must not throw. */
+  readonly onFault?: (fault: StorageError | undefined) => void
 }
 
 const STORE_KEY_BYTES = 32
@@ -238,7 +240,7 @@ function toUuid(bytes: Buffer): string {
 
 function assemble(place: StoreOptions, database: Database, keyring: Keyring, id: string): Store {
   const { sealing } = keyring
-  const auditing = createAuditing(place, database, keyring)
+  const auditing = createAuditing({ place, database, keyring, onFault: place.onFault })
   const { judged } = auditing
   let loadingNext: Promise<void> | undefined
   let readMs = 0

@@ -80,6 +80,7 @@ export async function openListener(t: Test, { configFile }: Workspace): Promise<
   const logger = { debug: ignore, info: ignore, warn: ignore, error: ignore }
   const admin = await startAdminOf(await loadConfig(configFile, {}), {
     isReady: () => true,
+    served: { fault: undefined },
     log: { logger },
   })
   if (admin === undefined) throw new TypeError('the configuration has an admin listener')

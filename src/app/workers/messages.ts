@@ -3,6 +3,7 @@
  * them.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { StorageError, type StorageErrorCode } from '../../store/database.ts'
 
 /** Calls that the primary makes to a worker. Each gets one response. */
 export type CallName = 'start' | 'serve' | 'ready' | 'reload' | 'apply' | 'metrics' | 'stop'
@@ -15,6 +16,14 @@ export type FromWorker =
   | { readonly kind: 'hello' } // the worker's handlers are in place
   | { readonly kind: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly kind: 'failure'; readonly id: number; readonly error: PackedError }
+  /** What the worker's audits have found since it started; undefined once an audit has passed. */
+  | { readonly kind: 'fault'; readonly fault: PackedFault | undefined }
+
+/** A serialized `Store.fault`. */
+export interface PackedFault {
+  readonly code: StorageErrorCode
+  readonly message: string
+}
 
 /** A serialized error. Structured cloning would keep only the error's message. */
 export interface PackedError {
@@ -33,6 +42,21 @@ export function packError(thrown: unknown): PackedError {
     if (name !== 'cause' && isPlain(value)) fields[name] = value
   }
   return { message: error.message, stack: error.stack, fields }
+}
+
+export function packFault({ code, message }: StorageError): PackedFault {
+  return { code, message }
+}
+
+/** Returns the fault of the store because of which a worker could not start, if that is the reason. */
+export function toFault(error: unknown): PackedFault | undefined {
+  const { code, message } = error instanceof Error ? (error as Partial<StorageError>) : {}
+  if (code !== 'STORE_TAMPERED' && code !== 'STORE_CORRUPT') return undefined
+  return { code, message: message ?? '' }
+}
+
+export function unpackFault({ code, message }: PackedFault): StorageError {
+  return new StorageError(code, message)
 }
 
 export function unpackError({ message, stack, fields }: PackedError): Error {

@@ -5,7 +5,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import { Deadline } from '../../core/deadline.ts'
-import type { CallName } from './messages.ts'
+import type { StorageError } from '../../store/database.ts'
+import { type CallName, type PackedFault, toFault, unpackFault } from './messages.ts'
 import { forkWorker, type WorkerEnd, type WorkerProcess } from './worker-process.ts'
 
 /** Restart delays in milliseconds: the delay doubles with each consecutive failure. */
@@ -54,6 +55,11 @@ export interface Supervisor {
    * response.
    */
   askAll(name: CallName): Promise<readonly unknown[]>
+  /**
+   * What a worker has found wrong with the store; undefined once no worker finds anything. If a
+   * worker exits, its finding counts until another process with its number has opened the store.
+   */
+  readonly fault: StorageError | undefined
   passOn(signal: NodeJS.Signals): void
   /** Resolves when all workers have exited. */
   stop(): Promise<void>
@@ -67,6 +73,7 @@ interface Slot {
   failures: number
   /** Exit code or signal of the last process with this number. */
   end: WorkerEnd
+  fault: PackedFault | undefined
   timer: NodeJS.Timeout | undefined
 }
 
@@ -76,13 +83,22 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
     process: undefined,
     failures: 0,
     end: {},
+    fault: undefined,
     timer: undefined,
   }))
   let state: 'starting' | 'running' | 'stopping' = 'starting'
 
   async function launch(slot: Slot): Promise<unknown> {
     const startedAt = deps.clock.monotonic()
-    const process = forkWorker(deps.onLines)
+    let found: PackedFault | undefined
+    let hasOpened = false
+    const process = forkWorker({
+      onLines: deps.onLines,
+      onFault(fault) {
+        found = fault
+        if (hasOpened || fault !== undefined) slot.fault = fault
+      },
+    })
     slot.process = process
     void process.ended.then((end) => {
       slot.process = undefined
@@ -90,7 +106,10 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
       if (deps.clock.monotonic() - startedAt > STEADY_MS) slot.failures = 0
       if (state === 'running') restart(slot)
     })
-    return process.call('start', deps.toStart(slot.number))
+    const facts = await process.call('start', deps.toStart(slot.number))
+    hasOpened = true
+    slot.fault = found
+    return facts
   }
 
   function restart(slot: Slot): void {
@@ -110,6 +129,7 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
       const pid = slot.process?.pid
       if (pid !== undefined) deps.onStarted({ number: slot.number, pid })
     } catch (error) {
+      slot.fault = toFault(error) ?? slot.fault
       // The process exits on its own, and is restarted after a longer delay than before.
       if (state === 'running') deps.onFailedStart(slot.number, error)
     }
@@ -168,6 +188,10 @@ export function createSupervisor(deps: SupervisorDeps): Supervisor {
     },
     callAll,
     askAll,
+    get fault() {
+      const found = slots.find(({ fault }) => fault !== undefined)?.fault
+      return found && unpackFault(found)
+    },
     passOn(signal) {
       for (const { process } of slots) process?.passOn(signal)
     },

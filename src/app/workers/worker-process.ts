@@ -4,7 +4,13 @@ import cluster from 'node:cluster'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { LatchkeyError } from '../../core/errors.ts'
-import { type CallName, type FromWorker, type ToWorker, unpackError } from './messages.ts'
+import {
+  type CallName,
+  type FromWorker,
+  type PackedFault,
+  type ToWorker,
+  unpackError,
+} from './messages.ts'
 
 export interface WorkerEnd {
   /** The exit code, if no signal ended the process. */
@@ -48,8 +54,14 @@ export function setUpWorkers(entry: URL): void {
   })
 }
 
-/** @param onLines receives blocks of whole lines */
-export function forkWorker(onLines: (block: Buffer) => void): WorkerProcess {
+export interface WorkerEvents {
+  /** Receives blocks of whole lines. */
+  readonly onLines: (block: Buffer) => void
+  /** Receives each new value of the fault that the worker has found in the store. */
+  readonly onFault: (fault: PackedFault | undefined) => void
+}
+
+export function forkWorker({ onLines, onFault }: WorkerEvents): WorkerProcess {
   const worker = cluster.fork()
   const child = worker.process
   const waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>()
@@ -62,6 +74,10 @@ export function forkWorker(onLines: (block: Buffer) => void): WorkerProcess {
   worker.on('message', (said: FromWorker) => {
     if (said.kind === 'hello') {
       markReady()
+      return
+    }
+    if (said.kind === 'fault') {
+      onFault(said.fault)
       return
     }
     const caller = waiting.get(said.id)
