@@ -14,7 +14,9 @@ import { createKeyAdministration } from '../keys/software/administration.ts'
 import { ensureHealthKey } from '../keys/software/health-key.ts'
 import { openHighWater } from '../killswitch/instance/high-water.ts'
 import { createDirectory } from '../admin/operators/directory.ts'
-import { type KeyLabels, type Labels, LABELS, parseLabels } from '../policy/labels.ts'
+import { type KeyLabels, LABELS, parseLabels } from '../policy/labels.ts'
+import { loadFolderLabels } from '../policy/policy-files.ts'
+import { createDocumentLookup } from '../policy/document-lookup.ts'
 import { protectRetiring } from '../retirement/service.ts'
 import { type CredentialTable, createCredentialTable } from '../sigv4/credential-table.ts'
 import { type RotationRecords, createRotationRecords } from '../sigv4/rotation-record.ts'
@@ -25,7 +27,6 @@ import { readState } from '../store/sealed-state.ts'
 import { type Store, createStore, openStore } from '../store/store.ts'
 import type { CredentialUse } from '../usage/recorder.ts'
 import { loadCredentialUses } from '../usage/usage-table.ts'
-import { createPolicies } from './policy.ts'
 import { toStoreOptions } from './store.ts'
 import {
   createTokenAdministrations,
@@ -74,14 +75,7 @@ export interface AdministrationParts extends TokenPlace {
 /** Number of keys that get their labels in one turn of the event loop. */
 const LABELS_PER_TURN = 100
 
-/** The latest `labels` document and what it parses to, because each page of a list needs it. */
-let latestLabels: { readonly text: string; readonly labels: Labels } | undefined
-
-/** @throws PolicyError POLICY_INVALID */
-function parseLatest(text: string): Labels {
-  if (latestLabels?.text !== text) latestLabels = { text, labels: parseLabels(text) }
-  return latestLabels.labels
-}
+const findStoredLabels = createDocumentLookup(LABELS)
 
 /** Uses an open store and tokens, which the caller closes. */
 export function createAdministration({
@@ -94,8 +88,9 @@ export function createAdministration({
   /** A failure to read the labels does not prevent the keys from being shown. */
   const loadLabels = async () => {
     try {
-      const { enforced } = await createPolicies(place.config, store).state()
-      return parseLatest(enforced.get(LABELS) ?? '{}')
+      const { folder } = place.config.policy
+      const text = await (folder === undefined ? findStoredLabels(store) : loadFolderLabels(folder))
+      return parseLabels(text ?? '{}')
     } catch (error) {
       warnings.push(`cannot read the labels of the keys: ${describeError(error)}`)
       return undefined

@@ -30,6 +30,17 @@ export async function loadPolicyFolder(folder: string): Promise<PolicyState> {
   return { revision: 0, enforced, shadow: withShadow(enforced, inShadow) }
 }
 
+/**
+ * Returns the contents of `labels.yaml`; undefined if the folder has no such file.
+ * @throws a system error
+ */
+export async function loadFolderLabels(folder: string): Promise<string | undefined> {
+  return readFile(join(folder, `${LABELS}.yaml`), 'utf8').catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    throw error
+  })
+}
+
 /** @returns the documents by their file names without extension @throws a system error */
 export async function loadPolicyFiles(paths: readonly string[]): Promise<Documents> {
   const texts = await Promise.all(paths.map((path) => readFile(path, 'utf8')))

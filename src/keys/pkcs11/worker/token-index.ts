@@ -13,6 +13,7 @@ import {
   type ListedKey,
   type ListPage,
 } from '../wire/calls.ts'
+import { readId, readLabel } from './key-attributes.ts'
 import {
   describeAmbiguous,
   describeUnusable,
@@ -23,7 +24,7 @@ import {
   type KeyHandles,
   type KeyHandlesOptions,
 } from './key-handles.ts'
-import type { Handle } from './module.ts'
+import type { Handle, Pkcs11Module } from './module.ts'
 
 export interface TokenIndexOptions extends KeyHandlesOptions {
   /** Receives every usable key; undefined if no operation needs the handles. */
@@ -104,11 +105,16 @@ export class TokenIndex {
     return report
   }
 
+  /** Reads these keys only, and returns those that a list contains. */
+  readOnly(session: Handle, handles: readonly Handle[]): readonly ListedKey[] {
+    for (const handle of handles) this.#read(session, handle)
+    const entries = [...this.#changed].map((ref) => this.#judge(ref))
+    this.#changed.clear()
+    return entries.filter(({ key }) => key !== undefined)
+  }
+
   #begin(session: Handle, again: ReadonlySet<string>): void {
-    const { module } = this.#options
-    const { constants: c } = module
-    const isKey = { type: c.CKA_CLASS, value: c.CKO_SECRET_KEY }
-    const handles = findObjects(module, session, [isKey], 'many')
+    const handles = findKeys(session, this.#options.module)
     const present = new Set(handles.map(toHex))
     for (const handle of [...this.#known.keys()]) if (!present.has(handle)) this.#remove(handle)
     this.#reserved = new Set([...this.#reserved].filter((handle) => present.has(handle)))
@@ -189,7 +195,7 @@ function toHex(handle: Handle): string {
 
 /**
  * Reads every key in one call, which an index does in steps.
- * @param page part of the list to return (default: the whole list, in the token's order)
+ * @param page part of the list to read (default: the whole list, in the token's order)
  */
 export function listKeys(
   session: Handle,
@@ -197,23 +203,63 @@ export function listKeys(
   page?: ListPage,
 ): readonly ListedKey[] {
   const index = new TokenIndex({ ...options, handles: undefined })
+  if (page !== undefined) return listPage(session, { options, index, page })
   const entries: ListedKey[] = []
   for (;;) {
     const report = index.step(session, { run: 1, again: [] }, () => true)
     entries.push(...report.entries.filter(({ key }) => key !== undefined))
-    if (report.isComplete) return page === undefined ? entries : takePage(entries, page)
+    if (report.isComplete) return entries
   }
 }
 
-/** Returns all versions of the keys in a page, and nothing else that is on the token. */
-function takePage(
-  entries: readonly ListedKey[],
-  { prefix, after = '', limit }: ListPage,
+interface PageOrder {
+  readonly options: KeyHandlesOptions
+  readonly index: TokenIndex
+  readonly page: ListPage
+}
+
+/**
+ * Returns all versions of the keys in a page, and nothing else that is on the token. Of the other
+ * keys, only the names are read, because a token cannot search for a range of names.
+ */
+function listPage(
+  session: Handle,
+  { options, index, page: { prefix, after = '', limit } }: PageOrder,
 ): readonly ListedKey[] {
-  const idOf = ({ name }: ListedKey) =>
-    name.startsWith(prefix) ? parseExternalKeyId(name.slice(prefix.length)) : undefined
-  const ids = new Set<string>()
-  for (const id of entries.map(idOf)) if (id !== undefined && id > after) ids.add(id)
-  const wanted = new Set([...ids].sort().slice(0, limit))
-  return entries.filter((entry) => wanted.has(idOf(entry) ?? ''))
+  const handles = new Map<string, Handle[]>()
+  for (const [name, handle] of readNames(session, options)) {
+    const id = name.startsWith(prefix) ? parseExternalKeyId(name.slice(prefix.length)) : undefined
+    if (id === undefined || id <= after) continue
+    handles.set(id, [...(handles.get(id) ?? []), handle])
+  }
+  const rest = [...handles.keys()].sort()
+  const entries: ListedKey[] = []
+  const names = new Set<string>()
+  // A name may belong only to keys that no list contains.
+  while (rest.length > 0 && names.size < limit) {
+    const wanted = rest.splice(0, limit - names.size).flatMap((id) => handles.get(id) ?? [])
+    for (const entry of index.readOnly(session, wanted)) {
+      entries.push(entry)
+      names.add(entry.name)
+    }
+  }
+  return entries
+}
+
+/** Returns the name, without the version, of each key that is not reserved. */
+function* readNames(
+  session: Handle,
+  { module, keysBy, isReserved }: KeyHandlesOptions,
+): Generator<readonly [string, Handle]> {
+  for (const handle of findKeys(session, module)) {
+    const label = readLabel(module, session, handle)
+    if (isReserved(label)) continue
+    yield [keysBy === 'id' ? readId(module, session, handle) : parseRef(label).name, handle]
+  }
+}
+
+function findKeys(session: Handle, module: Pkcs11Module): Handle[] {
+  const { constants: c } = module
+  const isKey = { type: c.CKA_CLASS, value: c.CKO_SECRET_KEY }
+  return findObjects(module, session, [isKey], 'many')
 }
