@@ -18,43 +18,28 @@ export function isWithin(principal: AdminPrincipal, permission: Permission, scop
 const EXAMINED_EVENTS = 500
 
 /**
- * Returns the status with the newest events that the caller may see.
+ * Returns the status with the items and the newest events that the caller may see.
  * @param count maximum number of events to return
+ * @param limit maximum number of items in each list
  */
 export async function loadNarrowStatus(
   killSwitch: Pick<KillSwitch, 'status'>,
   principal: AdminPrincipal,
-  count: number,
+  { count, limit }: { readonly count: number; readonly limit: number },
 ): Promise<ControlStatus> {
-  if (isPermitted(principal, 'read')) return killSwitch.status(count)
-  const isOwn = (keyStore: string) => isPermitted(principal, 'read', keyStore)
-  const status = await killSwitch.status(count, {
-    isVisible: ({ detail }) => isAboutOwn(detail, isOwn),
+  const covers = coverageOf(principal)
+  if (covers === undefined) return killSwitch.status(count, { limit })
+  return killSwitch.status(count, {
+    ...{ limit, covers },
+    isVisible: ({ detail }) => isAboutOwn(detail, covers),
     examined: EXAMINED_EVENTS,
   })
-  return narrowStatus(status, isOwn)
 }
 
-/**
- * Returns the part of the status that concerns the caller's key stores, including switches that
- * apply to all key stores.
- */
-function narrowStatus(status: ControlStatus, isOwn: (keyStore: string) => boolean): ControlStatus {
-  const switches = status.switches.filter(({ scope }) => {
-    const keyStore = keyStoreOf(scope)
-    return keyStore === undefined || isOwn(keyStore)
-  })
-  return {
-    ...status,
-    switches,
-    deadManSwitches: status.deadManSwitches.filter(({ keyStore }) => isOwn(keyStore)),
-    requests: status.requests.filter(({ target }) =>
-      target.kind === 'switches'
-        ? target.switchIds.every((id) => switches.some((one) => one.id === id))
-        : isOwn(target.keyStore),
-    ),
-    events: status.events.filter(({ detail }) => isAboutOwn(detail, isOwn)),
-  }
+/** Returns whether the caller may read about a key store; undefined if about all of them. */
+export function coverageOf(principal: AdminPrincipal): ((keyStore: string) => boolean) | undefined {
+  if (isPermitted(principal, 'read')) return undefined
+  return (keyStore) => isPermitted(principal, 'read', keyStore)
 }
 
 /**

@@ -11,6 +11,7 @@ import { policyRoutes } from '../admin/routes/policies.ts'
 import { retirementRoutes } from '../admin/routes/retirements.ts'
 import { reportRoutes } from '../admin/routes/reports.ts'
 import { aboutRoutes, loginRoutes, serviceRoutes } from '../admin/routes/service.ts'
+import { statusRoutes } from '../admin/routes/status.ts'
 import { switchRoutes } from '../admin/routes/switches.ts'
 import { type AdminEvent, createAdminServer } from '../admin/server.ts'
 import { readLatest } from '../audit/reader/latest.ts'
@@ -117,6 +118,7 @@ export async function startAdminOf(
           isReady: async () => deps.isReady(),
           ...(deps.metrics === undefined ? {} : { metrics: deps.metrics }),
         }),
+        ...statusRoutes(killSwitch),
         ...switchRoutes({ killSwitch, keyStores, now: clock.now }),
         ...consoleRoutes(admin.oidc !== undefined),
         ...auditRoutes({

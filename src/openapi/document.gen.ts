@@ -1386,12 +1386,69 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       }
     }
   },
+  "AdminSwitches": {
+    "type": "object",
+    "required": [
+      "switches"
+    ],
+    "properties": {
+      "nextCursor": {
+        "$ref": "#/components/schemas/NextCursor"
+      },
+      "switches": {
+        "type": "array",
+        "items": {
+          "$ref": "#/components/schemas/Switch"
+        }
+      }
+    }
+  },
+  "AdminDeadmanSwitches": {
+    "type": "object",
+    "required": [
+      "deadManSwitches"
+    ],
+    "properties": {
+      "nextCursor": {
+        "$ref": "#/components/schemas/NextCursor"
+      },
+      "deadManSwitches": {
+        "type": "array",
+        "items": {
+          "type": "object",
+          "additionalProperties": true
+        }
+      }
+    }
+  },
+  "AdminRestorations": {
+    "type": "object",
+    "required": [
+      "requests"
+    ],
+    "properties": {
+      "nextCursor": {
+        "$ref": "#/components/schemas/NextCursor"
+      },
+      "requests": {
+        "type": "array",
+        "items": {
+          "type": "object",
+          "additionalProperties": true
+        }
+      }
+    }
+  },
   "AdminStatus": {
     "type": "object",
     "required": [
       "storeId",
       "epoch",
+      "counts",
       "switches",
+      "deadManSwitches",
+      "requests",
+      "longKills",
       "instances",
       "events"
     ],
@@ -1402,10 +1459,88 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
       "epoch": {
         "type": "integer"
       },
+      "counts": {
+        "description": "Numbers of items, including those that this response does not contain.",
+        "type": "object",
+        "required": [
+          "switches",
+          "deadManSwitches",
+          "requests",
+          "longKills"
+        ],
+        "properties": {
+          "switches": {
+            "description": "Switches in force, in total and by the kind of their scope.",
+            "type": "object",
+            "required": [
+              "total",
+              "all",
+              "key-store",
+              "match",
+              "key"
+            ],
+            "properties": {
+              "total": {
+                "type": "integer"
+              },
+              "all": {
+                "type": "integer"
+              },
+              "key-store": {
+                "type": "integer"
+              },
+              "match": {
+                "type": "integer"
+              },
+              "key": {
+                "type": "integer"
+              }
+            }
+          },
+          "deadManSwitches": {
+            "type": "integer"
+          },
+          "requests": {
+            "type": "integer"
+          },
+          "longKills": {
+            "type": "integer"
+          }
+        }
+      },
       "switches": {
+        "description": "The switches with the widest scopes; of the same width, the most recent ones.",
         "type": "array",
         "items": {
           "$ref": "#/components/schemas/Switch"
+        }
+      },
+      "latestSwitch": {
+        "description": "The most recent switch; absent if there is none.",
+        "$ref": "#/components/schemas/Switch"
+      },
+      "deadManSwitches": {
+        "description": "The dead man's switches that are over first.",
+        "type": "array",
+        "items": {
+          "type": "object",
+          "additionalProperties": true
+        }
+      },
+      "requests": {
+        "description": "The pending restore requests that expire first.",
+        "type": "array",
+        "items": {
+          "type": "object",
+          "additionalProperties": true
+        }
+      },
+      "longKills": {
+        "description": "The oldest of the switches that are approaching seven days.",
+        "type": "array",
+        "items": {
+          "type": "object",
+          "additionalProperties": true
         }
       },
       "storeWarnings": {

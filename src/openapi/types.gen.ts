@@ -217,7 +217,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Switches, dead man's switches, instances and what they have acknowledged, and the most recent events
+         * Counts and the most important switches and dead man's switches, instances and what they have acknowledged, and the most recent events
          * @description Requires one of the roles `viewer`, `auditor`, `operator`, `custodian` and `admin`.
          */
         get: operations["adminStatus"];
@@ -236,7 +236,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * List the switches in force
+         * @description Any role is sufficient. Callers whose roles are limited to some key stores see what concerns these key stores.
+         */
+        get: operations["adminListSwitches"];
         put?: never;
         /**
          * Stop access (the kill switch), and wait until the stop is in force on every instance
@@ -256,7 +260,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * List the pending restore requests
+         * @description Any role is sufficient. Callers whose roles are limited to some key stores see what concerns these key stores.
+         */
+        get: operations["adminListRestorations"];
         put?: never;
         /**
          * Restore access, or request it if `control.restore` demands a second person or a delay
@@ -303,6 +311,26 @@ export interface paths {
          * @description Requires one of the roles `operator` and `admin`.
          */
         post: operations["adminWithdraw"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/deadman": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the dead man's switches
+         * @description Any role is sufficient. Callers whose roles are limited to some key stores see what concerns these key stores.
+         */
+        get: operations["adminListDeadman"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1334,10 +1362,55 @@ export interface components {
             };
             needsApproval?: boolean;
         };
+        AdminSwitches: {
+            nextCursor?: components["schemas"]["NextCursor"];
+            switches: components["schemas"]["Switch"][];
+        };
+        AdminDeadmanSwitches: {
+            nextCursor?: components["schemas"]["NextCursor"];
+            deadManSwitches: {
+                [key: string]: unknown;
+            }[];
+        };
+        AdminRestorations: {
+            nextCursor?: components["schemas"]["NextCursor"];
+            requests: {
+                [key: string]: unknown;
+            }[];
+        };
         AdminStatus: {
             storeId: string;
             epoch: number;
+            /** @description Numbers of items, including those that this response does not contain. */
+            counts: {
+                /** @description Switches in force, in total and by the kind of their scope. */
+                switches: {
+                    total: number;
+                    all: number;
+                    "key-store": number;
+                    match: number;
+                    key: number;
+                };
+                deadManSwitches: number;
+                requests: number;
+                longKills: number;
+            };
+            /** @description The switches with the widest scopes; of the same width, the most recent ones. */
             switches: components["schemas"]["Switch"][];
+            /** @description The most recent switch; absent if there is none. */
+            latestSwitch?: components["schemas"]["Switch"];
+            /** @description The dead man's switches that are over first. */
+            deadManSwitches: {
+                [key: string]: unknown;
+            }[];
+            /** @description The pending restore requests that expire first. */
+            requests: {
+                [key: string]: unknown;
+            }[];
+            /** @description The oldest of the switches that are approaching seven days. */
+            longKills: {
+                [key: string]: unknown;
+            }[];
             /** @description Problems with the server that holds the store. */
             storeWarnings?: string[];
             /** @description The last backup made with `latchkey store backup`; absent if there is none. */
@@ -2138,6 +2211,8 @@ export interface operations {
             query?: {
                 /** @description Number of the most recent events to return. Default: 100. The server examines the most recent 10,000 events, or this number if it is larger. For a caller whose roles are limited to some key stores, it examines the most recent 500. */
                 events?: number;
+                /** @description Maximum number of switches, of dead man's switches, of restore requests and of long kills to return. */
+                limit?: number;
             };
             header?: never;
             path?: never;
@@ -2145,13 +2220,46 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The current status. */
+            /** @description The current status, with the first items of each list. `counts` has the numbers of all items. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["AdminStatus"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminListSwitches: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of items in the response. */
+                limit?: components["parameters"]["PageLimit"];
+                /**
+                 * @description The `nextCursor` of the page before; absent for the first page. Items that are added or removed between two
+                 *     calls do not make the caller miss or repeat any other item.
+                 */
+                cursor?: components["parameters"]["PageCursor"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of the switches, in the order of their ids. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminSwitches"];
                 };
             };
             400: components["responses"]["AdminError"];
@@ -2189,6 +2297,39 @@ export interface operations {
             404: components["responses"]["AdminError"];
             409: components["responses"]["AdminError"];
             415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminListRestorations: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of items in the response. */
+                limit?: components["parameters"]["PageLimit"];
+                /**
+                 * @description The `nextCursor` of the page before; absent for the first page. Items that are added or removed between two
+                 *     calls do not make the caller miss or repeat any other item.
+                 */
+                cursor?: components["parameters"]["PageCursor"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of the requests, in the order of their ids. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminRestorations"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
             421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };
@@ -2287,6 +2428,39 @@ export interface operations {
             404: components["responses"]["AdminError"];
             409: components["responses"]["AdminError"];
             415: components["responses"]["AdminError"];
+            421: components["responses"]["AdminError"];
+            503: components["responses"]["AdminError"];
+        };
+    };
+    adminListDeadman: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of items in the response. */
+                limit?: components["parameters"]["PageLimit"];
+                /**
+                 * @description The `nextCursor` of the page before; absent for the first page. Items that are added or removed between two
+                 *     calls do not make the caller miss or repeat any other item.
+                 */
+                cursor?: components["parameters"]["PageCursor"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of the dead man's switches, in the order of the key stores. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminDeadmanSwitches"];
+                };
+            };
+            400: components["responses"]["AdminError"];
+            401: components["responses"]["AdminError"];
+            403: components["responses"]["AdminError"];
             421: components["responses"]["AdminError"];
             503: components["responses"]["AdminError"];
         };

@@ -10,13 +10,15 @@ import type { ExposureReport } from '../../killswitch/operator/exposure.ts'
 import type { KillOrder } from '../../killswitch/operator/kill.ts'
 import type { RestoreOrder, RestoreOutcome } from '../../killswitch/operator/restore.ts'
 import type { Operator, StopOutcome } from '../../killswitch/operator/service.ts'
-import type { ControlStatus } from '../../killswitch/operator/status.ts'
+import type { ControlItems, ControlList } from '../../killswitch/operator/control-lists.ts'
+import type { ControlStatus, StatusView } from '../../killswitch/operator/status.ts'
 import type { StopOptions } from '../../killswitch/operator/stop.ts'
 import type { SignedReceipt } from '../../killswitch/receipt/receipt.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import type { Switch } from '../../killswitch/model.ts'
 import type { AdminApi } from './api.ts'
 import { AdminCallError } from './http.ts'
+import { loadPages } from './pages.ts'
 
 type Schemas = components['schemas']
 
@@ -31,6 +33,8 @@ const STOP_TIMEOUT_MS = 120_000
 const DRILL_TIMEOUT_MS = 300_000
 const RETRY_PAUSE_MS = 500
 const MOST_EVENTS = 999_999
+/** Maximum number of items in each list of a status. */
+const MOST_ITEMS = 1000
 
 /**
  * The listener records its caller as the operator, regardless of the name in the order.
@@ -42,12 +46,16 @@ export function createRemoteOperator(
 ): Operator {
   let warnings: readonly string[] = []
 
-  async function status(recentEvents: number): Promise<ControlStatus> {
+  async function status(
+    recentEvents: number,
+    { limit = Infinity }: StatusView = {},
+  ): Promise<ControlStatus> {
     const events = Math.min(recentEvents, MOST_EVENTS)
-    const found = await api.get(`${ROOT}/status`, { query: { events } })
-    const { storeWarnings = [], ...rest } = found
+    const query = { events, limit: Math.min(limit, MOST_ITEMS) }
+    const { storeWarnings = [], ...rest } = await api.get(`${ROOT}/status`, { query })
     warnings = storeWarnings
-    return rest as unknown as ControlStatus
+    const found = rest as unknown as ControlStatus
+    return limit === Infinity ? addRest(api, found) : found
   }
 
   async function changeDeadMan(
@@ -118,6 +126,48 @@ export function createRemoteOperator(
       return Promise.resolve()
     },
   }
+}
+
+/** Returns the status with all items of its lists, in the order of their keys. */
+async function addRest(api: AdminApi, found: ControlStatus): Promise<ControlStatus> {
+  // A listener of an earlier release returns all items and no counts.
+  const { counts } = found as Partial<ControlStatus>
+  if (counts === undefined) return found
+  const { switches, deadManSwitches, requests } = found
+  const rest = async <Item>(
+    shown: readonly Item[],
+    total: number,
+    load: () => Promise<readonly unknown[]>,
+  ) => (shown.length < total ? ((await load()) as readonly Item[]) : shown)
+  return {
+    ...found,
+    switches: inOrder(
+      await rest(switches, counts.switches.total, async () =>
+        (await loadPages((query) => api.get(`${ROOT}/switches`, { query }))).flatMap(
+          (page) => page.switches,
+        ),
+      ),
+    ),
+    deadManSwitches: inOrder(
+      await rest(deadManSwitches, counts.deadManSwitches, async () =>
+        (await loadPages((query) => api.get(`${ROOT}/deadman`, { query }))).flatMap(
+          (page) => page.deadManSwitches,
+        ),
+      ),
+    ),
+    requests: inOrder(
+      await rest(requests, counts.requests, async () =>
+        (await loadPages((query) => api.get(`${ROOT}/restorations`, { query }))).flatMap(
+          (page) => page.requests,
+        ),
+      ),
+    ),
+  }
+}
+
+function inOrder<Item extends ControlItems[ControlList]>(items: readonly Item[]): readonly Item[] {
+  const keyOf = (item: ControlItems[ControlList]) => ('id' in item ? item.id : item.keyStore)
+  return [...items].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1))
 }
 
 /**

@@ -34,14 +34,14 @@ function inDays(at, now) {
 }
 
 /** Lists everything that expires on its own, soonest first. */
-function showExpiries(credentials, metrics, now) {
+function showExpiries({ credentials, metrics, switches, deadManSwitches }, now) {
   const certificates = metrics === undefined ? [] : samplesOf(metrics, 'latchkey_certificate_expiry_timestamp_seconds')
   const all = [
-    ...state.status.deadManSwitches.map((one) => ({ what: "Dead man's switch of " + one.keyStore, at: one.openUntil, then: 'the key store closes' })),
+    ...deadManSwitches.map((one) => ({ what: "Dead man's switch of " + one.keyStore, at: one.openUntil, then: 'the key store closes' })),
     ...certificates.map((one) => ({ what: 'Certificate: ' + one.labels.certificate, at: one.value * 1000, then: 'connections fail' })),
     ...credentials.filter((one) => one.expiresAt !== undefined && one.status === 'ACTIVE')
       .map((one) => ({ what: 'Credential ' + one.accessKeyId + ' of ' + one.keyStore, at: one.expiresAt, then: 'KMS requests signed with it are refused' })),
-    ...state.status.switches.filter((one) => one.until !== undefined).map((one) => ({ what: 'Switch ' + one.id, at: one.until, then: 'access is restored' })),
+    ...switches.filter((one) => one.until !== undefined).map((one) => ({ what: 'Switch ' + one.id, at: one.until, then: 'access is restored' })),
   ].sort((a, b) => a.at - b.at)
   const rows = all.map((one) => [one.what, toTime(one.at), one.at - now < SOON_MS ? h('span', { className: 'due' }, inDays(one.at, now)) : inDays(one.at, now), one.then])
   show('expiries', 'What expires', rows.length === 0 ? soft('Nothing is due to expire.') : table('Soonest first', ['What', 'At', 'Left', 'Then'], rows),
@@ -82,15 +82,17 @@ async function showKeys() {
   // Reset this section before loading, so that a key that is chosen in the meantime stays chosen.
   startLoad('users')()
   show('users', 'Callers', soft('Choose a key to see who uses it.'))
-  const [{ credentials }, metrics, used, stores] = await Promise.all([
+  const [{ credentials }, metrics, { switches }, { deadManSwitches }, used, stores] = await Promise.all([
     list('/credentials', 'credentials', isNewest.isWanted),
     loadMetrics(),
+    list('/switches', 'switches', isNewest.isWanted),
+    list('/deadman', 'deadManSwitches', isNewest.isWanted),
     Promise.all(state.about.stores.map((one) => api('POST', '/rehearsals', { scope: { kind: 'key-store', keyStore: one.name }, since: now - DAY_MS }))),
     Promise.all(state.about.stores.map(async (one) => ({ ...one, ...(await list('/keys/' + encodeURIComponent(one.name), 'keys', isNewest.isWanted).catch((error) => ({ keys: [], fault: error.message }))) }))),
   ])
   if (!isNewest()) return
   const byKey = new Map(used.flatMap(({ keys }) => keys.map((one) => [one.name, one])))
-  showExpiries(credentials, metrics, now)
+  showExpiries({ credentials, metrics, switches, deadManSwitches }, now)
   delete $('stores').dataset.text
   show('stores', 'Key stores', ...stores.flatMap(({ name, prefix, backend, keys, fault, warnings = [] }) => [
     h('h3', {}, name),

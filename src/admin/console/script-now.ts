@@ -8,19 +8,19 @@ function toState(one) {
   if (!one.isGenuine) return 'unknown: row missing or changed'
   if (isSilent(one)) return 'silent'
   if (one.reason !== null) return one.state + ': ' + one.reason
-  const { length } = state.status.switches
-  return one.state === 'open' && length > 0 ? 'open, ' + count(length, 'switch', 'switches') : one.state
+  const { total } = state.status.counts.switches
+  return one.state === 'open' && total > 0 ? 'open, ' + count(total, 'switch', 'switches') : one.state
 }
 
-function showHeadline({ switches, instances, epoch }) {
+function showHeadline({ counts, latestSwitch: latest, instances, epoch }) {
   const all = instances.filter((one) => !one.isDismissed)
   const open = all.filter((one) => toState(one).startsWith('open')).length
   const serving = all.length === 0 ? 'no instance is running' : open + ' of ' + count(all.length, 'instance') + ' serving'
-  const latest = switches.reduce((a, b) => a === undefined || b.createdAt > a.createdAt ? b : a, undefined)
-  const kind = switches.length > 0 ? 'stopped' : open === 0 || open < all.length ? 'refusing' : 'serving'
+  const { total } = counts.switches
+  const kind = total > 0 ? 'stopped' : open === 0 || open < all.length ? 'refusing' : 'serving'
   const word = { stopped: 'Stopped', refusing: open === 0 ? 'Refusing' : 'Partly refusing', serving: 'Serving' }[kind]
   const what = latest === undefined ? 'No switch is in force'
-    : count(switches.length, 'switch', 'switches') + ' in force: ' + describeScope(latest.scope) + ', since ' + toTime(latest.createdAt) + ', by ' + latest.operator
+    : count(total, 'switch', 'switches') + ' in force' + (counts.switches.all > 0 && total > 1 ? ', everything is stopped' : '') + ': ' + (total > 1 ? 'the most recent ' : '') + describeScope(latest.scope) + ', since ' + toTime(latest.createdAt) + ', by ' + latest.operator
   const text = what + '; ' + serving + '. Epoch ' + epoch + ', version ' + state.about.version + '.'
   const headline = $('headline')
   if (headline.dataset.text === word + text) return
@@ -42,11 +42,12 @@ function showWarnings({ storeWarnings = [] }) {
   show('warnings', 'Warnings', h('ul', {}, ...storeWarnings.map((one) => h('li', { className: 'due' }, one))))
 }
 
-function showDeadMan({ deadManSwitches }) {
+function showDeadMan({ deadManSwitches, counts }) {
   const rows = deadManSwitches.map((one) => [one.keyStore, toTime(one.openUntil), toTime(one.renewedAt), one.operator, one.reason])
   show('deadman', "Dead man's switches", rows.length === 0
     ? soft("No key store has a dead man's switch.")
-    : table('Key stores that close unless they are renewed', ['Key store', 'Open until', 'Renewed', 'By', 'Reason'], rows))
+    : table('Key stores that close unless they are renewed', ['Key store', 'Open until', 'Renewed', 'By', 'Reason'], rows),
+    more(deadManSwitches, counts.deadManSwitches))
 }
 
 /**
@@ -94,12 +95,15 @@ async function showExposure(wanted = '') {
 }
 
 /** After a stop, shows what continues to work with the new switch; after a restore, everything. */
-async function followSwitches({ switches }) {
-  const ids = switches.map(({ id }) => id)
+async function followSwitches({ switches, latestSwitch, counts }) {
+  // A new switch may be beyond the first part of the list.
+  const ids = [...switches, ...(latestSwitch === undefined ? [] : [latestSwitch])].map(({ id }) => id)
   const known = state.switchIds
+  const before = state.switchCount
   state.switchIds = ids
-  if (known === undefined || state.view !== 'now' || ids.join() === known.join()) return
-  const added = ids.find((id) => !known.includes(id))
+  state.switchCount = counts.switches.total
+  if (known === undefined || state.view !== 'now' || ids.join() === known.join() && before === state.switchCount) return
+  const added = before > state.switchCount ? undefined : ids.findLast((id) => !known.includes(id))
   await showExposure(added === undefined ? '' : '?switch=' + encodeURIComponent(added))
 }
 `

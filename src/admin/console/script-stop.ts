@@ -167,13 +167,14 @@ function actButton(text, typed, act, needsReason = true) {
   return button
 }
 
-function showSwitches({ switches }) {
+function showSwitches({ switches, counts }) {
   const canRestore = state.isUnlocked && may('restore')
   const rows = switches.map((one) => [one.id, describeScope(one.scope), one.direction, toTime(one.createdAt), toTime(one.until), one.operator, one.reason,
     ...(canRestore ? [actButton('Restore', one.id, (reason) => api('POST', '/restorations', { switch: one.id, reason }))] : [])])
   show('switches', 'Switches in force', rows.length === 0
     ? h('p', { className: 'soft' }, 'Nothing is stopped.')
-    : table('What is stopped', ['Switch', 'Stops', 'Direction', 'Since', 'Until', 'By', 'Reason', ...(canRestore ? ['Action'] : [])], rows))
+    : table('What is stopped', ['Switch', 'Stops', 'Direction', 'Since', 'Until', 'By', 'Reason', ...(canRestore ? ['Action'] : [])], rows),
+    more(switches, counts.switches.total))
 }
 
 function describeTarget(target) {
@@ -181,7 +182,7 @@ function describeTarget(target) {
   return target.kind === 'reopen' ? 'reopen ' + target.keyStore : "end the dead man's switch of " + target.keyStore
 }
 
-function showRestorations({ requests }) {
+function showRestorations({ requests, counts }) {
   const rows = requests.map((one) => {
     const path = '/restorations/' + encodeURIComponent(one.id)
     const actions = h('div', {},
@@ -192,6 +193,7 @@ function showRestorations({ requests }) {
   })
   show('restorations', 'Pending restore requests', rows.length === 0
     ? h('p', { className: 'soft' }, 'No request is pending.')
-    : table('Requests awaiting approval by a second person, or the end of their delay', ['Request', 'Effect', 'Requested by', 'Approved by', 'Effective from', 'Expires', 'Reason', 'Action'], rows))
+    : table('Requests awaiting approval by a second person, or the end of their delay', ['Request', 'Effect', 'Requested by', 'Approved by', 'Effective from', 'Expires', 'Reason', 'Action'], rows),
+    more(requests, counts.requests))
 }
 `

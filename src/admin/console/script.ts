@@ -99,6 +99,11 @@ function table(caption, headings, rows) {
       h('tbody', {}, ...rows.map((row) => h('tr', {}, ...row.map((cell) => h('td', {}, cell)))))))
 }
 
+/** Says how many items of a list a section does not show. */
+function more(items, total) {
+  return soft(total > items.length ? (total - items.length) + ' more are not shown here; latchkey status --switches shows all.' : '')
+}
+
 function field(id, label, input) {
   return [h('label', { htmlFor: id }, label), Object.assign(input, { id })]
 }

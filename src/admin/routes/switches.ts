@@ -9,12 +9,7 @@ import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import type { StopResult } from '../../killswitch/operator/stop.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import { AdminError } from '../errors.ts'
-import {
-  checkRestoreRequest,
-  checkRestoreTarget,
-  isWithin,
-  loadNarrowStatus,
-} from '../key-store-limit.ts'
+import { checkRestoreRequest, checkRestoreTarget, isWithin } from '../key-store-limit.ts'
 import { type AdminRoute, keyStoreOf, ok, toScope } from '../route.ts'
 
 type Schemas = components['schemas']
@@ -27,7 +22,6 @@ export interface SwitchRoutesDeps {
   readonly now: () => number
 }
 
-const RECENT_EVENTS = 100
 const RECENT_RECEIPTS = 100
 /** Limits the cost of a request, because the log can hold years of events with few receipts. */
 const SEARCHED_EVENTS = 10_000
@@ -215,22 +209,6 @@ function changeDeadMan(
 
 function readRoutes({ killSwitch }: SwitchRoutesDeps): readonly AdminRoute[] {
   return [
-    {
-      method: 'GET',
-      path: '/admin/v1/status',
-      permission: 'read',
-      async handle({ query, principal }) {
-        const text = query.get('events') ?? String(RECENT_EVENTS)
-        if (!/^\d{1,6}$/.test(text)) {
-          throw new AdminError('INPUT_INVALID', 'events must be a whole number up to 999999')
-        }
-        const found = await loadNarrowStatus(killSwitch, principal, Number(text))
-        // Reading the warnings needs a database privilege that may be missing, and the status must
-        // not fail because of that.
-        const storeWarnings = await killSwitch.storeWarnings(found.instances.length).catch(() => [])
-        return ok({ ...found, storeWarnings })
-      },
-    },
     {
       method: 'GET',
       path: '/admin/v1/receipt-key',

@@ -4,23 +4,31 @@ import { systemClock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
 import type { Operator } from '../../killswitch/operator/service.ts'
 import { findLongKills } from '../../killswitch/instance/long-kill.ts'
-import { describeScope } from '../../core/scope.ts'
+import { describeScope, type Scope } from '../../core/scope.ts'
 import type { ControlStatus, InstanceStatus } from '../../killswitch/operator/status.ts'
 import { REVOKED, type Receipt } from '../../killswitch/receipt/receipt.ts'
 import type { Signed } from '../../core/signature.ts'
 import { CONFIG_FLAG, type Command, type Context } from '../../terminal/command.ts'
 import { CONTEXT_FLAG } from '../../terminal/contexts.ts'
-import type { Output } from '../../terminal/output.ts'
 import { describeTime } from '../../terminal/flags/time.ts'
 import { withOperator } from '../operator.ts'
 import { describeLongKill } from './exposure.ts'
 
 const RECENT_EVENTS = 10
+/** Number of items of each list that the text shows. */
+const FIRST_ITEMS = 10
+/** Number of warnings about switches that approach seven days. */
+const FIRST_LONG_KILLS = 3
 const WATCH_MS = 2000
 
 export const status: Command = {
   flags: {
     events: { type: 'boolean', description: 'Show all events, not only the last ten.' },
+    switches: {
+      type: 'boolean',
+      description:
+        "Show all switches, dead man's switches and restore requests, not only the ten most important.",
+    },
     watch: {
       type: 'boolean',
       description: 'Refresh the status every two seconds, until Ctrl-C.',
@@ -44,27 +52,68 @@ export const status: Command = {
 
 async function showStatus(context: Context, control: Operator): Promise<void> {
   const events = context.flags['events'] === true ? Number.MAX_SAFE_INTEGER : RECENT_EVENTS
-  const found = await control.status(events)
+  const isWhole = context.output.json || context.flags['switches'] === true
+  const found = addCounts(await control.status(events, isWhole ? {} : { limit: FIRST_ITEMS }))
   // A role without the privilege to see warnings still gets the rest of the status.
   const storeWarnings = await control.storeWarnings(found.instances.length).catch(() => [])
   for (const warning of storeWarnings) context.output.note(`warning: ${warning}`)
   const now = systemClock.now()
-  const longKills = findLongKills(found.switches, now)
-  const warnings = longKills.map((one) => describeLongKill(one, now))
-  const text = [toText(found, now, context.output), ...warnings].join('\n\n')
-  context.output.result(context.output.fold(text), {
+  const longKills = isWhole ? findLongKills(found.switches, now) : found.longKills
+  context.output.result(() => context.output.fold(toText({ ...found, longKills }, now, context)), {
     ...found,
     longKills,
     storeWarnings,
   })
 }
 
-function toText(found: ControlStatus, now: number, output: Output): string {
-  const { switches, deadManSwitches, requests, instances, events } = found
-  const section = (headings: readonly string[], rows: readonly (readonly string[])[]) =>
-    rows.length === 0 ? '' : output.table(headings, rows)
+/** A listener of an earlier release returns whole lists, without counts. */
+function addCounts(found: ControlStatus): ControlStatus {
+  if ((found as Partial<ControlStatus>).counts !== undefined) return found
+  const { switches, deadManSwitches, requests } = found
+  const longKills = findLongKills(switches, systemClock.now())
+  const countOf = (wanted: Scope['kind']) =>
+    switches.filter(({ scope: { kind } }) => kind === wanted).length
+  const [first] = switches
+  return {
+    ...{ ...found, longKills },
+    ...(first && {
+      latestSwitch: switches.reduce((a, b) => (a.createdAt >= b.createdAt ? a : b), first),
+    }),
+    counts: {
+      switches: {
+        ...{ total: switches.length, all: countOf('all'), 'key-store': countOf('key-store') },
+        ...{ match: countOf('match'), key: countOf('key') },
+      },
+      deadManSwitches: deadManSwitches.length,
+      requests: requests.length,
+      longKills: longKills.length,
+    },
+  }
+}
+
+function toText(found: ControlStatus, now: number, { output, flags }: Context): string {
+  const { instances, events, counts } = found
+  const isWhole = flags['switches'] === true
+  const first = <Item>(items: readonly Item[]) => (isWhole ? items : items.slice(0, FIRST_ITEMS))
+  const switches = first(found.switches)
+  const deadManSwitches = first(found.deadManSwitches)
+  const requests = first(found.requests)
+  /** @param total number of items, if the rows may be only the first of them */
+  const section = (
+    headings: readonly string[],
+    rows: readonly (readonly string[])[],
+    total = rows.length,
+  ) => {
+    if (rows.length === 0) return ''
+    const more =
+      total > rows.length
+        ? `\n${String(total - rows.length)} more: run latchkey status --switches`
+        : ''
+    return `${output.table(headings, rows)}${more}`
+  }
   return [
     describeState(found, now),
+    ...describeLongKills(found, now),
     `epoch ${String(found.epoch)} of store ${found.storeId}`,
     describeBackup(found),
     section(
@@ -73,12 +122,14 @@ function toText(found: ControlStatus, now: number, output: Output): string {
         ...[one.id, describeScope(one.scope), one.direction, toDate(one.createdAt)],
         ...[toDate(one.until), one.operator, one.reason],
       ]),
+      counts.switches.total,
     ),
     section(
       ["DEAD MAN'S SWITCH", 'OPEN UNTIL', 'RENEWED', 'BY', 'REASON'],
       deadManSwitches.map((one) => [
         ...[one.keyStore, toDate(one.openUntil), toDate(one.renewedAt), one.operator, one.reason],
       ]),
+      counts.deadManSwitches,
     ),
     section(
       ['REQUEST', 'TO RESTORE', 'ASKED BY', 'APPROVED BY', 'FROM', 'EXPIRES', 'REASON'],
@@ -86,12 +137,13 @@ function toText(found: ControlStatus, now: number, output: Output): string {
         ...[one.id, describeTarget(one.target), one.operator, describeApproval(one)],
         ...[toDate(one.readyAt), toDate(one.expiresAt), one.reason],
       ]),
+      counts.requests,
     ),
     section(
       ['INSTANCE', 'HOST', 'PID', 'WORKER', 'STATE', 'EPOCH', 'ACKED', 'LEASE', 'SEEN'],
       instances.map((one) => [
         ...[one.id.slice(0, 8), one.host, String(one.pid), String(one.worker)],
-        describeGate(one, switches.length),
+        describeGate(one, counts.switches.total),
         ...[String(one.ackedEpoch), one.hasAcknowledged ? 'yes' : 'no'],
         ...[`${String(one.leaseMs)} ms`, one.seenAt === 0 ? '-' : `${String(one.silentMs)} ms ago`],
       ]),
@@ -118,7 +170,7 @@ function describeBackup({ lastBackup, epoch }: ControlStatus): string {
  * Answers an operator's first questions in one line: whether a switch stops anything, and whether
  * the instances are serving.
  */
-function describeState({ switches, instances }: ControlStatus, now: number): string {
+function describeState({ counts, latestSwitch, instances }: ControlStatus, now: number): string {
   const open = instances.filter((one) => one.state === 'open' && toState(one).startsWith('open'))
   const all = instances.filter(({ isDismissed }) => !isDismissed).length
   const serving =
@@ -127,15 +179,40 @@ function describeState({ switches, instances }: ControlStatus, now: number): str
       : open.length === all
         ? `${count(all, 'instance')} serving`
         : `${String(open.length)} of ${count(all, 'instance')} serving: see STATE below`
-  const [first] = switches
-  if (first === undefined) return `no switch is in force, ${serving}`
-  const latest = switches.reduce((a, b) => (a.createdAt >= b.createdAt ? a : b))
-  const which = switches.length === 1 ? '' : 'the most recent '
-  const what = latest.direction === 'both' ? '' : `, ${latest.direction}`
+  if (latestSwitch === undefined) return `no switch is in force, ${serving}`
+  const { total } = counts.switches
+  const which = total === 1 ? '' : 'the most recent '
+  const what = latestSwitch.direction === 'both' ? '' : `, ${latestSwitch.direction}`
   return (
-    `${count(switches.length, 'switch', 'switches')} in force: ${which}${describeScope(latest.scope)}${what}, ` +
-    `since ${describeTime(latest.createdAt, now)}, by ${latest.operator}; ${serving}`
+    `${count(total, 'switch', 'switches')} in force${describeWidths(counts.switches)}: ` +
+    `${which}${describeScope(latestSwitch.scope)}${what}, ` +
+    `since ${describeTime(latestSwitch.createdAt, now)}, by ${latestSwitch.operator}; ${serving}`
   )
+}
+
+/** Says what several switches stop, the widest first. */
+function describeWidths(counts: ControlStatus['counts']['switches']): string {
+  if (counts.total === 1) return ''
+  const parts = [
+    ...(counts.all === 0 ? [] : ['everything is stopped']),
+    ...(counts['key-store'] === 0
+      ? []
+      : [count(counts['key-store'], 'for a key store', 'for key stores')]),
+    ...(counts.match === 0 ? [] : [count(counts.match, 'for callers', 'for callers')]),
+    ...(counts.key === 0 ? [] : [count(counts.key, 'for a key', 'for keys')]),
+  ]
+  return ` (${parts.join(', ')})`
+}
+
+function describeLongKills({ longKills, counts }: ControlStatus, now: number): readonly string[] {
+  const shown = longKills.slice(0, FIRST_LONG_KILLS)
+  const rest = counts.longKills - shown.length
+  return [
+    ...shown.map((one) => describeLongKill(one, now)),
+    ...(rest > 0
+      ? [`${count(rest, 'more switch is', 'more switches are')} approaching seven days`]
+      : []),
+  ]
 }
 
 function count(number: number, noun: string, plural = `${noun}s`): string {

@@ -46,7 +46,13 @@ import {
   restore,
   withdrawRestore,
 } from './restore.ts'
-import { type ControlStatus, type EventView, loadStatus } from './status.ts'
+import {
+  type ControlItems,
+  type ControlList,
+  type ControlPage,
+  loadControlPage,
+} from './control-lists.ts'
+import { type ControlStatus, loadStatus, type StatusView } from './status.ts'
 import { type StopOptions, type StopResult, stop, writeReceipt } from './stop.ts'
 import { waitForRevocation } from './wait.ts'
 import type { PendingKill, Revocation } from './waiting-fleet.ts'
@@ -92,9 +98,14 @@ export interface KillSwitch {
   }): Promise<void>
   /**
    * @param recentEvents number of the newest events to return
-   * @param view limits the events (default: every event)
+   * @param view limits what is returned (default: everything)
    */
-  status(recentEvents: number, view?: EventView): Promise<ControlStatus>
+  status(recentEvents: number, view?: StatusView): Promise<ControlStatus>
+  /** Returns a page of a list of the status. */
+  list<List extends ControlList>(
+    list: List,
+    page: ControlPage,
+  ): Promise<readonly ControlItems[List][]>
   /**
    * Returns problems with the store, its backups and the database server that holds the store.
    * @param processes number of serving processes
@@ -190,6 +201,7 @@ export function createKillSwitch(
     approve: (by) => approveRestore(store, clock, policy, by),
     withdraw: (by) => withdrawRestore(store, clock, by),
     status: (recentEvents, view) => loadStatus(store, recentEvents, view),
+    list: (list, page) => loadControlPage(store, list, page),
     storeWarnings: (processes) =>
       findStoreWarnings(store, {
         ...{ processes, now: clock.now() },

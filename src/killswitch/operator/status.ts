@@ -6,7 +6,9 @@ import { findSealedFact } from '../../store/sealed-rows.ts'
 import { LAST_BACKUP } from '../../store/sealed-tables.ts'
 import type { Store } from '../../store/store.ts'
 import { type Instance, loadInstances } from '../instance/instances.ts'
-import { type ControlState, loadControlState } from '../switch-table.ts'
+import { readState } from '../../store/sealed-state.ts'
+import type { ControlState } from '../switch-table.ts'
+import { type ControlOverview, type ControlView, loadOverview } from './control-lists.ts'
 
 /**
  * Kind of event that the status leaves out. Heads of audit logs are recorded regularly and would
@@ -21,7 +23,7 @@ export interface InstanceStatus extends Instance {
   readonly silentMs: number
 }
 
-export interface ControlStatus extends ControlState {
+export interface ControlStatus extends ControlState, Omit<ControlOverview, 'neededEpoch'> {
   readonly storeId: string
   readonly instances: readonly InstanceStatus[]
   /** The last backup that `store backup` made. Its date is a wall time in milliseconds. */
@@ -30,32 +32,37 @@ export interface ControlStatus extends ControlState {
   readonly events: readonly ControlEvent[]
 }
 
-/** The part of the event log that a caller may see. */
-export interface EventView {
-  readonly isVisible: (event: ControlEvent) => boolean
+/** The part of the status that a caller may see, and how much of it to return. */
+export interface StatusView extends ControlView {
+  /** Events that the caller may see (default: every event). */
+  readonly isVisible?: (event: ControlEvent) => boolean
   /** Maximum number of events to examine, starting with the newest. */
-  readonly examined: number
+  readonly examined?: number
 }
 
 /** Most of the examined events are usually routine ones, which the status leaves out. */
 const EXAMINED_EVENTS = 10_000
 
 /**
- * @param view events to load (default: every event)
+ * @param view what to load (default: everything)
  * @throws StorageError
  */
 export function loadStatus(
   store: Store,
   recentEvents: number,
-  view?: EventView,
+  view: StatusView = {},
 ): Promise<ControlStatus> {
   const query = {
     count: recentEvents,
-    isWanted: (event: ControlEvent) => event.kind !== ROUTINE && view?.isVisible(event) !== false,
-    examined: view?.examined ?? Math.max(EXAMINED_EVENTS, recentEvents),
+    isWanted: (event: ControlEvent) => event.kind !== ROUTINE && view.isVisible?.(event) !== false,
+    examined: view.examined ?? Math.max(EXAMINED_EVENTS, recentEvents),
   }
   return store.database.snapshot(async (reader) => {
-    const state = await loadControlState(reader, store.sealing)
+    const { sealing } = store
+    const { epoch, tag } = await readState(reader, sealing)
+    const [row] = await reader.query(`SELECT ${store.database.nowSql} AS now`)
+    const now = Number(row?.['now'])
+    const { neededEpoch, ...overview } = await loadOverview({ reader, sealing, now }, view)
     const instances = await loadInstances(reader, store.sealing)
     // During `store rekey`, instances may sign with a key that this handle has not loaded yet. The
     // key is loaded in the background, because the master key's token may be slow.
@@ -63,19 +70,17 @@ export function loadStatus(
       void store.loadNextKey().catch(() => undefined)
     }
     const backup = await findSealedFact(reader, store.sealing, LAST_BACKUP)
-    const [row] = await reader.query(`SELECT ${store.database.nowSql} AS now`)
-    const now = Number(row?.['now'])
     const events = await readLastEvents(reader, store.sealing, query)
-    const needed = Math.max(-1, ...state.switches.map(({ epoch }) => epoch))
     return {
-      ...state,
+      ...{ epoch, mark: { epoch, tag } },
+      ...overview,
       storeId: store.id,
       ...(backup === undefined
         ? {}
         : { lastBackup: JSON.parse(backup) as NonNullable<ControlStatus['lastBackup']> }),
       instances: instances.map((one) => ({
         ...one,
-        hasAcknowledged: one.ackedEpoch >= needed,
+        hasAcknowledged: one.ackedEpoch >= neededEpoch,
         silentMs: Math.max(0, now - one.seenAt),
       })),
       events: [...events].reverse(),
