@@ -141,7 +141,7 @@ export const COMPONENTS = {
     holds: 'Measures the proxy beside a bare server.',
     imports: [
       ...['app', 'config', 'core', 'keys', 'killswitch', 'kms', 'policy', 'store', 'terminal'],
-      ...['tools'],
+      ...['tools', 'usage'],
     ],
   },
 }

@@ -2,20 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import Sqlite from 'better-sqlite3'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { toStoreOptions } from '../../src/app/store.ts'
 import { KeyTable } from '../../src/keys/software/key-table.ts'
 import { putRetirement } from '../../src/retirement/retirement-table.ts'
 import { openStore } from '../../src/store/store.ts'
 import { call, codeOf, pki, type Reply, sha256, startWithAdmin, token } from '../support/admin.ts'
 import { latchkeyHere, temporaryFolder } from '../support/cli.ts'
-import { backendYaml } from '../support/pkcs11/backend-config.ts'
-import { createSoftHsm, createTokenKeys } from '../support/pkcs11/tokens.ts'
+import { checkPages, follow, type Item, itemsOf } from '../support/pages.ts'
 import { eventually, keyId, type TestServer } from '../support/server.ts'
 
 t.setTimeout(180_000)
-
-type Item = Readonly<Record<string, unknown>>
 
 const admin = { token: token('admin') }
 const keys = '/admin/v1/keys/demo'
@@ -52,36 +49,6 @@ async function addRetirements(server: TestServer, names: readonly string[]): Pro
   } finally {
     await store.close()
   }
-}
-
-/** Returns the responses with the pages of a list. */
-async function follow(server: TestServer, path: string, limit: number, as = admin) {
-  const pages: Reply[] = []
-  let more = ''
-  for (;;) {
-    const page = await call(server, 'GET', `${path}?limit=${String(limit)}${more}`, as)
-    pages.push(page)
-    const { nextCursor } = page.body
-    if (typeof nextCursor !== 'string') return pages
-    more = `&cursor=${nextCursor}`
-  }
-}
-
-const itemsOf = (pages: readonly Reply[], field: string) =>
-  pages.flatMap(({ body }) => body[field] as readonly Item[])
-
-async function checkPages(t: Test, server: TestServer, path: string, field: string) {
-  const whole = await follow(server, path, 1000)
-  t.equal(whole.length, 1, path)
-  const pages = await follow(server, path, 2)
-  const items = itemsOf(whole, field)
-  t.ok(items.length >= 3, `${path}: ${String(items.length)} items`)
-  t.equal(pages.length, Math.ceil(items.length / 2))
-  for (const { status, body } of pages) {
-    t.equal(status, 200)
-    t.ok((body[field] as readonly Item[]).length <= 2)
-  }
-  t.same(itemsOf(pages, field), items, `${path}: the pages contain the list`)
 }
 
 void t.test('each list that grows with the store has pages', async (t) => {
@@ -259,45 +226,4 @@ void t.test('pages are refused while the server finds its store tampered with', 
     t.equal(refused.status, 503, list)
     t.match(refused.body['error'], { code: 'UNAVAILABLE', reason: 'STORE_TAMPERED' })
   }
-})
-
-void t.test('pages of keys on a token contain the same as the whole list', async (t) => {
-  const softhsm = await createSoftHsm(t)
-  const server = await startWithAdmin(t, {
-    keyStores: [{ name: 'demo', prefix: '/demo', backend: 'hsm', keyPrefix: 'own-' }],
-    backends: [backendYaml(softhsm, { deadlines: { operation: '5s', start: '60s' } })],
-    limits: { requestDeadline: '10s' },
-  })
-  const both = { canEncrypt: true, canDecrypt: true }
-  await createTokenKeys(
-    t,
-    softhsm,
-    [5, 3, 1, 4, 2].flatMap((i) => [
-      { label: `own-key-${String(i)}`, ...both },
-      { label: `other-key-${String(i)}`, ...both },
-      // No list contains keys for other algorithms, so a page must not be shorter for them.
-      { label: `own-key-${String(i)}-hmac`, type: 'generic', ...both },
-    ]),
-  )
-  await eventually(async () => {
-    const { body } = await call(server, 'GET', keys, admin)
-    return (body['keys'] as readonly Item[]).length >= 5
-  })
-  const rotated = await call(server, 'POST', `${keys}/key-3`, {
-    ...admin,
-    body: { action: 'rotate' },
-  })
-  t.equal(rotated.status, 200, JSON.stringify(rotated.body))
-  // Two keys that share a name are one item, with the reason why neither is used.
-  await createTokenKeys(t, softhsm, [{ label: 'own-key-4', ...both }])
-  await checkPages(t, server, keys, 'keys')
-  const items = itemsOf(await follow(server, keys, 1), 'keys')
-  t.match(
-    items.filter((one) => /^key-[345]$/.test(String(one['keyId']))),
-    [
-      { keyId: 'key-3', versions: [{ version: 1 }, { version: 2 }] },
-      { keyId: 'key-4', problem: { kind: 'AMBIGUOUS' } },
-      { keyId: 'key-5' },
-    ],
-  )
 })

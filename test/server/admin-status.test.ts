@@ -5,14 +5,13 @@ import { toStoreOptions } from '../../src/app/store.ts'
 import type { Scope } from '../../src/core/scope.ts'
 import { SwitchTable } from '../../src/killswitch/switch-table.ts'
 import { openStore } from '../../src/store/store.ts'
-import { call, codeOf, pki, type Reply, sha256, startWithAdmin, token } from '../support/admin.ts'
+import { call, codeOf, pki, sha256, startWithAdmin, token } from '../support/admin.ts'
 import { latchkeyHere, temporaryFolder } from '../support/cli.ts'
+import { follow, type Item } from '../support/pages.ts'
 import { startPostgres } from '../support/postgres.ts'
 import type { TestServer } from '../support/server.ts'
 
 t.setTimeout(240_000)
-
-type Item = Readonly<Record<string, unknown>>
 
 const admin = { token: token('admin') }
 const limited = { token: 'latchkey_token_of_a_limited_viewer' }
@@ -71,18 +70,6 @@ async function fill(server: TestServer): Promise<void> {
     })
   } finally {
     await store.close()
-  }
-}
-
-async function follow(server: TestServer, path: string, limit: number, as = admin) {
-  const pages: Reply[] = []
-  let more = ''
-  for (;;) {
-    const page = await call(server, 'GET', `${path}?limit=${String(limit)}${more}`, as)
-    pages.push(page)
-    const { nextCursor } = page.body
-    if (typeof nextCursor !== 'string') return pages
-    more = `&cursor=${nextCursor}`
   }
 }
 

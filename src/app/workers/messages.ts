@@ -16,7 +16,7 @@ export type FromWorker =
   | { readonly kind: 'hello' } // the worker's handlers are in place
   | { readonly kind: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly kind: 'failure'; readonly id: number; readonly error: PackedError }
-  /** What the worker's audits have found since it started; undefined once an audit has passed. */
+  /** A new value of the `fault` of the worker's store; undefined once an audit has passed. */
   | { readonly kind: 'fault'; readonly fault: PackedFault | undefined }
 
 /** A serialized `Store.fault`. */

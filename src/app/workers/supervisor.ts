@@ -56,8 +56,8 @@ export interface Supervisor {
    */
   askAll(name: CallName): Promise<readonly unknown[]>
   /**
-   * What a worker has found wrong with the store; undefined once no worker finds anything. If a
-   * worker exits, its finding counts until another process with its number has opened the store.
+   * Fault that a worker has found in the store; undefined once no worker finds any. After a worker
+   * exits, its fault counts until another process with its number has opened the store.
    */
   readonly fault: StorageError | undefined
   passOn(signal: NodeJS.Signals): void
