@@ -20,6 +20,7 @@ import {
 } from '../store/sealed-transaction.ts'
 import type { Sealing } from '../store/sealing.ts'
 import type { Criteria, Direction, Scope } from '../core/scope.ts'
+import { mapInSlices } from '../core/slices.ts'
 import type { Actor, DeadManSwitch, Switch } from './model.ts'
 
 /** Target of a restore request. */
@@ -64,10 +65,17 @@ export async function loadControlState(reader: Reader, sealing: Sealing): Promis
   return {
     epoch,
     mark: { epoch, tag },
-    switches: (await loadTable(reader, sealing, SWITCHES, state)).map(parseSwitch),
-    deadManSwitches: deadManSwitches.map(parseDeadManSwitch),
-    requests: (await loadTable(reader, sealing, RESTORATIONS, state)).map(parseRequest),
+    switches: await parse(await loadTable(reader, sealing, SWITCHES, state), parseSwitch),
+    deadManSwitches: await parse(deadManSwitches, parseDeadManSwitch),
+    requests: await parse(await loadTable(reader, sealing, RESTORATIONS, state), parseRequest),
   }
+}
+
+/** Number of rows that are parsed in one turn of the event loop. */
+const PER_TURN = 500
+
+function parse<T>(rows: readonly Row[], parseRow: (row: Row) => T): Promise<readonly T[]> {
+  return mapInSlices(rows, PER_TURN, parseRow)
 }
 
 /** Reads and writes the tables inside one transaction. */
@@ -81,7 +89,7 @@ export class SwitchTable {
   }
 
   async switches(): Promise<readonly Switch[]> {
-    return (await this.#load(SWITCHES)).map(parseSwitch)
+    return parse(await this.#load(SWITCHES), parseSwitch)
   }
 
   async insertSwitch(one: Switch): Promise<void> {
@@ -109,7 +117,7 @@ export class SwitchTable {
   }
 
   async requests(): Promise<readonly RestoreRequest[]> {
-    return (await this.#load(RESTORATIONS)).map(parseRequest)
+    return parse(await this.#load(RESTORATIONS), parseRequest)
   }
 
   async insertRequest(one: RestoreRequest): Promise<void> {

@@ -3,6 +3,7 @@
  * and how long they can use those keys.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { forEachInSlices, mapInSlices, sortInSlices } from '../core/slices.ts'
 import type { Activity } from './usage-table.ts'
 import { accountOf } from './rehearsal.ts'
 import { findCachingFact, type CachingFact } from './services.ts'
@@ -42,19 +43,23 @@ export interface Exposure {
  */
 const GIVES_DATA_KEY = new Set(['Decrypt', 'GenerateDataKey'])
 
+/** Number of activities or exposures that are handled in one turn of the event loop. */
+const PER_TURN = 200
+
 /** Returns the exposures, most recent fetch first. */
-export function findExposure(activities: readonly Activity[]): readonly Exposure[] {
+export async function findExposure(activities: readonly Activity[]): Promise<readonly Exposure[]> {
   const groups = new Map<string, Activity[]>()
-  for (const one of activities) {
+  await forEachInSlices(activities, PER_TURN, (one) => {
     const { subject } = one
-    if (!isFetch(subject)) continue
+    if (!isFetch(subject)) return
     const service = findCachingFact(subject.viaService, subject.principal)
     const id = `${subject.keyStore}/${subject.keyId ?? ''} ${service.name}`
     const group = groups.get(id)
     if (group === undefined) groups.set(id, [one])
     else group.push(one)
-  }
-  return [...groups.values()].map(toExposure).sort((a, b) => b.lastAt - a.lastAt)
+  })
+  const exposures = await mapInSlices(groups.values(), PER_TURN, toExposure)
+  return sortInSlices(exposures, (a, b) => b.lastAt - a.lastAt)
 }
 
 function isFetch({ outcome, operation, kmsOperation, isOverflow }: UsageKey): boolean {
@@ -69,13 +74,13 @@ function toExposure(group: readonly Activity[]): Exposure {
   if (first === undefined) throw new TypeError('expected at least one member in the group')
   const { keyStore, keyId = '(unnamed)', viaService, principal } = first.subject
   const service = findCachingFact(viaService, principal)
-  const lastAt = Math.max(...group.map((one) => one.lastAt))
+  const lastAt = group.reduce((latest, one) => Math.max(latest, one.lastAt), 0)
   return {
     keyStore,
     keyId,
     service,
     requests: group.reduce((total, one) => total + one.requests, 0),
-    firstAt: Math.min(...group.map((one) => one.firstAt)),
+    firstAt: group.reduce((earliest, one) => Math.min(earliest, one.firstAt), Infinity),
     lastAt,
     ...(service.atMostMs === undefined ? {} : { endsAt: lastAt + service.atMostMs }),
     by: group.map(toFetcher).sort((a, b) => b.requests - a.requests),

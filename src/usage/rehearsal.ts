@@ -1,5 +1,6 @@
 /** Dry run of a kill switch: computes from recorded usage which requests it would have refused. */
 // SPDX-License-Identifier: Apache-2.0
+import { forEachInSlices, sortInSlices } from '../core/slices.ts'
 import type { Activity } from './usage-table.ts'
 import type { Operation, RequestSubject } from '../core/request.ts'
 import { SUCCESS, type UsageKey } from './usage-key.ts'
@@ -39,20 +40,32 @@ export interface Rehearsal {
   readonly kmsOperations: readonly Refused[]
 }
 
-export function rehearse(activities: readonly Activity[], judge: Judge): Rehearsal {
-  const hit = activities.filter(({ subject }) => judge(toRequestSubject(subject)) !== undefined)
-  const answered = hit.filter(({ subject }) => subject.outcome === SUCCESS)
-  const unknown = activities.filter((one) => one.subject.isOverflow && !hit.includes(one))
+/** Number of activities that are handled in one turn of the event loop. */
+const PER_TURN = 200
+
+export async function rehearse(activities: readonly Activity[], judge: Judge): Promise<Rehearsal> {
+  const answered: Activity[] = []
+  let [hits, unknown] = [0, 0]
+  await forEachInSlices(activities, PER_TURN, (one) => {
+    const { subject, requests } = one
+    if (judge(toRequestSubject(subject)) === undefined) {
+      if (subject.isOverflow) unknown += requests
+      return
+    }
+    hits += requests
+    if (subject.outcome === SUCCESS) answered.push(one)
+  })
+  const wouldBeRefused = sum(answered)
   return {
     requests: sum(activities),
-    wouldBeRefused: sum(answered),
-    refusedAnyway: sum(hit) - sum(answered),
-    notToldApart: sum(unknown),
-    principals: groupBy(answered, ({ principal }) => principal),
-    services: groupBy(answered, ({ viaService }) => viaService),
-    accounts: groupBy(answered, ({ principal, kmsKeyArn }) => accountOf(principal, kmsKeyArn)),
-    keys: groupBy(answered, ({ keyStore, keyId }) => keyId && `${keyStore}/${keyId}`),
-    kmsOperations: groupBy(answered, ({ kmsOperation }) => kmsOperation),
+    ...{ wouldBeRefused, refusedAnyway: hits - wouldBeRefused, notToldApart: unknown },
+    principals: await groupBy(answered, ({ principal }) => principal),
+    services: await groupBy(answered, ({ viaService }) => viaService),
+    accounts: await groupBy(answered, ({ principal, kmsKeyArn }) =>
+      accountOf(principal, kmsKeyArn),
+    ),
+    keys: await groupBy(answered, ({ keyStore, keyId }) => keyId && `${keyStore}/${keyId}`),
+    kmsOperations: await groupBy(answered, ({ kmsOperation }) => kmsOperation),
   }
 }
 
@@ -90,17 +103,20 @@ export function sum(activities: readonly Activity[]): number {
   return activities.reduce((total, { requests }) => total + requests, 0)
 }
 
-function groupBy(
+async function groupBy(
   activities: readonly Activity[],
   nameOf: (subject: UsageKey) => string | undefined,
-): readonly Refused[] {
+): Promise<readonly Refused[]> {
   const groups = new Map<string, { name: string; requests: number; lastAt: number }>()
-  for (const { subject, requests, lastAt } of activities) {
+  await forEachInSlices(activities, PER_TURN, ({ subject, requests, lastAt }) => {
     const name = subject.isOverflow ? '(unnamed)' : (nameOf(subject) ?? '-')
     const group = groups.get(name) ?? { name, requests: 0, lastAt: 0 }
     group.requests += requests
     group.lastAt = Math.max(group.lastAt, lastAt)
     groups.set(name, group)
-  }
-  return [...groups.values()].sort((a, b) => b.requests - a.requests || (a.name < b.name ? -1 : 1))
+  })
+  return sortInSlices(
+    [...groups.values()],
+    (a, b) => b.requests - a.requests || (a.name < b.name ? -1 : 1),
+  )
 }

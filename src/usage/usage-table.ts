@@ -2,6 +2,7 @@
  * Stored activity: counts by minute for the last two hours, and by hour for the retention period.
  */
 // SPDX-License-Identifier: Apache-2.0
+import { mapInSlices } from '../core/slices.ts'
 import type { Database, Reader, Row, SqlValue } from '../store/database.ts'
 import { type Count, type CredentialUse, HOUR_MS, MINUTE_MS } from './recorder.ts'
 import { type MergeRule, upsert } from './upsert.ts'
@@ -130,6 +131,9 @@ export function toPeriod(asked: { since: number; until: number }, now: number): 
   }
 }
 
+/** Number of rows that are parsed in one turn of the event loop. */
+const PER_TURN = 500
+
 /** Returns activity summed by subject, most requests first. */
 export async function loadActivity(
   reader: Reader,
@@ -145,7 +149,7 @@ export async function loadActivity(
      ORDER BY a.requests DESC, s.subject`,
     [spanMs, since, until],
   )
-  return rows.map(parseActivity)
+  return mapInSlices(rows, PER_TURN, parseActivity)
 }
 
 function parseActivity(row: Row): Activity {
@@ -177,7 +181,10 @@ export async function loadActivitySpans(
      ORDER BY a.starts_at, a.first_at, s.subject`,
     [spanMs, since, until],
   )
-  return rows.map((row) => ({ ...parseActivity(row), startsAt: Number(row['starts_at']) }))
+  return mapInSlices(rows, PER_TURN, (row) => ({
+    ...parseActivity(row),
+    startsAt: Number(row['starts_at']),
+  }))
 }
 
 /**

@@ -9,7 +9,7 @@ import type { PlannedChange, PolicyChange } from '../../policy/policy-table.ts'
 import type { PolicyAdministration } from '../administration.ts'
 import { AdminError } from '../errors.ts'
 import { okPage, parsePage } from '../paging.ts'
-import { type AdminRoute, ok } from '../route.ts'
+import { type AdminRoute, ok, okList } from '../route.ts'
 
 type Schemas = components['schemas']
 
@@ -86,7 +86,8 @@ export function policyRoutes(deps: PolicyRoutesDeps): readonly AdminRoute[] {
             'since must be a time in milliseconds since the Unix epoch',
           )
         }
-        return ok(await withPolicies((policies) => policies.usage(Number(since))))
+        const { usage, ...rest } = await withPolicies((policies) => policies.usage(Number(since)))
+        return okList('usage', usage, rest)
       },
     },
   ]

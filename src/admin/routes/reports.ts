@@ -6,7 +6,7 @@ import type { Scope } from '../../core/scope.ts'
 import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import { AdminError } from '../errors.ts'
-import { type AdminRoute, checkParameters, keyStoreOf, ok, toScope } from '../route.ts'
+import { type AdminRoute, checkParameters, keyStoreOf, okLists, toScope } from '../route.ts'
 
 type Schemas = components['schemas']
 
@@ -40,7 +40,10 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
         }
         checkPermitted(principal, 'read', keyStoreOf(order.scope))
         const window = { since, until, probes: raw.probes === true }
-        return ok({ ...order, ...(await killSwitch.rehearse(order, window)) })
+        const found = await killSwitch.rehearse(order, window)
+        const { principals, services, accounts, keys, kmsOperations, ...rest } = found
+        const lists = { principals, services, accounts, keys, kmsOperations }
+        return okLists(lists, { ...order, ...rest })
       },
     },
     {
@@ -60,7 +63,8 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
         const window = { since: toSince(query.get('since')), probes: toBoolean(query, 'probes') }
         const found = await killSwitch.exposure(about, window)
         checkPermitted(principal, 'read', keyStoreOf(found.scope))
-        return ok(found)
+        const { exposures, longKills, ...rest } = found
+        return okLists({ exposures, longKills }, rest)
       },
     },
   ]

@@ -5,6 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '../../core/clock.ts'
 import type { Direction, Scope } from '../../core/scope.ts'
+import { filterInSlices } from '../../core/slices.ts'
 import type { Store } from '../../store/store.ts'
 import { type Exposure, findExposure } from '../../usage/exposure.ts'
 import {
@@ -20,6 +21,9 @@ import { createRules } from '../gate/rules.ts'
 import { type LongKill, findLongKills } from '../instance/long-kill.ts'
 import { ControlError } from '../model.ts'
 import { loadControlState } from '../switch-table.ts'
+
+/** Number of activities that are judged in one turn of the event loop. */
+const PER_TURN = 200
 
 /** Wall times in milliseconds since the Unix epoch. */
 export interface UsageWindow {
@@ -66,7 +70,7 @@ export async function rehearseKill(
   window: UsageWindow,
 ): Promise<RehearsalReport> {
   const { usage, period, probesLeftOut } = await loadUsage(store, clock, window)
-  return { ...rehearse(usage, createJudge(scope, direction)), probesLeftOut, period }
+  return { ...(await rehearse(usage, createJudge(scope, direction))), probesLeftOut, period }
 }
 
 /**
@@ -86,14 +90,16 @@ export async function reportExposure(
   const { usage, probesLeftOut } = await loadUsage(store, clock, window)
   const judge = scope && createJudge(scope, 'both')
   // Usage by callers that were not recorded separately is included to be safe.
-  const meant = usage.filter(
+  const meant = await filterInSlices(
+    usage,
+    PER_TURN,
     ({ subject }) =>
       judge === undefined || subject.isOverflow || judge(toRequestSubject(subject)) !== undefined,
   )
   return {
     scope: scope ?? { kind: 'all' },
     ...{ since: window.since, until: window.until, probesLeftOut },
-    exposures: findExposure(meant),
+    exposures: await findExposure(meant),
     longKills: findLongKills(switches, clock.now()),
   }
 

@@ -36,6 +36,11 @@ const BUSY_TIMEOUT_MS = 2000
 const PAGE_ROWS = 300
 /** Page size for a command, which has no requests to serve meanwhile. */
 const COMMAND_PAGE_ROWS = 2000
+/**
+ * Maximum number of rows that a server takes from the thread in one turn of the event loop. Only
+ * queries of tables that are not read page by page have more.
+ */
+const MAX_REPLY_ROWS = 500
 
 /** @throws StorageError STORE_NEWER, STORE_CORRUPT, STORE_MISSING; the file is left unchanged */
 export async function openSqlite(options: SqliteOptions): Promise<Database> {
@@ -166,14 +171,20 @@ class SqliteDatabase implements Database {
     sql: string,
     parameters: readonly SqlValue[],
   ): Promise<readonly Row[]> {
-    const { table } = await this.#send({ kind: 'query', on, sql, parameters })
-    if (table === undefined) return []
-    const { columns, values } = table
-    return values.map((row) => {
-      const made: Record<string, SqlValue> = {}
-      for (const [i, name] of columns.entries()) made[name] = row[i] ?? null
-      return made
-    })
+    const maxRows = this.#options.isCommand === true ? Infinity : MAX_REPLY_ROWS
+    let reply = await this.#send({ kind: 'query', on, sql, parameters, maxRows })
+    const columns = reply.table?.columns ?? []
+    const rows: Row[] = []
+    for (;;) {
+      for (const row of reply.table?.values ?? []) {
+        const made: Record<string, SqlValue> = {}
+        for (const [i, name] of columns.entries()) made[name] = row[i] ?? null
+        rows.push(made)
+      }
+      const { cursor } = reply
+      if (cursor === undefined) return rows
+      reply = await this.#send({ kind: 'more', cursor, maxRows })
+    }
   }
 
   #inTransaction<T>(on: Connection, work: (transaction: Transaction) => Promise<T>): Promise<T> {

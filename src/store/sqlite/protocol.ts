@@ -26,7 +26,14 @@ export type Command =
       readonly on: Connection
       readonly sql: string
       readonly parameters: readonly SqlValue[]
+      /**
+       * Maximum number of rows in a reply (default: no maximum). If there are more, the reply has a
+       * `cursor`.
+       */
+      readonly maxRows?: number
     }
+  /** Returns the next rows of a query, whose transaction has not ended. */
+  | { readonly kind: 'more'; readonly cursor: number; readonly maxRows: number }
   | { readonly kind: 'write'; readonly sql: string; readonly parameters: readonly SqlValue[] }
   | { readonly kind: 'execute'; readonly sql: string; readonly parameters: readonly SqlValue[] }
   | { readonly kind: 'begin' | 'commit' | 'rollback'; readonly on: Connection }
@@ -45,6 +52,8 @@ export interface ReplyMessage {
     readonly columns: readonly string[]
     readonly values: readonly (readonly SqlValue[])[]
   }
+  /** Identifies the rest of the rows; absent if there are no more. */
+  readonly cursor?: number
   readonly changes?: number
   readonly identity?: string | undefined
   /** The schema that the migrations create, for comparison with the file's schema. */

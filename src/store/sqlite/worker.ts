@@ -116,9 +116,31 @@ function migrate(database: Sqlite.Database): void {
   steps.immediate()
 }
 
+/** Rows that are still to be sent, by their cursor, until their connection begins something else. */
+const unsent = new Map<number, { readonly on: Connection; rows: readonly SqlValue[][] }>()
+let lastCursor = 0
+
+function takeRows(
+  from: { readonly on: Connection; readonly rows: readonly SqlValue[][]; readonly maxRows: number },
+  cursor = ++lastCursor,
+): Pick<ReplyMessage, 'cursor'> & { readonly values: readonly SqlValue[][] } {
+  const { on, rows, maxRows } = from
+  if (rows.length <= maxRows) {
+    unsent.delete(cursor)
+    return { values: rows }
+  }
+  unsent.set(cursor, { on, rows: rows.slice(maxRows) })
+  return { values: rows.slice(0, maxRows), cursor }
+}
+
+function forgetRows(of: Connection): void {
+  for (const [cursor, { on }] of unsent) if (on === of) unsent.delete(cursor)
+}
+
 /** Closes everything, so that another store can be opened. */
 function close(): void {
   const { reader, writer } = connections
+  unsent.clear()
   connections = {}
   identity = undefined
   reader?.close()
@@ -132,8 +154,15 @@ function perform(command: Command): Omit<ReplyMessage, 'id'> {
       return command.as === 'owner' ? { identity, schema: makeSchema() } : {}
     case 'query': {
       const statement = connection(command.on).prepare(command.sql).raw(true)
-      const values = statement.all(...command.parameters) as SqlValue[][]
-      return { table: { columns: statement.columns().map(({ name }) => name), values } }
+      const rows = statement.all(...command.parameters) as SqlValue[][]
+      const { values, ...more } = takeRows({ maxRows: Infinity, ...command, rows })
+      return { table: { columns: statement.columns().map(({ name }) => name), values }, ...more }
+    }
+    case 'more': {
+      const rest = unsent.get(command.cursor)
+      if (rest === undefined) throw new StorageError('STORE_FAILED', 'a query ended too early')
+      const { values, ...more } = takeRows({ ...rest, ...command }, command.cursor)
+      return { table: { columns: [], values }, ...more }
     }
     case 'execute': {
       const result = connection('writer')
@@ -144,6 +173,7 @@ function perform(command: Command): Omit<ReplyMessage, 'id'> {
     case 'write':
       return { rows: write(command.sql, command.parameters) }
     case 'begin':
+      forgetRows(command.on)
       connection(command.on).exec(command.on === 'writer' ? 'BEGIN IMMEDIATE' : 'BEGIN')
       return {}
     case 'commit':

@@ -19,14 +19,14 @@ function counted(requests: number, more: Partial<UsageKey> = {}, lastAt = NOON):
   return { subject, requests, firstAt: lastAt - 1000, lastAt }
 }
 
-void t.test('only answered requests in the scope would have been refused', (t) => {
+void t.test('only answered requests in the scope would have been refused', async (t) => {
   const all = [
     counted(10),
     counted(5, { principal: BOB, viaService: 'ebs' }, NOON + 5),
     counted(3, { keyId: 'key-2' }),
     counted(2, { outcome: 'KEY_DISABLED' }),
   ]
-  const found = rehearse(all, ({ keyId }) => (keyId === 'key-1' ? 'KILLED_KEY' : undefined))
+  const found = await rehearse(all, ({ keyId }) => (keyId === 'key-1' ? 'KILLED_KEY' : undefined))
   t.match(found, { requests: 20, wouldBeRefused: 15, refusedAnyway: 2, notToldApart: 0 })
   t.same(found.principals, [
     { name: ALICE, requests: 10, lastAt: NOON },
@@ -47,20 +47,18 @@ void t.test('only answered requests in the scope would have been refused', (t) =
     found.keys.map(({ name }) => name),
     ['demo/key-1'],
   )
-  t.end()
 })
 
-void t.test('requests that could not be attributed are reported', (t) => {
+void t.test('requests that could not be attributed are reported', async (t) => {
   const overflow: Activity = {
     subject: { keyStore: 'demo', operation: 'Decrypt', outcome: 'ok', isOverflow: true },
     ...{ requests: 7, firstAt: NOON, lastAt: NOON },
   }
-  const byKey = rehearse([overflow], ({ keyId }) => (keyId === 'key-1' ? 'x' : undefined))
+  const byKey = await rehearse([overflow], ({ keyId }) => (keyId === 'key-1' ? 'x' : undefined))
   t.match(byKey, { wouldBeRefused: 0, notToldApart: 7 })
-  const byStore = rehearse([overflow], () => 'KILLED_STORE')
+  const byStore = await rehearse([overflow], () => 'KILLED_STORE')
   t.match(byStore, { wouldBeRefused: 7, notToldApart: 0 })
   t.equal(byStore.principals[0]?.name, '(unnamed)')
-  t.end()
 })
 
 void t.test('the account is that of the caller, else that of the key', (t) => {
@@ -73,8 +71,8 @@ void t.test('the account is that of the caller, else that of the key', (t) => {
   t.end()
 })
 
-void t.test('only calls that end with a plaintext data key in AWS are an exposure', (t) => {
-  const found = findExposure([
+void t.test('only calls that end with a plaintext data key in AWS are an exposure', async (t) => {
+  const found = await findExposure([
     counted(4, { viaService: 'sqs' }),
     counted(
       2,
@@ -103,11 +101,10 @@ void t.test('only calls that end with a plaintext data key in AWS are an exposur
       ['Encrypt', 'GenerateDataKey', 2],
     ],
   )
-  t.end()
 })
 
-void t.test('the latest fetch comes first; if the end is unknown, there is no date', (t) => {
-  const found = findExposure([
+void t.test('the latest fetch comes first; if the end is unknown, there is no date', async (t) => {
+  const found = await findExposure([
     counted(1, { viaService: 'ebs' }, NOON),
     counted(1, { viaService: 'quantum' }, NOON + 2),
     counted(1, {}, NOON + 1),
@@ -120,7 +117,6 @@ void t.test('the latest fetch comes first; if the end is unknown, there is no da
       ['Amazon EBS, EC2', 'documented', undefined],
     ],
   )
-  t.end()
 })
 
 void t.test(
