@@ -47,7 +47,7 @@ function contract(name: string, open: (t: Test) => Promise<ControlFixture>): voi
     await t.test('also two at once, and after one that was not read to its end', async (t) => {
       const sql = (order: string) =>
         `SELECT requests FROM activity WHERE span_ms = ? ORDER BY ${order}`
-      const [up = [], down = []] = await store.database.snapshot((reader) =>
+      const [up, down] = await store.database.snapshot((reader) =>
         Promise.all([
           reader.query(sql('requests'), [MINUTE_MS]),
           reader.query(sql('requests DESC'), [MINUTE_MS]),
