@@ -1,7 +1,7 @@
 /** Creates logs, with a real server or entry by entry, and reads them without using src/audit. */
 // SPDX-License-Identifier: Apache-2.0
 import { createHmac, randomBytes } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Test } from 'tap'
@@ -12,6 +12,7 @@ import {
   listLogs,
 } from '../../src/audit/writer/log-folder.ts'
 import { startAuditLog, type AuditLog } from '../../src/audit/writer/audit-log.ts'
+import { recoverLogs } from '../../src/audit/writer/log-recovery.ts'
 import { verifyLog, type LogReport } from '../../src/audit/reader/verify-log.ts'
 import { CONTROL_LOG } from '../../src/audit/writer/log-folder.ts'
 import type { RequestRecord } from '../../src/core/request.ts'
@@ -78,6 +79,13 @@ function firstOf(name: string): number {
   return Number(digits) * 256
 }
 
+/** Makes the process that wrote a log look as if it had run before the last reboot. */
+export function disown(folder: string): void {
+  const owner = join(folder, 'owner.json')
+  const facts = JSON.parse(readFileSync(owner, 'utf8')) as object
+  writeFileSync(owner, JSON.stringify({ ...facts, boot: 'another' }))
+}
+
 export interface LooseLog {
   readonly folder: string
   readonly publicKey: string
@@ -86,6 +94,8 @@ export interface LooseLog {
   readonly log: AuditLog
   stop(): Promise<void>
   verify(folder?: string): Promise<LogReport>
+  /** Completes the log, as the next start of a server would. */
+  recover(): Promise<void>
   /** Copies the log, so that the test can modify the copy. */
   copy(name: string): Promise<string>
 }
@@ -120,6 +130,11 @@ export async function looseLog(t: Test, where?: string): Promise<LooseLog> {
   return {
     ...{ folder, log, stop, certify, publicKey: certify.publicKey },
     verify: (other = folder) => verifyLog(other, { publicKey: certify.publicKey }),
+    async recover() {
+      disown(folder)
+      const onFailed = (_folder: string, error: unknown) => t.fail(String(error))
+      await recoverLogs({ root, host: 'host', derive, onFailed })
+    },
     async copy(name) {
       const to = join(root, name)
       await cp(folder, to, { recursive: true })

@@ -36,6 +36,8 @@ const marks: number[] = []
 let isShort = false
 /** True from a reload of the files until the reloaded files are synced. */
 let isReloaded = false
+/** True while the last batch is one that was refused, so that no entry counts its loss yet. */
+let hasGap = false
 
 const say = (message: FromThread) => {
   port.postMessage(message)
@@ -82,8 +84,10 @@ function append(batches: readonly Batch[]): void {
   try {
     if (failure !== undefined) throw new Error(failure)
     wal.append(frame, count)
+    hasGap = false
     say({ kind: 'durable', upTo: last.ticket })
   } catch (error) {
+    hasGap = true
     const why = describe(error)
     if (isSyncFailure(error)) failure = why
     isShort = true
@@ -212,12 +216,14 @@ const publishing = periodic({
  * not cover them.
  */
 async function close(): Promise<void> {
+  const endsInGap = hasGap
   failure ??= 'the log is closed'
   await publishing.stop()
   try {
     await publish()
     await files.sync()
-    wal.remove()
+    // If the write-ahead log remains, the next start appends an entry that marks the gap.
+    if (!endsInGap) wal.remove()
   } catch (error) {
     // Keep the write-ahead log, which the next start applies.
     say({ kind: 'unpublished', why: describe(error) })
