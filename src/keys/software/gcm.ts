@@ -1,13 +1,10 @@
 /** AES-256-GCM with keys that cannot be extracted. */
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from 'node:crypto'
-import { Crypto } from '@peculiar/webcrypto'
 import { equalBytes } from '../../core/constant-time.ts'
 import { BackendError } from '../errors.ts'
 import { drawIv } from '../../core/kernel-random.ts'
 import type { DecryptRequest, EncryptRequest, SealedBytes } from '../key-backend.ts'
-
-const { subtle } = new Crypto()
 
 const CIPHER = 'aes-256-gcm'
 const KEY_BYTES = 32
@@ -50,6 +47,14 @@ export class SoftwareKey {
   }
 }
 
+let webCrypto: Promise<SubtleCrypto> | undefined
+
+/** Loads the other implementation with the first key, because its modules would slow the start of every command. */
+function loadWebCrypto(): Promise<SubtleCrypto> {
+  webCrypto ??= import('@peculiar/webcrypto').then(({ Crypto }) => new Crypto().subtle)
+  return webCrypto
+}
+
 /**
  * Imports a key after testing it against another implementation: SoftwareKey and WebCrypto must
  * each open what the other seals.
@@ -60,12 +65,13 @@ export async function importKey(material: Buffer): Promise<SoftwareKey> {
   try {
     if (material.length !== KEY_BYTES)
       throw new TypeError(`expected a key of 32 bytes, found ${String(material.length)}`)
+    const subtle = await loadWebCrypto()
     const standard = await subtle.importKey('raw', material, 'AES-GCM', false, [
       'encrypt',
       'decrypt',
     ])
     const key = new SoftwareKey(createSecretKey(material))
-    await compare(key, standard)
+    await compare(key, subtle, standard)
     return key
   } catch (cause) {
     if (cause instanceof BackendError) throw cause
@@ -78,7 +84,7 @@ export async function importKey(material: Buffer): Promise<SoftwareKey> {
 const PLAINTEXT = Buffer.from('latchkey self-test')
 const AAD = Buffer.from('aad')
 
-async function compare(key: SoftwareKey, standard: CryptoKey): Promise<void> {
+async function compare(key: SoftwareKey, subtle: SubtleCrypto, standard: CryptoKey): Promise<void> {
   const parameters = (iv: Buffer) => ({ name: 'AES-GCM', iv, additionalData: AAD, tagLength: 128 })
   const ours = key.seal({ plaintext: PLAINTEXT, aad: AAD })
   const opened = await subtle.decrypt(
