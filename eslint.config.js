@@ -154,7 +154,7 @@ const OWNERS = {
   'better-sqlite3': ['src/store'],
   '@peculiar/webcrypto': ['src/keys/software'],
   aws4: ['src/kms', 'src/observability/webhooks', 'bench'],
-  ajv: ['src/openapi'],
+  ajv: ['src/openapi', 'src/config'],
   yaml: ['src/cli', 'src/config', 'src/policy'],
   '@cedar-policy/cedar-wasm/nodejs': ['src/policy'],
   'node-forge': ['certs'],

@@ -1,8 +1,8 @@
 /** Reports all errors in a configuration at once, in the terms of its file. */
 // SPDX-License-Identifier: Apache-2.0
+import type { ErrorObject } from 'ajv'
 import { LatchkeyError, type ErrorOptionsWithHint } from '../core/errors.ts'
 import { suggest } from '../core/suggest.ts'
-import { joinPath, type Schema } from './setting.ts'
 
 export interface Fault {
   /** Path as written in the file, such as `keyStores[2].prefix`; empty for the file as a whole. */
@@ -25,6 +25,16 @@ export class ConfigError extends LatchkeyError<'CONFIG_INVALID'> {
   }
 }
 
+/** Converts `/keyStores/2/prefix` to `keyStores[2].prefix`. */
+function toPath(pointer: string): string {
+  return pointer
+    .split('/')
+    .slice(1)
+    .map((part) => (/^\d+$/.test(part) ? `[${part}]` : `.${part}`))
+    .join('')
+    .replace(/^\./, '')
+}
+
 /** Names of JSON Schema types in words that readers of a YAML file understand. */
 const TYPES: ReadonlyMap<string, string> = new Map([
   ['object', 'settings, one per line'],
@@ -33,6 +43,10 @@ const TYPES: ReadonlyMap<string, string> = new Map([
   ['integer', 'a whole number'],
   ['boolean', 'true or false'],
 ])
+
+function join(path: string, name: string): string {
+  return path === '' ? name : `${path}.${name}`
+}
 
 /** Lists and settings are described rather than quoted, because they may contain a secret. */
 function show(value: unknown): string {
@@ -48,64 +62,69 @@ function showType(value: unknown): string {
   return typeof value === 'object' ? 'settings' : `a ${typeof value}`
 }
 
-/** A value that does not match its schema. */
-export interface SchemaError {
-  /** The keyword of the schema that the value does not satisfy. */
-  readonly keyword: Exclude<
-    keyof Schema,
-    'description' | 'default' | 'properties' | 'items' | 'patternErrorMessage' | 'examples'
-  >
-  readonly path: string
-  readonly schema: Schema
-  readonly value: unknown
-  /** The property that is missing or unknown, for `required` and `additionalProperties`. */
-  readonly name?: string
-}
-
-export function toFault({ keyword, path, schema, value, name = '' }: SchemaError): Fault {
-  const knownNames = Object.keys(schema.properties ?? {})
-  const found = `found ${show(value)}`
-  switch (keyword) {
+/** @param knownNames property names that the schema allows where the error occurred */
+export function toFault(error: ErrorObject, knownNames: readonly string[]): Fault {
+  const path = toPath(error.instancePath)
+  const parameters = error.params as Record<string, unknown>
+  const found = `found ${show(error.data)}`
+  switch (error.keyword) {
     case 'additionalProperties': {
+      const name = String(parameters['additionalProperty'])
       const near = suggest(name, knownNames)
       const hint =
         near === undefined ? `expected one of ${knownNames.join(', ')}` : `did you mean ${near}?`
-      return { path: joinPath(path, name), message: `is not a known setting; ${hint}` }
+      return { path: join(path, name), message: `is not a known setting; ${hint}` }
     }
     case 'required':
-      return { path: joinPath(path, name), message: 'is missing' }
+      return { path: join(path, String(parameters['missingProperty'])), message: 'is missing' }
     case 'enum':
-      return { path, message: `expected one of ${(schema.enum ?? []).join(', ')}, ${found}` }
+      return {
+        path,
+        message: `expected one of ${(parameters['allowedValues'] as string[]).join(', ')}, ${found}`,
+      }
     case 'pattern': {
-      const form = schema.patternErrorMessage ?? `a value that matches ${schema.pattern ?? ''}`
-      return { path, message: `expected ${form}, ${found}` }
+      const { patternErrorMessage: form } = error.parentSchema as { patternErrorMessage?: string }
+      return {
+        path,
+        message: `expected ${form ?? `a value that matches ${String(parameters['pattern'])}`}, ${found}`,
+      }
     }
-    case 'type':
-      return { path, message: toTypeMessage(schema, value) }
+    case 'type': {
+      const type = String(parameters['type'])
+      const { patternErrorMessage: form } = error.parentSchema as { patternErrorMessage?: string }
+      // Several types are allowed here, so the pattern's description says what is expected.
+      if (Array.isArray(parameters['type'])) {
+        return { path, message: `expected ${form ?? type}, ${found}` }
+      }
+      // YAML has already dropped leading zeros, so the number differs from the text in the file.
+      if (type === 'string' && typeof error.data === 'number') {
+        return {
+          path,
+          message:
+            form === undefined
+              ? 'expected a string, found a number; put the value in quotes'
+              : `expected ${form}, ${found}`,
+        }
+      }
+      const isSection = type === 'object' || type === 'array'
+      return {
+        path,
+        message: `expected ${TYPES.get(type) ?? type}, found ${isSection ? showType(error.data) : show(error.data)}`,
+      }
+    }
     case 'minLength':
     case 'minItems':
       return { path, message: 'is empty' }
     case 'maxItems':
-      return { path, message: `expected at most ${String(schema.maxItems)} entries` }
+      return { path, message: `expected at most ${String(parameters['limit'])} entries` }
     case 'minimum':
-      return { path, message: `expected at least ${String(schema.minimum)}, ${found}` }
+      return { path, message: `expected at least ${String(parameters['limit'])}, ${found}` }
     case 'maximum':
-      return { path, message: `expected at most ${String(schema.maximum)}, ${found}` }
+      return { path, message: `expected at most ${String(parameters['limit'])}, ${found}` }
     case 'minProperties':
     case 'maxProperties':
       return { path, message: `expected exactly one of ${knownNames.join(', ')}` }
+    default:
+      return { path, message: `${error.message ?? 'is not valid'}, ${found}` }
   }
-}
-
-function toTypeMessage({ type, patternErrorMessage: form }: Schema, value: unknown): string {
-  // Several types are allowed here, so the pattern's description says what is expected.
-  if (typeof type !== 'string') return `expected ${form ?? String(type)}, found ${show(value)}`
-  // YAML has already dropped leading zeros, so the number differs from the text in the file.
-  if (type === 'string' && typeof value === 'number') {
-    return form === undefined
-      ? 'expected a string, found a number; put the value in quotes'
-      : `expected ${form}, found ${show(value)}`
-  }
-  const isSection = type === 'object' || type === 'array'
-  return `expected ${TYPES.get(type) ?? type}, found ${isSection ? showType(value) : show(value)}`
 }

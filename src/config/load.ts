@@ -2,18 +2,18 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
 import { parseDocument } from 'yaml'
 import { type Proxy, readProxy } from '../core/proxy.ts'
 import type { Secret } from '../core/secret.ts'
 import { type Config, toConfig } from './config.ts'
 import { nameOrigin, overrideFromEnvironment } from './environment.ts'
-import { ConfigError, type Fault } from './faults.ts'
+import { ConfigError, type Fault, toFault } from './faults.ts'
 import { CONFIG, CONFIG_SCHEMA, type RawConfig } from './schema.ts'
 import { loadSecrets } from './secrets.ts'
 import { checkSemantics } from './semantics.ts'
 import type { SecretSource } from './setting.ts'
 import { findStateFolder } from './state-folder.ts'
-import { validate } from './validate.ts'
 
 /** A configuration, with the data needed to report later which settings changed. */
 export interface LoadedConfig {
@@ -162,12 +162,37 @@ function parseYaml(file: string, text: string): unknown {
   }
 }
 
+let compiled: ValidateFunction | undefined
+
+/**
+ * Returns the validator, which is compiled once per process, and only when a configuration is read.
+ */
+function validator(): ValidateFunction {
+  if (compiled !== undefined) return compiled
+  const ajv = new Ajv({
+    allErrors: true,
+    useDefaults: true,
+    verbose: true,
+    strict: true,
+    allowUnionTypes: true,
+    // These steps would take most of a command's startup time, and are unnecessary: a test checks
+    // the schema, and a single file needs no optimized code.
+    meta: false,
+    validateSchema: false,
+    code: { optimize: false },
+  })
+  ajv.addKeyword('patternErrorMessage')
+  compiled = ajv.compile(CONFIG_SCHEMA)
+  return compiled
+}
+
 /**
  * Checks the schema and the semantics without reading other files. `raw` is complete if there are
  * no errors.
  */
 function checkConfig(value: unknown) {
-  const faults = validate(CONFIG_SCHEMA, value)
+  const validate = validator()
+  const faults = validate(value) ? [] : [...toFaults(validate.errors ?? [])]
   const faulty = new Set(faults.map(({ path }) => path.split(/[.[]/)[0]))
   const isSound = (section: keyof RawConfig) => !faulty.has('') && !faulty.has(section)
   const raw = value as RawConfig
@@ -185,6 +210,13 @@ function checkConfig(value: unknown) {
     secret: (path, source) => secrets.set(path, source),
   })
   return { raw, faults, secrets }
+}
+
+function toFaults(errors: readonly ErrorObject[]): readonly Fault[] {
+  return errors.map((error) => {
+    const parent = error.parentSchema as { properties?: object } | undefined
+    return toFault(error, Object.keys(parent?.properties ?? {}))
+  })
 }
 
 function deepFreeze<T>(value: T): T {

@@ -6,7 +6,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Secret } from '../core/secret.ts'
 
-export type SchemaType = 'object' | 'array' | 'string' | 'integer' | 'boolean'
+type SchemaType = 'object' | 'array' | 'string' | 'integer' | 'boolean'
 
 /** The subset of JSON Schema used here. */
 export interface Schema {
@@ -126,8 +126,7 @@ export function converted<Raw, Value, Suffix extends string, O extends boolean, 
   }
 }
 
-/** Appends a setting's name to the path of its section. */
-export const joinPath = (path: string, name: string) => (path === '' ? name : `${path}.${name}`)
+const join = (path: string, name: string) => (path === '' ? name : `${path}.${name}`)
 
 /**
  * Returns a setting for an object whose properties are all known. An unknown property is reported
@@ -158,12 +157,12 @@ export function object<const P extends Properties>(
       Object.fromEntries(
         present(raw as Values).map(([name, { suffix, convert }]) => [
           name + suffix,
-          convert((raw as Values)[name] as never, joinPath(path, name), conversion),
+          convert((raw as Values)[name] as never, join(path, name), conversion),
         ]),
       ) as ValueObject<P>,
     visit(raw, path, visitor) {
       for (const [name, setting] of present(raw as Values)) {
-        setting.visit((raw as Values)[name] as never, joinPath(path, name), visitor)
+        setting.visit((raw as Values)[name] as never, join(path, name), visitor)
       }
     },
   }

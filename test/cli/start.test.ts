@@ -3,14 +3,13 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { latchkey, temporaryFolder, workspace } from '../support/cli.ts'
+import { latchkey, temporaryFolder } from '../support/cli.ts'
 
-/** Returns the packages whose code ran in the main thread, according to the V8 coverage written at process exit. */
+/** Returns the packages whose code ran, according to the V8 coverage written at process exit. */
 async function packagesOf(t: Test, ...words: readonly string[]): Promise<readonly string[]> {
   const folder = await temporaryFolder(t)
   await latchkey(t, words, { environment: { NODE_V8_COVERAGE: folder } })
-  // The last number of the name is the thread's.
-  const [file = '', ...others] = readdirSync(folder).filter((name) => name.endsWith('-0.json'))
+  const [file = '', ...others] = readdirSync(folder)
   t.same(others, [], 'one process')
   const { result } = JSON.parse(readFileSync(join(folder, file), 'utf8')) as {
     readonly result: readonly { readonly url: string }[]
@@ -28,26 +27,12 @@ void t.test('help, the version and a misspelt command load no package', async (t
     t.same(await packagesOf(t, ...words), [], words.join(' '))
 })
 
-const HEAVY = ['ajv', 'fastify', 'pg', '@peculiar/webcrypto', '@aws-sdk/client-kms', 'node-forge']
-
 void t.test('a command that reads a configuration loads no server', async (t) => {
   const loaded = await packagesOf(t, 'config', 'check', '--config', '/nowhere/latchkey.yaml')
-  t.ok(loaded.includes('yaml'), loaded.join(', '))
+  t.ok(loaded.includes('yaml') && loaded.includes('ajv'), loaded.join(', '))
+  const heavy = ['fastify', 'pg', '@peculiar/webcrypto', '@aws-sdk/client-kms', 'node-forge']
   t.same(
-    HEAVY.filter((name) => loaded.includes(name)),
+    heavy.filter((name) => loaded.includes(name)),
     [],
   )
-})
-
-void t.test('a command on the store loads only the packages of its engine', async (t) => {
-  const { configFile } = await workspace(t)
-  for (const words of [['status'], ['keys', 'list']]) {
-    const loaded = await packagesOf(t, ...words, '--config', configFile)
-    t.ok(loaded.includes('yaml'), loaded.join(', '))
-    t.same(
-      HEAVY.filter((name) => loaded.includes(name)),
-      [],
-      words.join(' '),
-    )
-  }
 })
