@@ -7,6 +7,7 @@ import type { Config } from '../config/config.ts'
 import type { Cleanup } from '../core/cleanup.ts'
 import { systemClock as clock } from '../core/clock.ts'
 import { collectGarbage } from '../core/garbage.ts'
+import { lowerCompilerPriority } from '../core/thread-priority.ts'
 import { followKeyDates, type ServedKeyDates } from '../keys/key-dates.ts'
 import { loadHighestUses } from '../keys/software/use-table.ts'
 import { MAX_USES } from '../keys/software/use-counter.ts'
@@ -72,6 +73,7 @@ export async function openResources(
   // Otherwise, V8 would collect the garbage of a long load during the first requests, which takes
   // more than their deadline.
   if (store.readMs >= LONG_READ_MS) collectGarbage()
+  lowerCompilerPriority()
   // This runs in the background, and a request whose key is not ready yet takes precedence.
   void store.database
     .snapshot((reader) => loadLatestKeys(reader, LATEST_KEYS))

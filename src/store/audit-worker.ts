@@ -6,6 +6,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import type Sqlite from 'better-sqlite3'
 import { Secret } from '../core/secret.ts'
+import { lowerOwnPriority } from '../core/thread-priority.ts'
 import type { PostgresTarget } from './postgres/address.ts'
 import { StorageError, type Reader, type Row, type StorageErrorCode } from './database.ts'
 import { verifyTable } from './sealed-rows.ts'
@@ -57,6 +58,8 @@ const { path, deadlineMs } = workerData as AuditWorkerData
 /** Number of rows per statement. Unlike the event loop, this thread may be blocked. */
 const PAGE_ROWS = 1000
 let file: Promise<Source> | undefined
+
+lowerOwnPriority()
 
 /** Opens the file on this thread. Every read blocks the thread. */
 async function openFile(of: string): Promise<Source> {
