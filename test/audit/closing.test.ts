@@ -8,7 +8,7 @@ import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { encodeBundle } from '../../src/audit/log/tiles.ts'
 import type { AuditThreadData, FromThread, ToThread } from '../../src/audit/writer/protocol.ts'
-import { decryptRecord, looseLog, readPlainly } from '../support/audit.ts'
+import { decryptRecord, longRecord, looseLog, readPlainly } from '../support/audit.ts'
 import { temporaryFolder } from '../support/cli.ts'
 
 void t.test('no entry follows the stop entry, and later ones count as lost', async (t) => {
@@ -24,6 +24,32 @@ void t.test('no entry follows the stop entry, and later ones count as lost', asy
   t.match(await verify(), { problems: [], requests: 1, isOpen: false })
   t.match(readPlainly(folder).at(-1), { kind: 'stop' })
   t.match(log.stats(), { written: 3, lost: 2, queued: 0 })
+})
+
+const QUEUES = {
+  'the queue has its maximum number of entries': decryptRecord('queued'),
+  "the queue's memory is full": longRecord('queued'),
+}
+for (const [name, record] of Object.entries(QUEUES))
+  void t.test(`${name}: the stop entry counts the lost ones`, async (t) => {
+    const { log, folder, stop, verify } = await looseLog(t)
+    // No entry reaches the disk until the event loop continues, as if the disk hung.
+    while (log.stats().lost < 3) log.record(record)
+    const { queued } = log.stats()
+    await stop()
+    t.match(await verify(), { problems: [], requests: queued, lost: 3, isOpen: false })
+    t.match(readPlainly(folder).at(-1), { kind: 'stop', lost: 3 })
+  })
+
+void t.test('a log without its stop entry stays open, and recovery marks the gap', async (t) => {
+  const { log, folder, recover, verify } = await looseLog(t)
+  log.record(decryptRecord('written'))
+  // This entry is too long for a bundle.
+  t.equal(await log.stop('x'.repeat(70_000)), undefined)
+  t.match(await verify(), { isOpen: true })
+  await recover()
+  t.match(await verify(), { problems: [], requests: 1, isOpen: false })
+  t.match(readPlainly(folder), [{ kind: 'start' }, { kind: 'request' }, { kind: 'recovered' }])
 })
 
 void t.test('the thread reports no batch as durable that the last checkpoint lacks', async (t) => {
@@ -52,7 +78,7 @@ void t.test('the thread reports no batch as durable that the last checkpoint lac
     1,
     Array.from({ length: count }, (_, i) => String(i)),
   )
-  send({ kind: 'close' })
+  send({ kind: 'close', endsInGap: false })
   await once(thread, 'exit')
   const durable = said.flatMap((one) => (one.kind === 'durable' ? [one.upTo] : []))
   t.same(durable, [1])

@@ -4,13 +4,15 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto'
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import { encodeBundle } from '../../src/audit/log/tiles.ts'
 import { verifyLog } from '../../src/audit/reader/verify-log.ts'
+import { encodeMark } from '../../src/audit/record.ts'
+import { encodeRequest } from '../../src/audit/request-entry.ts'
 import { readWal } from '../../src/audit/writer/wal-recovery.ts'
 import type { FromThread, ToThread } from '../../src/audit/writer/protocol.ts'
 import {
@@ -18,6 +20,8 @@ import {
   disown,
   type Entry,
   logsOf,
+  longRecord,
+  looseFolder,
   looseLog,
   publicKeyOf,
   readPlainly,
@@ -112,14 +116,6 @@ for (const mode of MODES) {
   })
 }
 
-/** Returns a record whose entry has about 4 KiB. */
-function longRecord(id: string) {
-  const record = decryptRecord(id)
-  const awsPrincipalArn = 'a'.repeat(2000)
-  const metadata = { kmsOperation: 'Decrypt', ...record.metadata, kmsRequestId: id }
-  return { ...record, metadata: { ...metadata, awsPrincipalArn, kmsViaService: 'v'.repeat(2000) } }
-}
-
 /** Starts a log on a disk that has room for one segment of the write-ahead log and some tiles. */
 async function startOnFullDisk(t: Test) {
   const disk = await createFailingDevice(t)
@@ -177,10 +173,13 @@ void t.test(
 )
 
 /** Starts a log's thread, without the event loop's side. */
-function startThread(folder: string) {
+async function startThread(t: Test, where: string) {
+  const loose = await looseFolder(t, where)
+  const { folder, origin, seed } = loose
   const thread = new Worker(new URL('../../src/audit/writer/thread.js', import.meta.url), {
-    workerData: { folder, origin: 'x/y', seed: Buffer.alloc(32), checkpointMs: 50 },
+    workerData: { folder, origin, seed, checkpointMs: 50 },
   })
+  t.teardown(() => thread.terminate())
   const said: FromThread[] = []
   thread.on('message', (message: FromThread) => said.push(message))
   const send = (message: ToThread) => {
@@ -188,6 +187,7 @@ function startThread(folder: string) {
   }
   let ticket = 0
   return {
+    ...loose,
     said: () => said,
     /** Returns true if the entries are on disk, and false if the thread refuses them. */
     async append(entries: readonly Buffer[]) {
@@ -197,9 +197,9 @@ function startThread(folder: string) {
       await eventually(() => answer() !== undefined)
       return answer() === 'durable'
     },
-    async close() {
+    async close(endsInGap: boolean) {
       const ended = once(thread, 'exit')
-      send({ kind: 'close' })
+      send({ kind: 'close', endsInGap })
       await ended
     },
   }
@@ -207,17 +207,20 @@ function startThread(folder: string) {
 
 /** Starts a thread on a disk that has room for one segment of the write-ahead log. */
 async function startThreadOnFullDisk(t: Test) {
-  const { folder } = await createFailingDevice(t, 32)
-  const ballast = join(folder, 'ballast')
+  const disk = await createFailingDevice(t, 32)
+  const ballast = join(disk.folder, 'ballast')
   writeFileSync(ballast, Buffer.alloc(16 * MIB))
-  const thread = startThread(folder)
-  const entries: Buffer[] = []
+  const thread = await startThread(t, disk.folder)
+  const entries = [Buffer.from(encodeMark('start', { seq: 0, time: new Date(0).toISOString() }))]
+  t.ok(await thread.append(entries))
+  const entryAt = (seq: number) =>
+    Buffer.from(encodeRequest(longRecord(`id-${String(seq)}`), { seq, lost: 0 }))
   return {
-    ...{ folder, thread, entries },
-    /** Appends entries of this size until the thread refuses one. */
-    async fill(bytes: number) {
-      const entry = Buffer.alloc(bytes, 'x')
-      while (await thread.append([entry])) entries.push(entry)
+    ...{ ...thread, entries },
+    /** Appends batches of this many entries until the thread refuses one. */
+    async fill(width: number) {
+      const next = () => Array.from({ length: width }, (_, i) => entryAt(entries.length + i))
+      for (let batch = next(); await thread.append(batch); batch = next()) entries.push(...batch)
     },
     makeRoom() {
       rmSync(ballast)
@@ -225,36 +228,45 @@ async function startThreadOnFullDisk(t: Test) {
   }
 }
 
+const PREPARED = 'wal-next'
+
 void t.test('the last entry is refused, and the disk has room again', { skip }, async (t) => {
-  const { thread, folder, entries, fill, makeRoom } = await startThreadOnFullDisk(t)
-  // Smaller and smaller entries use up the segment.
-  for (const bytes of [60_000, 1000, 100, 1]) await fill(bytes)
+  const { folder, entries, said, fill, makeRoom, close, recover, verify } =
+    await startThreadOnFullDisk(t)
+  // Single entries use up the rest of the segment.
+  for (const width of [60, 1]) await fill(width)
+  writeFileSync(join(folder, PREPARED), Buffer.alloc(MIB / 8))
   makeRoom()
-  await thread.close()
-  t.match(thread.said().slice(-2), [{ kind: 'published' }, { kind: 'closed' }])
-  t.same(readWal(folder).entries, entries, 'the next start finds the entries, and marks the gap')
+  await close(true)
+  t.match(said().slice(-2), [{ kind: 'published' }, { kind: 'closed' }])
+  t.same(readWal(folder).entries, entries)
+  t.notOk(existsSync(join(folder, PREPARED)))
+  await recover()
+  t.match(await verify(), { problems: [], requests: entries.length - 1, isOpen: false })
+  t.match(readPlainly(folder).at(-1), { kind: 'recovered' }, 'the log shows the gap')
 })
 
 void t.test('an entry is refused, and the next one is written', { skip }, async (t) => {
-  const { thread, folder, fill, makeRoom } = await startThreadOnFullDisk(t)
-  await fill(60_000)
-  t.ok(await thread.append([Buffer.from('a short entry')]))
+  const { folder, entries, append, fill, makeRoom, close } = await startThreadOnFullDisk(t)
+  await fill(60)
+  const place = { seq: entries.length + 60, lost: 60 }
+  t.ok(await append([Buffer.from(encodeRequest(decryptRecord('short'), place))]))
   makeRoom()
-  await thread.close()
+  await close(false)
   t.same(readWal(folder).entries, [], 'the log is complete without its write-ahead log')
 })
 
 void t.test('the sync of the tiles fails when the log closes', { skip }, async (t) => {
   const disk = await createFailingDevice(t)
-  const thread = startThread(disk.folder)
+  const thread = await startThread(t, disk.folder)
   const entries = Array.from({ length: 300 }, (_, i) => Buffer.from(`entry ${String(i)}`))
   t.ok(await thread.append(entries))
   await eventually(() => thread.said().some(({ kind }) => kind === 'published'))
   await disk.fail()
-  await thread.close()
+  await thread.close(false)
   t.ok(
     thread.said().some(({ kind }) => kind === 'unpublished'),
     'the failure is reported',
   )
-  t.same(readWal(disk.folder).entries, entries, 'the write-ahead log still has the entries')
+  t.same(readWal(thread.folder).entries, entries, 'the write-ahead log still has the entries')
 })

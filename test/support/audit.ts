@@ -86,13 +86,14 @@ export function disown(folder: string): void {
   writeFileSync(owner, JSON.stringify({ ...facts, boot: 'another' }))
 }
 
-export interface LooseLog {
+export interface LooseFolder {
   readonly folder: string
+  readonly origin: string
+  /** The log's private key. */
+  readonly seed: Uint8Array
   readonly publicKey: string
   /** Signs with the receipt key of the store that owns the log. */
   readonly certify: Signer
-  readonly log: AuditLog
-  stop(): Promise<void>
   verify(folder?: string): Promise<LogReport>
   /** Completes the log, as the next start of a server would. */
   recover(): Promise<void>
@@ -100,11 +101,16 @@ export interface LooseLog {
   copy(name: string): Promise<string>
 }
 
+export interface LooseLog extends LooseFolder {
+  readonly log: AuditLog
+  stop(): Promise<void>
+}
+
 /**
- * Starts a log without a server or a store.
+ * Creates the folder of a log without a server or a store, and writes no entry.
  * @param where the folder for all logs
  */
-export async function looseLog(t: Test, where?: string): Promise<LooseLog> {
+export async function looseFolder(t: Test, where?: string): Promise<LooseFolder> {
   const root = where ?? (await temporaryFolder(t))
   const storeKey = randomBytes(32)
   const certify = createSigner(randomBytes(32), 'audit')
@@ -113,22 +119,10 @@ export async function looseLog(t: Test, where?: string): Promise<LooseLog> {
     ...{ root, derive, certify, logId: 'log', storeId: 'test', host: 'host', pid: process.pid },
     ...{ worker: 0, version: '0', startedAt: new Date(0).toISOString() },
   })
-  const log = await startAuditLog({
-    ...{ folder, origin: certificate.origin, checkpointMs: 50 },
-    seed: deriveLogSeed(derive, certificate.origin),
-    start: { time: new Date(0).toISOString() },
-    onFailing: () => undefined,
-    onWorking: () => undefined,
-  })
-  let isStopped = false
-  const stop = async () => {
-    if (isStopped) return
-    isStopped = true
-    if ((await log.stop(new Date(0).toISOString())) !== undefined) await closeLogFolder(folder)
-  }
-  t.teardown(stop)
+  const { origin } = certificate
   return {
-    ...{ folder, log, stop, certify, publicKey: certify.publicKey },
+    ...{ folder, origin, seed: deriveLogSeed(derive, origin) },
+    ...{ certify, publicKey: certify.publicKey },
     verify: (other = folder) => verifyLog(other, { publicKey: certify.publicKey }),
     async recover() {
       disown(folder)
@@ -141,6 +135,29 @@ export async function looseLog(t: Test, where?: string): Promise<LooseLog> {
       return to
     },
   }
+}
+
+/**
+ * Starts a log without a server or a store.
+ * @param where the folder for all logs
+ */
+export async function looseLog(t: Test, where?: string): Promise<LooseLog> {
+  const loose = await looseFolder(t, where)
+  const { folder, origin, seed } = loose
+  const log = await startAuditLog({
+    ...{ folder, origin, seed, checkpointMs: 50 },
+    start: { time: new Date(0).toISOString() },
+    onFailing: () => undefined,
+    onWorking: () => undefined,
+  })
+  let isStopped = false
+  const stop = async () => {
+    if (isStopped) return
+    isStopped = true
+    if ((await log.stop(new Date(0).toISOString())) !== undefined) await closeLogFolder(folder)
+  }
+  t.teardown(stop)
+  return { ...loose, log, stop }
 }
 
 /**
@@ -188,4 +205,12 @@ export function decryptRecord(kmsRequestId: string): RequestRecord {
     stages: [0.1, 0.2],
     totalMs: 0.3,
   }
+}
+
+/** Returns a record whose entry has about 4 KiB. */
+export function longRecord(id: string): RequestRecord {
+  const record = decryptRecord(id)
+  const awsPrincipalArn = 'a'.repeat(2000)
+  const metadata = { kmsOperation: 'Decrypt', ...record.metadata, kmsRequestId: id }
+  return { ...record, metadata: { ...metadata, awsPrincipalArn, kmsViaService: 'v'.repeat(2000) } }
 }

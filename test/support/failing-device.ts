@@ -5,7 +5,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
@@ -32,9 +33,36 @@ export interface FailingDevice {
 
 /** Reason to skip tests that mount devices; false if they can run. In CI, such tests fail rather than be skipped. */
 export const cannotMountDevices: string | false =
-  process.env['CI'] === undefined && (process.getuid?.() !== 0 || !existsSync('/dev/loop-control'))
-    ? 'needs root and loop devices'
+  process.env['CI'] === undefined && !(await canMountDevices())
+    ? 'needs permission to mount loop devices, python3, mkfs.ext4 and e2fsck'
     : false
+
+async function canMountDevices(): Promise<boolean> {
+  if (process.getuid?.() !== 0 || !existsSync('/dev/loop-control')) return false
+  try {
+    await run('python3', ['-c', 'import fcntl'])
+    await run('mkfs.ext4', ['-V'])
+    await run('e2fsck', ['-V'])
+    await tryMount()
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Root in a container often may not mount. */
+async function tryMount(): Promise<void> {
+  const place = await mkdtemp(join(tmpdir(), 'latchkey-mount-'))
+  const [image, folder] = [join(place, 'image'), join(place, 'disk')]
+  try {
+    await mkdir(folder)
+    await makeFileSystem(image, 1)
+    await run('mount', ['-o', 'loop', image, folder])
+    await unmount(folder)
+  } finally {
+    await rm(place, { recursive: true })
+  }
+}
 
 /** @param mebibytes size of the file system */
 export async function createFailingDevice(t: Test, mebibytes = 64): Promise<FailingDevice> {

@@ -14,7 +14,7 @@ import type { AuditThreadData, FromThread, PublishedHead, ToThread } from './pro
 
 /**
  * Maximum number of entries waiting for the thread. Once it is reached, `record` drops entries and
- * `recordDurably` rejects them.
+ * `recordDurably` rejects them. The stop entry is exempt, because it counts those that were lost.
  */
 const MAX_QUEUED = 50_000
 /**
@@ -73,6 +73,8 @@ interface Batch {
   readonly lostBefore: number
   readonly waiters: readonly Waiter[]
 }
+
+type Encode = (seq: number, lost: number) => string
 
 interface Waiter {
   readonly resolve: () => void
@@ -160,31 +162,30 @@ class ThreadedLog implements AuditLog {
   }
 
   async stop(time: string): Promise<PublishedHead | undefined> {
-    const stop = this.#pushDurably((seq, lost) => encodeMark('stop', { seq, time, lost }))
-    // Nothing may follow this entry, because `audit verify` would report that the log was already
-    // closed.
+    const stop = this.#pushDurably((seq, lost) => encodeMark('stop', { seq, time, lost }), true)
+    // Nothing may follow this entry, because `audit verify` would report it as a problem.
     this.#closing = 'the log is closed'
-    await stop.catch(() => undefined)
+    const endsInGap = await stop.then(() => false).catch(() => true)
     if (this.#end !== undefined) return undefined
-    const head = new Promise<PublishedHead | undefined>((resolve) => {
-      this.#closed = resolve
-    })
-    this.#thread.postMessage({ kind: 'close' } satisfies ToThread)
+    const head = new Promise<PublishedHead | undefined>((resolve) => (this.#closed = resolve))
+    this.#flush()
+    this.#thread.postMessage({ kind: 'close', endsInGap } satisfies ToThread)
     const result = await head
     await this.#thread.terminate()
-    return result
+    return endsInGap ? undefined : result
   }
 
   /** Returns false if the entry was lost. */
-  #push(encode: (seq: number, lost: number) => string): boolean {
+  #push(encode: Encode, isExempt = false): boolean {
     const seq = this.#seq++
-    if ((this.#end ?? this.#closing) !== undefined || this.#queued >= MAX_QUEUED) {
+    const isFull = this.#queued >= MAX_QUEUED && !isExempt
+    if (isFull || (this.#end ?? this.#closing) !== undefined) {
       this.#lose(1)
       return false
     }
     const text = encode(seq, this.#gap)
     if (!this.#entries.fits(text)) this.#flush()
-    if (!this.#entries.add(text)) {
+    if (!this.#entries.add(text, isExempt)) {
       this.#lose(1)
       return false
     }
@@ -196,8 +197,8 @@ class ThreadedLog implements AuditLog {
     return true
   }
 
-  #pushDurably(encode: (seq: number, lost: number) => string): Promise<void> {
-    if (!this.#push(encode)) {
+  #pushDurably(encode: Encode, isExempt = false): Promise<void> {
+    if (!this.#push(encode, isExempt)) {
       const why =
         this.#end ?? this.#closing ?? 'the write queue is full because the disk is too slow'
       return Promise.reject(unwritableLog(why))

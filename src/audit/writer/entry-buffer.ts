@@ -56,12 +56,15 @@ export class EntryBuffer {
     return this.#count === 0 || this.#hasRoom(text)
   }
 
-  /** Returns false if all slabs are in use, or if the entry is too long for a bundle. */
-  add(text: string): boolean {
+  /**
+   * Returns false if all slabs are in use, or if the entry is too long for a bundle.
+   * @param isExempt true to exceed the maximum number of slabs if necessary
+   */
+  add(text: string, isExempt = false): boolean {
     if (text.length * MAX_BYTES_PER_UNIT > MAX_ENTRY_BYTES) {
       if (Buffer.byteLength(text) > MAX_ENTRY_BYTES) return false
     }
-    const slab = this.#slabFor(text)
+    const slab = this.#slabFor(text, isExempt)
     if (slab === undefined) return false
     const start = this.#to + ENTRY_HEAD_BYTES
     const length = slab.memory.write(text, start, MAX_ENTRY_BYTES, 'utf8')
@@ -90,10 +93,10 @@ export class EntryBuffer {
     else if (this.#count === 0) this.#use(slab)
   }
 
-  #slabFor(text: string): Slab | undefined {
+  #slabFor(text: string, isExempt: boolean): Slab | undefined {
     if (this.#slab !== undefined && this.#hasRoom(text)) return this.#slab
     if (this.#count > 0) return undefined
-    const next = this.#free.pop() ?? this.#allocate()
+    const next = this.#free.pop() ?? this.#allocate(isExempt)
     if (next === undefined) return undefined
     const full = this.#slab
     this.#use(next)
@@ -112,8 +115,8 @@ export class EntryBuffer {
     this.#to = 0
   }
 
-  #allocate(): Slab | undefined {
-    if (this.#slabs >= this.#maxSlabs) return undefined
+  #allocate(isExempt: boolean): Slab | undefined {
+    if (this.#slabs >= this.#maxSlabs && !isExempt) return undefined
     this.#slabs += 1
     return { memory: Buffer.from(new SharedArrayBuffer(SLAB_BYTES)), inFlight: 0 }
   }

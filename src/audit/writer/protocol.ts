@@ -21,7 +21,11 @@ export type ToThread =
       readonly bytes: Uint8Array
       readonly count: number
     }
-  | { readonly kind: 'close' }
+  | {
+      readonly kind: 'close'
+      /** True if the last entry is lost, so that no entry in the log counts the entries before it. */
+      readonly endsInGap: boolean
+    }
 
 export interface PublishedHead {
   readonly size: number

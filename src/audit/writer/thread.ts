@@ -36,14 +36,13 @@ const marks: number[] = []
 let isShort = false
 /** True from a reload of the files until the reloaded files are synced. */
 let isReloaded = false
-/** True while the last batch is one that was refused, so that no entry counts its loss yet. */
-let hasGap = false
 
 const say = (message: FromThread) => {
   port.postMessage(message)
 }
 
 type Batch = Extract<ToThread, { kind: 'append' }>
+type Closing = Extract<ToThread, { kind: 'close' }>
 
 /**
  * Linux writes modified pages to disk once they are 30 s old, and looks for such pages every 5 s.
@@ -84,10 +83,8 @@ function append(batches: readonly Batch[]): void {
   try {
     if (failure !== undefined) throw new Error(failure)
     wal.append(frame, count)
-    hasGap = false
     say({ kind: 'durable', upTo: last.ticket })
   } catch (error) {
-    hasGap = true
     const why = describe(error)
     if (isSyncFailure(error)) failure = why
     isShort = true
@@ -111,12 +108,12 @@ function describe(error: unknown): string {
 function take(message: ToThread): void {
   let batches: Batch[] = []
   let bytes = 0
-  let isClosing = false
+  let closing: Closing | undefined
   for (let next: ToThread | undefined = message; next !== undefined;) {
     if (next.kind === 'append') {
       batches.push(next)
       bytes += next.bytes.length
-    } else isClosing = true
+    } else closing = next
     if (bytes >= FRAME_BYTES) {
       append(batches)
       batches = []
@@ -126,12 +123,12 @@ function take(message: ToThread): void {
     next = received?.message
   }
   append(batches)
-  if (isClosing) {
-    void close()
+  if (closing !== undefined) {
+    void close(closing)
     return
   }
   // A failure is harmless: the append that needs the segment creates it itself.
-  wal.prepare().catch(() => undefined)
+  if (failure === undefined) wal.prepare().catch(() => undefined)
   writeFull()
 }
 
@@ -215,11 +212,11 @@ const publishing = periodic({
  * Closes the log. Entries that arrive from now on are refused, because the last checkpoint would
  * not cover them.
  */
-async function close(): Promise<void> {
-  const endsInGap = hasGap
+async function close({ endsInGap }: Closing): Promise<void> {
   failure ??= 'the log is closed'
   await publishing.stop()
   try {
+    wal.removePrepared()
     await publish()
     await files.sync()
     // If the write-ahead log remains, the next start appends an entry that marks the gap.

@@ -99,6 +99,12 @@ export class Wal {
   remove(): void {
     this.#closeSegment()
     for (const { path } of this.#full.splice(0)) unlinkSync(path)
+    this.removePrepared()
+  }
+
+  /** Removes the zero-filled file for the next segment, so that its space is free for tiles. */
+  removePrepared(): void {
+    this.#prepared = undefined
     rmSync(this.#nextPath(), { force: true })
   }
 

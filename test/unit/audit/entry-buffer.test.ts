@@ -84,6 +84,8 @@ void t.test('full memory refuses entries until a range is released', (t) => {
   t.equal(fill(), 2 * perSlab)
   t.equal(ranges.length, 2)
   t.notOk(buffer.add(longest('x')))
+  t.ok(buffer.add(longest('z'), true), 'an exempt entry gets memory of its own')
+  t.same(textsOf(take(buffer)), [longest('z')])
   const [first, second] = ranges
   if (first === undefined || second === undefined) throw new Error('two slabs make two ranges')
   buffer.release(first)
