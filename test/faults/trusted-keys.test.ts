@@ -5,6 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
+import type { Pkcs11BackendConfig } from '../../src/config/config.ts'
 import { systemClock } from '../../src/core/clock.ts'
 import type { Logger } from '../../src/core/logger.ts'
 import { enforceContract } from '../../src/keys/contract.ts'
@@ -29,7 +30,12 @@ const ORDER = { reason: 'the old key is lost', operator: 'alice' }
  * Starts a serving process with its own token sessions, store and key records. If the test does not close it, it is
  * closed when the test ends.
  */
-async function startInstance(t: Test, token: FaultyToken, options: StoreOptions) {
+async function startInstance(
+  t: Test,
+  token: FaultyToken,
+  options: StoreOptions,
+  more: Partial<Pkcs11BackendConfig> = {},
+) {
   const store = await openStore(options)
   const warnings: object[] = []
   const logger: Logger = {
@@ -37,7 +43,7 @@ async function startInstance(t: Test, token: FaultyToken, options: StoreOptions)
     error: () => undefined,
     warn: (message, fields) => warnings.push({ message, ...fields }),
   }
-  const keys = await openKeysOn(t, token, { sessions: { min: 1, max: 1 } })
+  const keys = await openKeysOn(t, token, { sessions: { min: 1, max: 1 }, ...more })
   const records = await openTokenKeyRecords({ store, clock: systemClock, logger })
   const backend = promised(enforceContract(keys.backend('', records.of(STORE, true))))
   let isStopped = false
@@ -187,3 +193,29 @@ void t.test('the first observation counts, whichever of two processes made it', 
   const three = await startInstance(t, token, options)
   t.equal((await recordedChecks(three.store)).length, 1)
 })
+
+for (const by of ['label', 'id'] as const) {
+  void t.test(`a rotation by another process interrupts nothing, with keys by ${by}`, async (t) => {
+    const { options } = await storeFolder(t)
+    const token = await withFaults(t, await createSoftHsm(t))
+    await createTokenKeys(t, token, [{ label: 'key', id: 'ab' }])
+    const key = by === 'id' ? keyId('ab') : KEY
+    const instance = await startInstance(t, token, options, { keys: { by, refreshMs: 300 } })
+    await encrypt(instance as never, key, Buffer.from('before'))
+    await instance.keys.administration(STORE, '', instance.store).rotateKey(key)
+    // The next run reads the key again, because it is used, but not the version that has appeared.
+    await encrypt(instance as never, key, Buffer.from('before the rotation is noticed'))
+    await instance.records.reload()
+    const versions = new Set<number>()
+    const searches = () => token.control.count('C_FindObjectsInit').calls
+    const [before, endAt] = [searches(), systemClock.monotonic() + 3000]
+    while (systemClock.monotonic() < endAt || searches() < before + 4) {
+      const sealed = await encrypt(instance as never, key, Buffer.from('after'))
+      versions.add(sealed.version)
+      t.same(await decrypt(instance as never, key, sealed), Buffer.from('after'))
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+    t.same([...versions], [2])
+    t.same(instance.warnings, [])
+  })
+}

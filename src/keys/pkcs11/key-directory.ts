@@ -6,8 +6,9 @@
 import type { Clock } from '../../core/clock.ts'
 import { type Awaitable, Deadline } from '../../core/deadline.ts'
 import { BackendError } from '../errors.ts'
-import { encodeRef, type ListedKey, type TokenKey } from './wire/calls.ts'
+import { KeyList } from './key-list.ts'
 import type { TokenFleet } from './pool/fleet.ts'
+import { encodeRef, type ListedKey, type TokenKey } from './wire/calls.ts'
 
 export interface KnownVersion extends TokenKey {
   /** Key check value as sent by the worker; empty if the token cannot compute one. */
@@ -28,6 +29,12 @@ interface Entry {
   readonly at: number
 }
 
+interface Doubt {
+  readonly at: number
+  /** Whether an index run has reported the key since. */
+  readonly isReported: boolean
+}
+
 /**
  * Lifetime of a negative entry in milliseconds. Negative entries keep a flood of wrong ids away
  * from the token.
@@ -46,6 +53,13 @@ export class KeyDirectory {
   readonly #listed = new Map<string, KnownKey>()
   /** Keys that were looked up one by one. An index run that finds a key replaces its entry. */
   readonly #entries = new Map<string, Entry>()
+  /**
+   * Lookups that found versions which no index run has read yet. These versions are served together
+   * with the listed ones.
+   */
+  readonly #ahead = new Map<string, Entry>()
+  /** Listed keys that were forgotten. Until the lists are newer than that, they may be outdated. */
+  readonly #doubts = new Map<string, Doubt>()
   readonly #pending = new Map<string, Promise<KnownKey | undefined>>()
   readonly #listeners: ((name: string, key: KnownKey) => void)[] = []
   readonly #hints: ((name: string) => readonly number[])[] = []
@@ -101,11 +115,13 @@ export class KeyDirectory {
 
   /** Forgets a key, so that its next use looks it up again. */
   forget(name: string): void {
-    this.#listed.delete(name)
+    if (this.#listed.delete(name))
+      this.#doubts.set(name, { at: this.#clock.monotonic(), isReported: false })
     this.#entries.delete(name)
+    this.#ahead.delete(name)
   }
 
-  /** Returns this token's indexed keys that were used since the last call. */
+  /** Returns this token's listed keys that were used since the last call. */
   takeUsed(token: string): readonly string[] {
     const list = this.#lists.get(token)
     const used = [...(list?.used ?? [])]
@@ -133,14 +149,34 @@ export class KeyDirectory {
     for (const name of list.takeShare(entries)) this.#combine(name)
   }
 
-  /** Ends a fresh run. Keys that the run did not report are gone from the token. */
-  endFreshRun(token: string): void {
-    for (const name of this.#lists.get(token)?.endFreshRun() ?? []) this.#combine(name)
+  /**
+   * Ends an index run. Keys that a fresh run did not report are gone from the token.
+   * @param readUntil time on the monotonic clock in milliseconds: every key that was on the token
+   * then, and still is, has been reported
+   */
+  endRun(token: string, isFresh: boolean, readUntil: number): void {
+    const list = this.#lists.get(token)
+    if (list === undefined) return
+    list.readUntil = readUntil
+    const names = new Set(isFresh ? list.endFreshRun() : [])
+    for (const [name, { at }] of this.#ahead) if (this.#isRead(at)) names.add(name)
+    for (const [name, { at, isReported }] of this.#doubts) {
+      if (!this.#isRead(at)) continue
+      this.#doubts.delete(name)
+      if (isReported) names.add(name)
+    }
+    for (const name of names) this.#combine(name)
+  }
+
+  /** Reports whether the lists contain every key that was on a token at this time and still is. */
+  #isRead(at: number): boolean {
+    return [...this.#lists.values()].every(({ readUntil }) => readUntil >= at)
   }
 
   /**
    * Merges the versions of all tokens. A version that is not yet on every token is served by the
-   * tokens that have it.
+   * tokens that have it. A version that was looked up may be missing from the lists, because a run
+   * leaves keys that have just appeared to the next run. It is kept until the lists must contain it.
    */
   #combine(name: string): void {
     const versions = new Map<number, TokenKey>()
@@ -150,11 +186,25 @@ export class KeyDirectory {
         if (known === undefined || known.problem !== undefined) versions.set(version, key)
       }
     }
+    const entry = this.#entries.get(name) ?? this.#ahead.get(name)
+    const doubt = this.#doubts.get(name)
+    if (entry === undefined && doubt !== undefined && !this.#isRead(doubt.at)) {
+      // The lists may still lack the version because of which the key was forgotten.
+      this.#doubts.set(name, { ...doubt, isReported: true })
+      return
+    }
+    this.#doubts.delete(name)
+    this.#entries.delete(name)
+    this.#ahead.delete(name)
+    const found = [...(entry?.key?.versions ?? [])].filter(([version]) => !versions.has(version))
+    if (entry !== undefined && found.length > 0 && !this.#isRead(entry.at)) {
+      for (const [version, key] of found) versions.set(version, key)
+      this.#ahead.set(name, entry)
+    }
     const key = toKnownKey(
       name,
       [...versions.values()].sort((a, b) => a.version - b.version),
     )
-    this.#entries.delete(name)
     if (key === undefined) this.#listed.delete(name)
     else {
       this.#listed.set(name, key)
@@ -179,6 +229,8 @@ export class KeyDirectory {
     if (this.#entries.size >= MAX_ENTRIES) this.#entries.clear()
     this.#entries.set(name, { key, at: this.#clock.monotonic() })
     if (key !== undefined) this.#tell(name, key)
+    // A run may have reported the key during the lookup, without the newest version.
+    if (this.#listed.has(name)) this.#combine(name)
     return key
   }
 
@@ -193,80 +245,6 @@ export class KeyDirectory {
       if (error instanceof BackendError && error.code === 'KEY_NOT_FOUND') return undefined
       throw error
     }
-  }
-}
-
-/** The keys of one token, by name and version. */
-class KeyList {
-  readonly #keys = new Map<string, Map<number, TokenKey>>()
-  /** Names that were used since the last run began. */
-  readonly used = new Set<string>()
-  /** Names that the fresh run has reported so far. */
-  #reported = new Set<string>()
-  /**
-   * Reports of the fresh run about names that are already known. They are applied when the run
-   * ends, because until then the run may not have read the newest version, or a second key with the
-   * same name.
-   */
-  readonly #held = new Map<string, ListedKey[]>()
-
-  versions(name: string): ReadonlyMap<number, TokenKey> {
-    return this.#keys.get(name) ?? new Map<number, TokenKey>()
-  }
-
-  /** @returns the names that changed */
-  take(entries: readonly ListedKey[], isFresh: boolean): ReadonlySet<string> {
-    const names = new Set<string>()
-    for (const entry of entries) {
-      const { name, version, key } = entry
-      if (isFresh && this.#hold(entry)) continue
-      const next = this.#keys.get(name) ?? new Map<number, TokenKey>()
-      if (key === undefined) next.delete(version)
-      else next.set(version, key)
-      if (next.size === 0) this.#keys.delete(name)
-      else this.#keys.set(name, next)
-      if (isFresh) this.#reported.add(name)
-      names.add(name)
-    }
-    return names
-  }
-
-  #hold(entry: ListedKey): boolean {
-    const { name } = entry
-    const held = this.#held.get(name)
-    if (held === undefined && (this.#reported.has(name) || !this.#keys.has(name))) return false
-    if (held === undefined) this.#held.set(name, [entry])
-    else held.push(entry)
-    return true
-  }
-
-  /**
-   * Adds keys, and marks different keys that have the same name.
-   * @returns the names that changed
-   */
-  takeShare(entries: readonly ListedKey[]): ReadonlySet<string> {
-    for (const { name, version, key } of entries) {
-      const versions = this.#keys.get(name) ?? new Map<number, TokenKey>()
-      this.#keys.set(name, versions)
-      const known = versions.get(version)
-      const isSame =
-        known === undefined ||
-        (known.problem?.kind !== 'AMBIGUOUS' && known.id === key?.id && known.check === key.check)
-      const reason = `several keys on the token are named ${JSON.stringify(encodeRef(name, version))}`
-      if (key !== undefined)
-        versions.set(version, isSame ? key : { ...key, problem: { kind: 'AMBIGUOUS', reason } })
-    }
-    return new Set(entries.map(({ name }) => name))
-  }
-
-  /** @returns the names that no longer exist */
-  endFreshRun(): readonly string[] {
-    const held = [...this.#held.values()].flat()
-    this.#held.clear()
-    const gone = [...this.#keys.keys()].filter((name) => !this.#reported.has(name))
-    for (const name of gone) this.#keys.delete(name)
-    this.#reported = new Set()
-    return [...gone, ...this.take(held, false)]
   }
 }
 

@@ -84,8 +84,8 @@ export async function openPkcs11Keys(deps: Pkcs11KeysDeps): Promise<Pkcs11Keys> 
           onShare: (entries) => {
             directory.addShare(id, entries)
           },
-          onFreshRun: () => {
-            directory.endFreshRun(id)
+          onRunEnd: (isFresh, readUntil) => {
+            directory.endRun(id, isFresh, readUntil)
           },
           takeUsed: () => directory.takeUsed(id),
         }),

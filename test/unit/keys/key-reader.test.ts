@@ -14,7 +14,11 @@ const listed = (key: number): ListedKey => ({ name: `key-${String(key)}`, versio
  * Starts a reader whose two workers read these shares. Each share and the first run take two steps.
  * @param shares the keys that each worker reads
  */
-function startReader(t: Test, shares: readonly [readonly number[], readonly number[]]) {
+function startReader(
+  t: Test,
+  shares: readonly [readonly number[], readonly number[]],
+  aesKeys?: number,
+) {
   const workers = shares.map((share) => ({
     ...{ isUsable: true, state: 'ready', process: { size: 0 } },
     steps: [share.slice(0, 1), share.slice(1)],
@@ -30,6 +34,7 @@ function startReader(t: Test, shares: readonly [readonly number[], readonly numb
       return {
         ...{ ...common, isComplete: worker.steps.length === 0, entries: step.map(listed) },
         fingerprints: step.map(String),
+        ...(worker.steps.length === 0 && aesKeys !== undefined ? { aesKeys } : {}),
       }
     }
     if (call.call === 'names') return 0
@@ -55,7 +60,7 @@ function startReader(t: Test, shares: readonly [readonly number[], readonly numb
   const events: KeyReaderEvents = {
     onKeys: () => undefined,
     onShare: () => undefined,
-    onFreshRun: () => undefined,
+    onRunEnd: () => undefined,
     takeUsed: () => [],
   }
   let isRead = false
@@ -85,6 +90,13 @@ void t.test(
     reader.finishRun()
   },
 )
+
+void t.test('keys of other types do not count', async (t) => {
+  const reader = startReader(t, [even.slice(1), odd], KEYS - 1)
+  await reader.done
+  t.ok(reader.calls.includes('index'), 'the first run has begun')
+  reader.finishRun()
+})
 
 void t.test('if a key is in no share, only the first run counts', async (t) => {
   const reader = startReader(t, [even, [0, ...odd.slice(1)]])

@@ -8,6 +8,8 @@ import { TokenIndex } from '../../../src/keys/pkcs11/worker/token-index.ts'
 interface FakeKey {
   label: string
   bytes: number
+  /** CKA_KEY_TYPE (default: AES). */
+  type?: number
 }
 
 const SESSION = Buffer.of(0)
@@ -35,11 +37,11 @@ function indexOf(keys: Map<number, FakeKey>) {
     },
     C_FindObjectsFinal: () => undefined,
     C_GetAttributeValue(_session: Buffer, handle: Buffer, template: { type: number }[]) {
-      const key = keys.get(handle[0] ?? -1) ?? { label: '', bytes: 0 }
+      const key: FakeKey = keys.get(handle[0] ?? -1) ?? { label: '', bytes: 0 }
       read.push(key.label)
       const values = new Map<number, Buffer>([
         [pkcs11.CKA_LABEL, Buffer.from(key.label)],
-        [pkcs11.CKA_KEY_TYPE, toUlong(pkcs11.CKK_AES)],
+        [pkcs11.CKA_KEY_TYPE, toUlong(key.type ?? pkcs11.CKK_AES)],
         [pkcs11.CKA_VALUE_LEN, toUlong(key.bytes)],
         [pkcs11.CKA_ENCRYPT, Buffer.of(1)],
         [pkcs11.CKA_DECRYPT, Buffer.of(1)],
@@ -74,6 +76,18 @@ void t.test('complete keys are read once, and used keys again', async (t) => {
   t.same(run().read, ['one', 'two'])
   t.same(run().read, [])
   t.same(run('two').read, ['two'])
+})
+
+void t.test('a named key of another type is read once', async (t) => {
+  const type = pkcs11.CKK_GENERIC_SECRET
+  const keys = new Map<number, FakeKey>([
+    [1, { label: 'secret', bytes: COMPLETE_BYTES, type }],
+    [2, { label: '', bytes: COMPLETE_BYTES, type }],
+    [3, { label: 'short', bytes: 16 }],
+  ])
+  const run = indexOf(keys)
+  run()
+  t.same(run().read, ['', 'short'])
 })
 
 void t.test('a key that the first run read before it was complete is read again', async (t) => {

@@ -12,6 +12,7 @@ import {
 } from '../wire/calls.ts'
 import { nameToken } from './circuit-breaker.ts'
 import type { PoolOptions } from './options.ts'
+import { RunSchedule } from './run-schedule.ts'
 import { TokenError } from './worker-process.ts'
 import type { TokenWorker } from './worker.ts'
 
@@ -41,9 +42,13 @@ export interface KeyReaderEvents {
    * before the first run
    */
   readonly onShare: (entries: readonly ListedKey[]) => void
-  /** Called when a fresh run is complete. Keys that the run did not report no longer exist. */
-  readonly onFreshRun: () => void
-  /** Returns the names of the keys that were used since the last call. */
+  /**
+   * Called when a run is complete. Keys that a fresh run did not report no longer exist.
+   * @param readUntil time on the monotonic clock in milliseconds: every key that was on the token
+   * then, and still is, has been reported
+   */
+  readonly onRunEnd: (isFresh: boolean, readUntil: number) => void
+  /** Returns the names of the keys that were used since the last call. Regular runs read them again. */
   readonly takeUsed: () => readonly string[]
 }
 
@@ -54,11 +59,6 @@ export interface KeyReaderEvents {
 const BUSY_MS = 10
 const MAX_BUSY_MS = 100
 const RETRY_MS = 1000
-/**
- * Delay in milliseconds before keys that have just appeared are read. Another program may still be
- * creating them.
- */
-const SETTLE_MS = 1000
 const FIRST_RUN = 1
 const FIRST_STEP: Call = { call: 'index', run: FIRST_RUN, again: [] }
 /** Maximum time that the initial read waits for the minimum number of workers. */
@@ -66,11 +66,6 @@ const MAX_START_MS = 5000
 /** On a token with more keys than this, a search by name is slow. */
 const MANY_KEYS = 100
 const PROGRESS_EVERY_MS = 5000
-/**
- * Share of the interval that is random, so that processes and tokens do not all refresh at the same
- * time.
- */
-const JITTER = 0.2
 
 export class KeyReader {
   readonly #options: PoolOptions
@@ -82,10 +77,12 @@ export class KeyReader {
   readonly #named = new WeakSet<TokenWorker>()
   #total = 0
   #progressAt = Infinity
+  readonly #schedule: RunSchedule
 
   constructor(options: PoolOptions, deps: KeyReaderDeps) {
     this.#options = options
     this.#deps = deps
+    this.#schedule = new RunSchedule(options.config.keys.refreshMs, () => this.#now())
     this.#firstRun = new Promise((resolve) => {
       this.#finished = resolve
     })
@@ -103,19 +100,20 @@ export class KeyReader {
   }
 
   async #readAlways(events: KeyReaderEvents): Promise<void> {
+    this.#schedule.begin()
     await this.#readShares(events)
     for (let run = FIRST_RUN; !this.#isStopped; run++) {
-      const again = run === FIRST_RUN ? [] : events.takeUsed()
+      if (run !== FIRST_RUN) this.#schedule.begin()
+      const again = run !== FIRST_RUN && this.#schedule.isRegular ? events.takeUsed() : []
       try {
-        const appeared = await this.#readOnce(events, run, again)
+        const delayMs = await this.#readOnce(events, run, again)
         this.#finished()
         this.#deps.onHome(undefined)
-        const { refreshMs: every } = this.#options.config.keys
-        const refreshMs = appeared > 0 ? Math.min(SETTLE_MS, every) : every
-        await this.#sleep(refreshMs * (1 - JITTER / 2 + Math.random() * JITTER))
+        await this.#sleep(delayMs)
       } catch (error) {
         // The pool has already reported the failure, and retries the worker. Meanwhile, keys are
         // looked up one by one.
+        this.#schedule.fail()
         if (!(error instanceof TokenError)) this.#report(error)
         await this.#sleep(RETRY_MS)
       }
@@ -133,6 +131,7 @@ export class KeyReader {
     const startedAt = this.#now()
     const reports = new Map<TokenWorker, IndexReport>()
     const fingerprints = new Set<string>()
+    let aesKeys: number | undefined
     const log = (message: string, { total }: IndexReport) => {
       const left = [...reports.values()].reduce((sum, one) => sum + one.left, 0)
       this.#log(message, { total, left }, startedAt)
@@ -145,6 +144,7 @@ export class KeyReader {
         const report = (await this.#deps.ask(worker, call)) as ShareReport
         reports.set(worker, report)
         for (const one of report.fingerprints) fingerprints.add(one)
+        aesKeys ??= report.aesKeys
         events.onShare(report.entries)
         for (const { name, version } of report.entries)
           this.#deps.onHome({ ref: encodeRef(name, version), worker })
@@ -161,7 +161,7 @@ export class KeyReader {
       const report = reports.get(first)
       if (report === undefined || report.total <= MANY_KEYS) return
       await Promise.all(workers.map((worker, part) => readShare(worker, part, Infinity)))
-      if (fingerprints.size !== report.total) return
+      if (fingerprints.size !== (aesKeys ?? report.total)) return
       log('read all keys on a token', report)
       // The first run begins with a search that blocks its worker, so start the run before requests
       // arrive.
@@ -186,7 +186,7 @@ export class KeyReader {
     return usable()
   }
 
-  /** @returns the number of keys that the next run reads, because they have just appeared */
+  /** @returns the delay before the next run in milliseconds */
   async #readOnce(events: KeyReaderEvents, run: number, again: readonly string[]): Promise<number> {
     const startedAt = this.#now()
     this.#progressAt = startedAt + PROGRESS_EVERY_MS
@@ -201,11 +201,10 @@ export class KeyReader {
       asked = []
       events.onKeys(report.entries, report.isFresh)
       if (report.isComplete) {
-        if (report.isFresh) {
-          events.onFreshRun()
-          this.#log('read all keys on a token', report, startedAt)
-        }
-        return report.appeared
+        const delayMs = this.#schedule.complete(report.appeared)
+        events.onRunEnd(report.isFresh, this.#schedule.readUntil)
+        if (report.isFresh) this.#log('read all keys on a token', report, startedAt)
+        return delayMs
       }
       if (this.#now() >= this.#progressAt) {
         this.#progressAt = this.#now() + PROGRESS_EVERY_MS

@@ -92,8 +92,13 @@ export interface IndexReport {
 
 /** Result of one step of a worker that reads its share of the keys. */
 export interface ShareReport extends IndexReport {
-  /** One for each key of any type that this step read: a hash of what identifies the key. */
+  /** One for each AES key that this step read: a hash of what identifies the key. */
   readonly fingerprints: readonly string[]
+  /**
+   * Number of AES keys on the token. Present in the last report of a share that has other keys, too;
+   * if no report has it, the token has no other keys or not all keys were read.
+   */
+  readonly aesKeys?: number
 }
 
 /**

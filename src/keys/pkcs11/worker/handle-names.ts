@@ -34,6 +34,7 @@ export class HandleNames {
    */
   #share: Handle[] | undefined
   #total = 0
+  #hasOtherKeys = false
 
   constructor(options: KeyHandlesOptions, handles: KeyHandles) {
     this.#options = options
@@ -44,6 +45,7 @@ export class HandleNames {
   forget(): void {
     this.#unread = undefined
     this.#share = undefined
+    this.#hasOtherKeys = false
   }
 
   /**
@@ -64,11 +66,13 @@ export class HandleNames {
     }
     const entries: ListedKey[] = []
     const fingerprints: string[] = []
-    while (fingerprints.length < MAX_KEYS) {
+    for (let count = 0; count < MAX_KEYS; count++) {
       const handle = this.#share.pop()
       if (handle === undefined) break
       const key = loadKey(this.#options, session, handle, 1)
-      fingerprints.push(toFingerprint(key))
+      // Keys of other types are never listed, and their attributes may all be equal.
+      if (key.isAes) fingerprints.push(toFingerprint(key))
+      else this.#hasOtherKeys = true
       entries.push(...this.#list(key, handle))
       if (!mayGoOn()) break
     }
@@ -76,6 +80,7 @@ export class HandleNames {
     return {
       ...{ total: this.#total, left, isComplete: left === 0, isFresh: false },
       ...{ appeared: 0, entries, fingerprints },
+      ...(left === 0 && this.#hasOtherKeys ? { aesKeys: this.#countAesKeys(session) } : {}),
     }
   }
 
@@ -90,6 +95,14 @@ export class HandleNames {
     }
     this.#handles.suggest(encodeRef(name, version), handle)
     return [{ name, version, key: found }]
+  }
+
+  #countAesKeys(session: Handle): number {
+    const { module } = this.#options
+    const { constants: c } = module
+    const isKey = { type: c.CKA_CLASS, value: c.CKO_SECRET_KEY }
+    const isAes = { type: c.CKA_KEY_TYPE, value: c.CKK_AES }
+    return findObjects(module, session, [isKey, isAes], 'many').length
   }
 
   #findAll(session: Handle): Handle[] {

@@ -138,7 +138,7 @@ export class TokenIndex {
   /** Returns handles of keys that were perhaps read before they were complete. */
   #findDoubtful(): ReadonlySet<string> {
     const doubtful = [...this.#known].flatMap(([hex, { key }]) =>
-      key.unusable !== undefined || key.label === '' ? [hex] : [],
+      key.label === '' || (key.isAes && key.unusable !== undefined) ? [hex] : [],
     )
     return new Set(doubtful.slice(0, MAX_DOUBTFUL))
   }
