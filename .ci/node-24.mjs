@@ -19,7 +19,7 @@ export const VERSION = '24.18.1'
  * Tests to repeat on Node.js 24: those that run the whole program, because Node.js versions differ in TLS, HTTP, cryptography,
  * processes and native code. A new test in these folders runs on both versions.
  */
-const TESTS = ['server/', 'contract/', 'unit/core/tls-groups']
+const TESTS = ['server/', 'contract/', 'unit/core/tls-groups', 'unit/core/thread-priority']
 /**
  * Tests to skip on Node.js 24, because they check our own logic, and other tests use the same engine, listener or
  * backend on both versions:

@@ -36,7 +36,7 @@ export async function loadNarrowStatus(
   })
 }
 
-/** Returns whether the caller may read about a key store; undefined if about all of them. */
+/** Returns the key stores that the caller may read about; undefined if there is no limit. */
 export function coverageOf(principal: AdminPrincipal): ((keyStore: string) => boolean) | undefined {
   if (isPermitted(principal, 'read')) return undefined
   return (keyStore) => isPermitted(principal, 'read', keyStore)

@@ -108,7 +108,7 @@ async function findDifference(other: ListenerPlace, place: Place): Promise<strin
   const { readMarkedStore } = await import('../killswitch/instance/high-water.ts')
   const own = await readMarkedStore(place.config.control.highWaterFile)
   if (own === undefined) return undefined
-  const its = await other.operator.status(0).then(
+  const its = await other.operator.status(0, { limit: 0 }).then(
     ({ storeId }) => storeId,
     () => undefined,
   )

@@ -5,14 +5,16 @@
  */
 // SPDX-License-Identifier: Apache-2.0
 import { readdirSync, readFileSync } from 'node:fs'
-import { setPriority } from 'node:os'
+import { getPriority, setPriority } from 'node:os'
 
 /**
- * On a busy core, such a thread gets a quarter of the time. It must not be much less: until V8 has
- * compiled hot functions, requests take longer, and a slow audit finds tampering later.
+ * Added to a thread's nice value. On a busy core, such a thread then gets a quarter of the time. It
+ * must not be much less: until V8 has compiled hot functions, requests take longer, and a slow
+ * audit finds tampering later.
  */
-const BACKGROUND = 5
-/** The name of V8's threads, which Node.js 24 and later set. */
+const STEP = 5
+const LOWEST = 19
+/** The name of V8's threads on releases of Node.js that name them, such as Node.js 24. */
 const COMPILER_NAME = 'V8Worker'
 const TASKS = '/proc/self/task'
 
@@ -23,17 +25,19 @@ export function lowerOwnPriority(): void {
 }
 
 /**
- * Lowers the priority of V8's own threads in this process. Does nothing on releases of Node.js that
- * do not name them. Never throws.
+ * Lowers the priority of V8's own threads in this process, unless they also collect garbage, which
+ * requests wait for. Does nothing on releases of Node.js that do not name them. Never throws.
  */
 export function lowerCompilerPriority(): void {
-  for (const thread of findThreads()) lower(thread)
+  if (!process.execArgv.includes('--single-threaded-gc')) return
+  for (const thread of findThreads()) if (isCompiler(thread)) lower(thread)
 }
 
 /** @param thread id of a thread; 0 for the calling thread */
 function lower(thread: number): void {
   try {
-    setPriority(thread, BACKGROUND)
+    // The whole process may run with a low priority already.
+    setPriority(thread, Math.min(LOWEST, getPriority(thread) + STEP))
   } catch {
     // The thread has ended, or the sandbox forbids the call. Both only cost time.
   }
@@ -41,11 +45,18 @@ function lower(thread: number): void {
 
 function findThreads(): readonly number[] {
   try {
-    return readdirSync(TASKS)
-      .filter((id) => readFileSync(`${TASKS}/${id}/comm`, 'utf8').trim() === COMPILER_NAME)
-      .map(Number)
+    return readdirSync(TASKS).map(Number)
   } catch {
-    // There is no /proc here, or a thread has just ended.
+    // There is no /proc here.
     return []
+  }
+}
+
+function isCompiler(thread: number): boolean {
+  try {
+    return readFileSync(`${TASKS}/${String(thread)}/comm`, 'utf8').trim() === COMPILER_NAME
+  } catch {
+    // The thread has just ended.
+    return false
   }
 }

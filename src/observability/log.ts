@@ -102,9 +102,10 @@ export function createLog(
   const write =
     (level: 'info' | 'warn' | 'error'): Logger['info'] =>
     (message, fields = {}) => {
+      if (!writer.isLevelEnabled(level)) return
       writeEarlier()
       if (convert === undefined) writer[level](fields, message)
-      else if (writer.isLevelEnabled(level)) {
+      else {
         const head = {
           level: pino.levels.values[level],
           time: new Date(systemClock.now()).toISOString(),

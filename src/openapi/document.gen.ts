@@ -1509,7 +1509,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         }
       },
       "switches": {
-        "description": "The switches with the widest scopes; of the same width, the most recent ones.",
+        "description": "The switches that stop the most; of those that stop the same, the most recent ones.",
         "type": "array",
         "items": {
           "$ref": "#/components/schemas/Switch"
@@ -1519,8 +1519,17 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         "description": "The most recent switch; absent if there is none.",
         "$ref": "#/components/schemas/Switch"
       },
+      "stopsEverything": {
+        "description": "What the switches with the scope `all` stop together, in every key store; absent if there is none.",
+        "type": "string",
+        "enum": [
+          "both",
+          "decrypt",
+          "encrypt"
+        ]
+      },
       "deadManSwitches": {
-        "description": "The dead man's switches that are over first.",
+        "description": "Dead man's switches, in the order in which they close their key stores.",
         "type": "array",
         "items": {
           "type": "object",
@@ -1528,7 +1537,7 @@ export const SCHEMAS: Readonly<Record<string, Readonly<Record<string, unknown>>>
         }
       },
       "requests": {
-        "description": "The pending restore requests that expire first.",
+        "description": "Pending restore requests, in the order in which they expire.",
         "type": "array",
         "items": {
           "type": "object",

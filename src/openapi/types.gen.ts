@@ -238,7 +238,7 @@ export interface paths {
         };
         /**
          * List the switches in force
-         * @description Any role is sufficient. Callers whose roles are limited to some key stores see what concerns these key stores.
+         * @description Any role is sufficient. Callers whose roles are limited to some key stores see what concerns these key stores or all of them.
          */
         get: operations["adminListSwitches"];
         put?: never;
@@ -262,7 +262,7 @@ export interface paths {
         };
         /**
          * List the pending restore requests
-         * @description Any role is sufficient. Callers whose roles are limited to some key stores see what concerns these key stores.
+         * @description Any role is sufficient. Callers whose roles are limited to some key stores see what concerns these key stores or all of them.
          */
         get: operations["adminListRestorations"];
         put?: never;
@@ -326,7 +326,7 @@ export interface paths {
         };
         /**
          * List the dead man's switches
-         * @description Any role is sufficient. Callers whose roles are limited to some key stores see what concerns these key stores.
+         * @description Any role is sufficient. Callers whose roles are limited to some key stores see what concerns these key stores or all of them.
          */
         get: operations["adminListDeadman"];
         put?: never;
@@ -1395,15 +1395,20 @@ export interface components {
                 requests: number;
                 longKills: number;
             };
-            /** @description The switches with the widest scopes; of the same width, the most recent ones. */
+            /** @description The switches that stop the most; of those that stop the same, the most recent ones. */
             switches: components["schemas"]["Switch"][];
             /** @description The most recent switch; absent if there is none. */
             latestSwitch?: components["schemas"]["Switch"];
-            /** @description The dead man's switches that are over first. */
+            /**
+             * @description What the switches with the scope `all` stop together, in every key store; absent if there is none.
+             * @enum {string}
+             */
+            stopsEverything?: "both" | "decrypt" | "encrypt";
+            /** @description Dead man's switches, in the order in which they close their key stores. */
             deadManSwitches: {
                 [key: string]: unknown;
             }[];
-            /** @description The pending restore requests that expire first. */
+            /** @description Pending restore requests, in the order in which they expire. */
             requests: {
                 [key: string]: unknown;
             }[];

@@ -1,8 +1,13 @@
 /** Tests rehearsals, exposure reports and a kill of an unknown key through the admin listener. */
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
-import { call, codeOf, startWithAdmin, token, type Reply } from '../support/admin.ts'
+import { toStoreOptions } from '../../src/app/store.ts'
+import { SwitchTable } from '../../src/killswitch/switch-table.ts'
+import { openStore } from '../../src/store/store.ts'
+import { call, codeOf, sha256, startWithAdmin, token, type Reply } from '../support/admin.ts'
 import { eventually, KEY_ID } from '../support/server.ts'
+import { openSession } from '../support/session.ts'
+import { encryptBody, requestMetadata } from '../support/wire.ts'
 
 const ALICE = 'arn:aws:iam::123456789012:user/Alice'
 const READ = { token: token('viewer') }
@@ -90,4 +95,54 @@ void t.test('a kill of an unknown key succeeds with a warning', async (t) => {
   const known = await stop(KEY_ID)
   t.match(known, { state: 'revoked' })
   t.notOk('warning' in known)
+})
+
+void t.test('a caller limited to one key store learns nothing of the others', async (t) => {
+  const viewer = { token: 'latchkey_token_of_a_limited_viewer' }
+  const grant = { name: 'limited', role: 'viewer', keyStores: ['b'] }
+  const server = await startWithAdmin(
+    t,
+    {
+      keyStores: [{ name: 'demo' }, { name: 'b', prefix: '/b' }],
+      activity: { flushInterval: '100ms', maxSubjects: 10 },
+    },
+    {
+      tokens: [
+        { ...grant, sha256: sha256(viewer.token) },
+        { name: 'viewer', role: 'viewer', sha256: sha256(READ.token) },
+      ],
+    },
+  )
+  const session = await openSession(t, server)
+  // The last two callers are counted without their names, because ten are counted separately.
+  for (let user = 0; user < 12; user++) {
+    const awsPrincipalArn = `arn:aws:iam::123456789012:user/${String(user)}`
+    const metadata = requestMetadata('GenerateDataKey', { awsPrincipalArn })
+    const body = encryptBody({ requestMetadata: metadata })
+    t.equal((await session.call(`/keys/${KEY_ID}/encrypt`, body)).status, 200)
+  }
+  const store = await openStore(await toStoreOptions(server.config))
+  t.teardown(() => store.close())
+  const createdAt = Date.now() - 6 * 86_400_000
+  for (const keyStore of ['demo', 'b']) {
+    await store.change((transaction, epoch) =>
+      new SwitchTable(transaction, store.sealing).insertSwitch({
+        ...{ id: `of-${keyStore}`, scope: { kind: 'key-store', keyStore }, direction: 'both' },
+        ...{ reason: 'test', operator: 'alice', createdAt, epoch },
+      }),
+    )
+  }
+  const exposure = (query: string, as: { token: string }) =>
+    call(server, 'GET', `/admin/v1/exposure${query}`, as)
+  await eventually(async () =>
+    JSON.stringify((await exposure('', READ)).body).includes('(unnamed)'),
+  )
+  const { status, body } = await exposure('?keyStore=b', viewer)
+  t.equal(status, 200)
+  t.match(body, { exposures: [], longKills: [{ id: 'of-b' }] })
+  t.notMatch(JSON.stringify(body), /demo/)
+  const order = { scope: { kind: 'key-store', keyStore: 'b' } }
+  const rehearsed = await call(server, 'POST', '/admin/v1/rehearsals', { ...viewer, body: order })
+  t.match(rehearsed.body, { requests: 0, notToldApart: 0 })
+  t.notMatch(JSON.stringify(rehearsed.body), /demo/)
 })

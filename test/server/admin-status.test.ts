@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
 import { toStoreOptions } from '../../src/app/store.ts'
-import type { Scope } from '../../src/core/scope.ts'
+import { pause } from '../../src/core/deadline.ts'
+import type { Direction, Scope } from '../../src/core/scope.ts'
 import { SwitchTable } from '../../src/killswitch/switch-table.ts'
 import { openStore } from '../../src/store/store.ts'
 import { call, codeOf, pki, sha256, startWithAdmin, token } from '../support/admin.ts'
@@ -194,7 +195,14 @@ for (const engine of ['SQLite', 'PostgreSQL'] as const) {
       t.match(JSON.parse(found.stdout), { wouldRestore: [{ id: 'id-13' }] }, found.stderr)
     })
 
-    await t.test('no part is shown if a switch was removed', async (t) => {
+    await t.test('no part is shown if a switch was removed, and a kill still works', async (t) => {
+      const oncall = { name: 'oncall', kind: 'person', role: 'operator' }
+      const added = await call(server, 'POST', '/admin/v1/operators', { ...admin, body: oncall })
+      t.equal(added.status, 200, JSON.stringify(added.body))
+      const body = { operator: 'oncall' }
+      const made = await call(server, 'POST', '/admin/v1/tokens', { ...admin, body })
+      const stored = { token: String(made.body['token']) }
+      t.equal((await call(server, 'GET', '/admin/v1/about', stored)).status, 200)
       const store = await openStore(await toStoreOptions(server.config))
       t.teardown(() => store.close())
       await store.database.transaction((transaction) =>
@@ -207,6 +215,40 @@ for (const engine of ['SQLite', 'PostgreSQL'] as const) {
         t.equal(refused.status, 503, path)
         t.match(refused.body['error'], { reason: 'STORE_TAMPERED' })
       }
+      // Callers are read from the store again after half a second.
+      await pause(1000)
+      t.equal((await call(server, 'GET', '/admin/v1/about', stored)).status, 200)
+      const order = { scope: { kind: 'all' }, reason: 'incident 4712', wait: false }
+      const killed = await call(server, 'POST', '/admin/v1/switches', { ...stored, body: order })
+      t.equal(killed.status, 200, JSON.stringify(killed.body))
     })
   })
 }
+
+void t.test('the status says what is stopped everywhere, and in which direction', async (t) => {
+  const server = await start(t, 'SQLite')
+  const store = await openStore(await toStoreOptions(server.config))
+  t.teardown(() => store.close())
+  const there = {
+    LATCHKEY_ADDR: `https://localhost:${String(server.running.admin?.port)}`,
+    ...{ LATCHKEY_CACERT: pki.caFile, LATCHKEY_TOKEN: admin.token },
+    HOME: await temporaryFolder(t),
+  }
+  const add = (id: string, scope: Scope, direction: Direction) =>
+    store.change((transaction, epoch) =>
+      new SwitchTable(transaction, store.sealing).insertSwitch({
+        ...{ id, scope, direction, epoch, createdAt: Date.now() },
+        ...{ reason: 'test', operator: 'alice' },
+      }),
+    )
+  const headline = async () => (await latchkeyHere(['status'], there)).stdout.split('\n')[0] ?? ''
+  const status = async () => (await call(server, 'GET', '/admin/v1/status', admin)).body
+  await add('id-1', { kind: 'key-store', keyStore: 'b' }, 'both')
+  t.notOk('stopsEverything' in (await status()))
+  await add('id-2', { kind: 'all' }, 'encrypt')
+  t.match(await status(), { stopsEverything: 'encrypt' })
+  t.match(await headline(), /^2 switches in force \(every Encrypt is stopped, 1 for a key store\)/)
+  await add('id-3', { kind: 'all' }, 'decrypt')
+  t.match(await status(), { stopsEverything: 'both' })
+  t.match(await headline(), /^3 switches in force \(everything is stopped, 1 for a key store\)/)
+})

@@ -12,7 +12,9 @@ function toState(one) {
   return one.state === 'open' && total > 0 ? 'open, ' + count(total, 'switch', 'switches') : one.state
 }
 
-function showHeadline({ counts, latestSwitch: latest, instances, epoch }) {
+const EVERYTHING = { both: 'everything', decrypt: 'every Decrypt', encrypt: 'every Encrypt' }
+
+function showHeadline({ counts, latestSwitch: latest, stopsEverything, instances, epoch }) {
   const all = instances.filter((one) => !one.isDismissed)
   const open = all.filter((one) => toState(one).startsWith('open')).length
   const serving = all.length === 0 ? 'no instance is running' : open + ' of ' + count(all.length, 'instance') + ' serving'
@@ -20,7 +22,7 @@ function showHeadline({ counts, latestSwitch: latest, instances, epoch }) {
   const kind = total > 0 ? 'stopped' : open === 0 || open < all.length ? 'refusing' : 'serving'
   const word = { stopped: 'Stopped', refusing: open === 0 ? 'Refusing' : 'Partly refusing', serving: 'Serving' }[kind]
   const what = latest === undefined ? 'No switch is in force'
-    : count(total, 'switch', 'switches') + ' in force' + (counts.switches.all > 0 && total > 1 ? ', everything is stopped' : '') + ': ' + (total > 1 ? 'the most recent ' : '') + describeScope(latest.scope) + ', since ' + toTime(latest.createdAt) + ', by ' + latest.operator
+    : count(total, 'switch', 'switches') + ' in force' + (stopsEverything !== undefined && total > 1 ? ', ' + EVERYTHING[stopsEverything] + ' is stopped' : '') + ': ' + (total > 1 ? 'the most recent ' : '') + describeScope(latest.scope) + ', since ' + toTime(latest.createdAt) + ', by ' + latest.operator
   const text = what + '; ' + serving + '. Epoch ' + epoch + ', version ' + state.about.version + '.'
   const headline = $('headline')
   if (headline.dataset.text === word + text) return
@@ -50,6 +52,11 @@ function showDeadMan({ deadManSwitches, counts }) {
     more(deadManSwitches, counts.deadManSwitches))
 }
 
+/** Returns the listed switches and the most recent one, which may be beyond the first part of the list. */
+function withLatest({ switches, latestSwitch: latest }) {
+  return latest === undefined || switches.some(({ id }) => id === latest.id) ? switches : [...switches, latest]
+}
+
 /**
  * Scopes to show the exposure for: everything, a key store, or a switch in force. Each value is a
  * query string.
@@ -57,7 +64,7 @@ function showDeadMan({ deadManSwitches, counts }) {
 function exposureChoices() {
   return [...(state.isLimited ? [] : [['', 'Everything']]),
     ...state.about.keyStores.map((one) => ['?keyStore=' + encodeURIComponent(one), 'Key store ' + one]),
-    ...state.status.switches.map((one) => ['?switch=' + encodeURIComponent(one.id), 'Switch ' + one.id + ': ' + describeScope(one.scope)])]
+    ...withLatest(state.status).map((one) => ['?switch=' + encodeURIComponent(one.id), 'Switch ' + one.id + ': ' + describeScope(one.scope)])]
 }
 
 function describeEnd(one, until) {
@@ -95,9 +102,9 @@ async function showExposure(wanted = '') {
 }
 
 /** After a stop, shows what continues to work with the new switch; after a restore, everything. */
-async function followSwitches({ switches, latestSwitch, counts }) {
-  // A new switch may be beyond the first part of the list.
-  const ids = [...switches, ...(latestSwitch === undefined ? [] : [latestSwitch])].map(({ id }) => id)
+async function followSwitches(status) {
+  const { counts } = status
+  const ids = withLatest(status).map(({ id }) => id)
   const known = state.switchIds
   const before = state.switchCount
   state.switchIds = ids

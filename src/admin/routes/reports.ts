@@ -6,6 +6,7 @@ import type { Scope } from '../../core/scope.ts'
 import type { KillSwitch } from '../../killswitch/operator/service.ts'
 import type { components } from '../../openapi/types.gen.ts'
 import { AdminError } from '../errors.ts'
+import { coverageOf } from '../key-store-limit.ts'
 import { type AdminRoute, checkParameters, keyStoreOf, okLists, toScope } from '../route.ts'
 
 type Schemas = components['schemas']
@@ -40,7 +41,7 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
         }
         checkPermitted(principal, 'read', keyStoreOf(order.scope))
         const window = { since, until, probes: raw.probes === true }
-        const found = await killSwitch.rehearse(order, window)
+        const found = await killSwitch.rehearse(order, window, coverageOf(principal))
         const { principals, services, accounts, keys, kmsOperations, ...rest } = found
         const lists = { principals, services, accounts, keys, kmsOperations }
         return okLists(lists, { ...order, ...rest })
@@ -61,7 +62,7 @@ export function reportRoutes(deps: ReportRoutesDeps): readonly AdminRoute[] {
         if (id === undefined) checkPermitted(principal, 'read', scope && keyStoreOf(scope))
         const about = id === undefined ? scope : { id }
         const window = { since: toSince(query.get('since')), probes: toBoolean(query, 'probes') }
-        const found = await killSwitch.exposure(about, window)
+        const found = await killSwitch.exposure(about, window, coverageOf(principal))
         checkPermitted(principal, 'read', keyStoreOf(found.scope))
         const { exposures, longKills, ...rest } = found
         return okLists({ exposures, longKills }, rest)

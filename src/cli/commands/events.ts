@@ -9,6 +9,8 @@ import { withOperator } from '../operator.ts'
 
 const FOLLOW_MS = 2000
 const DEFAULT_COUNT = 20
+/** The rest of the status is not needed. */
+const VIEW = { limit: 0 }
 /** A listener returns at most this many events. */
 const MOST_EVENTS = 999_999
 
@@ -28,7 +30,7 @@ export const events: Command = {
     const range = { otherwise: DEFAULT_COUNT, least: 1, most: MOST_EVENTS }
     const limit = countFlag(context, 'limit', range)
     await withOperator(context, async (control) => {
-      const found = [...(await control.status(limit)).events].reverse()
+      const found = [...(await control.status(limit, VIEW)).events].reverse()
       if (context.flags['follow'] !== true) {
         output.result(output.fold(found.map(toLine).join('\n') || 'no events'), found)
         return
@@ -38,9 +40,9 @@ export const events: Command = {
       let last = found.at(-1)?.seq ?? 0
       for (;;) {
         await pause(FOLLOW_MS)
-        const newest = (await control.status(1)).events[0]?.seq ?? last
+        const newest = (await control.status(1, VIEW)).events[0]?.seq ?? last
         if (newest === last) continue
-        const more = [...(await control.status(newest - last)).events].reverse()
+        const more = [...(await control.status(newest - last, VIEW)).events].reverse()
         for (const event of more.filter(({ seq }) => seq > last)) {
           output.result(output.fold(toLine(event)), event)
         }

@@ -4,7 +4,8 @@ import { systemClock } from '../../core/clock.ts'
 import { pause } from '../../core/deadline.ts'
 import type { Operator } from '../../killswitch/operator/service.ts'
 import { findLongKills } from '../../killswitch/instance/long-kill.ts'
-import { describeScope, type Scope } from '../../core/scope.ts'
+import { describeScope, type Direction, type Scope } from '../../core/scope.ts'
+import { byImportance, joinDirections } from '../../killswitch/operator/control-lists.ts'
 import type { ControlStatus, InstanceStatus } from '../../killswitch/operator/status.ts'
 import { REVOKED, type Receipt } from '../../killswitch/receipt/receipt.ts'
 import type { Signed } from '../../core/signature.ts'
@@ -20,6 +21,12 @@ const FIRST_ITEMS = 10
 /** Number of warnings about switches that approach seven days. */
 const FIRST_LONG_KILLS = 3
 const WATCH_MS = 2000
+/** Words for what switches with the scope `all` stop, by their direction. */
+const EVERYTHING: Readonly<Record<Direction, string>> = {
+  both: 'everything',
+  decrypt: 'every Decrypt',
+  encrypt: 'every Encrypt',
+}
 
 export const status: Command = {
   flags: {
@@ -58,7 +65,9 @@ async function showStatus(context: Context, control: Operator): Promise<void> {
   const storeWarnings = await control.storeWarnings(found.instances.length).catch(() => [])
   for (const warning of storeWarnings) context.output.note(`warning: ${warning}`)
   const now = systemClock.now()
-  const longKills = isWhole ? findLongKills(found.switches, now) : found.longKills
+  const longKills = isWhole
+    ? [...findLongKills(found.switches, now)].sort((a, b) => a.createdAt - b.createdAt)
+    : found.longKills
   context.output.result(() => context.output.fold(toText({ ...found, longKills }, now, context)), {
     ...found,
     longKills,
@@ -70,12 +79,21 @@ async function showStatus(context: Context, control: Operator): Promise<void> {
 function addCounts(found: ControlStatus): ControlStatus {
   if ((found as Partial<ControlStatus>).counts !== undefined) return found
   const { switches, deadManSwitches, requests } = found
-  const longKills = findLongKills(switches, systemClock.now())
+  const longKills = [...findLongKills(switches, systemClock.now())]
+  const stopsEverything = switches
+    .filter(({ scope }) => scope.kind === 'all')
+    .reduce<Direction | undefined>(
+      (sum, { direction }) => joinDirections(sum, direction),
+      undefined,
+    )
   const countOf = (wanted: Scope['kind']) =>
     switches.filter(({ scope: { kind } }) => kind === wanted).length
   const [first] = switches
   return {
-    ...{ ...found, longKills },
+    ...found,
+    switches: [...switches].sort(byImportance),
+    longKills: longKills.sort((a, b) => a.createdAt - b.createdAt),
+    ...(stopsEverything && { stopsEverything }),
     ...(first && {
       latestSwitch: switches.reduce((a, b) => (a.createdAt >= b.createdAt ? a : b), first),
     }),
@@ -113,7 +131,7 @@ function toText(found: ControlStatus, now: number, { output, flags }: Context): 
   }
   return [
     describeState(found, now),
-    ...describeLongKills(found, now),
+    ...describeLongKills(found, now, isWhole),
     `epoch ${String(found.epoch)} of store ${found.storeId}`,
     describeBackup(found),
     section(
@@ -170,7 +188,10 @@ function describeBackup({ lastBackup, epoch }: ControlStatus): string {
  * Answers an operator's first questions in one line: whether a switch stops anything, and whether
  * the instances are serving.
  */
-function describeState({ counts, latestSwitch, instances }: ControlStatus, now: number): string {
+function describeState(
+  { counts, latestSwitch, stopsEverything, instances }: ControlStatus,
+  now: number,
+): string {
   const open = instances.filter((one) => one.state === 'open' && toState(one).startsWith('open'))
   const all = instances.filter(({ isDismissed }) => !isDismissed).length
   const serving =
@@ -184,17 +205,20 @@ function describeState({ counts, latestSwitch, instances }: ControlStatus, now: 
   const which = total === 1 ? '' : 'the most recent '
   const what = latestSwitch.direction === 'both' ? '' : `, ${latestSwitch.direction}`
   return (
-    `${count(total, 'switch', 'switches')} in force${describeWidths(counts.switches)}: ` +
+    `${count(total, 'switch', 'switches')} in force${describeWidths(counts.switches, stopsEverything)}: ` +
     `${which}${describeScope(latestSwitch.scope)}${what}, ` +
     `since ${describeTime(latestSwitch.createdAt, now)}, by ${latestSwitch.operator}; ${serving}`
   )
 }
 
 /** Says what several switches stop, the widest first. */
-function describeWidths(counts: ControlStatus['counts']['switches']): string {
+function describeWidths(
+  counts: ControlStatus['counts']['switches'],
+  stopsEverything: Direction | undefined,
+): string {
   if (counts.total === 1) return ''
   const parts = [
-    ...(counts.all === 0 ? [] : ['everything is stopped']),
+    ...(stopsEverything === undefined ? [] : [`${EVERYTHING[stopsEverything]} is stopped`]),
     ...(counts['key-store'] === 0
       ? []
       : [count(counts['key-store'], 'for a key store', 'for key stores')]),
@@ -204,8 +228,12 @@ function describeWidths(counts: ControlStatus['counts']['switches']): string {
   return ` (${parts.join(', ')})`
 }
 
-function describeLongKills({ longKills, counts }: ControlStatus, now: number): readonly string[] {
-  const shown = longKills.slice(0, FIRST_LONG_KILLS)
+function describeLongKills(
+  { longKills, counts }: ControlStatus,
+  now: number,
+  isWhole: boolean,
+): readonly string[] {
+  const shown = isWhole ? longKills : longKills.slice(0, FIRST_LONG_KILLS)
   const rest = counts.longKills - shown.length
   return [
     ...shown.map((one) => describeLongKill(one, now)),

@@ -51,7 +51,14 @@ let webCrypto: Promise<SubtleCrypto> | undefined
 
 /** Loads the other implementation with the first key, because its modules would slow the start of every command. */
 function loadWebCrypto(): Promise<SubtleCrypto> {
-  webCrypto ??= import('@peculiar/webcrypto').then(({ Crypto }) => new Crypto().subtle)
+  webCrypto ??= import('@peculiar/webcrypto').then(
+    ({ Crypto }) => new Crypto().subtle,
+    (error: unknown) => {
+      // The next key tries again: the process may only have been out of file descriptors.
+      webCrypto = undefined
+      throw error
+    },
+  )
   return webCrypto
 }
 

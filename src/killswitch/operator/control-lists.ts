@@ -1,10 +1,10 @@
 /**
  * Reads the switches, dead man's switches and restore requests for operators: an overview with the
  * first of each, or one page of a list. The tables are verified whole, a slice in each turn of the
- * event loop, and only the items that are returned stay in memory.
+ * event loop. At most twice as many items as are returned stay in memory.
  */
 // SPDX-License-Identifier: Apache-2.0
-import type { Scope } from '../../core/scope.ts'
+import type { Direction, Scope } from '../../core/scope.ts'
 import type { Reader, Row } from '../../store/database.ts'
 import { scanTables } from '../../store/sealed-rows.ts'
 import { DEAD_MAN_SWITCHES, RESTORATIONS, SWITCHES } from '../../store/sealed-tables.ts'
@@ -28,13 +28,13 @@ export interface ControlCounts {
   readonly longKills: number
 }
 
+/** Reports whether a caller may see what concerns only this key store. */
+export type Covers = (keyStore: string) => boolean
+
 /** The items that a caller may see, and how many of them to return. */
 export interface ControlView {
-  /**
-   * Reports whether the caller may see what concerns only this key store (default: every key
-   * store). What concerns all key stores is visible to everyone.
-   */
-  readonly covers?: (keyStore: string) => boolean
+  /** By default, the caller may see every key store. */
+  readonly covers?: Covers
   /**
    * Maximum number of items in each list, the most important ones first (default: all items, in the
    * order of their tables).
@@ -47,9 +47,11 @@ export interface ControlOverview {
   /** The widest scopes first, and of the same width, the most recent ones. */
   readonly switches: readonly Switch[]
   readonly latestSwitch?: Switch
-  /** Those that are over first. */
+  /** Directions that the switches with the scope `all` stop together; absent if there is none. */
+  readonly stopsEverything?: Direction
+  /** In the order in which they close their key stores. */
   readonly deadManSwitches: readonly DeadManSwitch[]
-  /** Those that expire first. */
+  /** In the order in which they expire. */
   readonly requests: readonly RestoreRequest[]
   /** The oldest ones first. */
   readonly longKills: readonly LongKill[]
@@ -70,12 +72,13 @@ export async function loadOverview(
   view: ControlView = {},
 ): Promise<ControlOverview> {
   const { limit = Infinity } = view
-  const switches = createFirst<Switch>(limit, bySize)
+  const switches = createFirst<Switch>(limit, byImportance)
   const deadManSwitches = createFirst<DeadManSwitch>(limit, (a, b) => a.openUntil - b.openUntil)
   const requests = createFirst<RestoreRequest>(limit, (a, b) => a.expiresAt - b.expiresAt)
   const longKills = createFirst<LongKill>(limit, (a, b) => a.createdAt - b.createdAt)
   const counts = { total: 0, all: 0, 'key-store': 0, match: 0, key: 0 }
   let latest: Switch | undefined
+  let stopsEverything: Direction | undefined
   let neededEpoch = -1
   await scanControl({ reader, sealing }, view.covers, {
     onSwitch(one, isVisible) {
@@ -83,6 +86,7 @@ export async function loadOverview(
       if (!isVisible) return
       counts.total += 1
       counts[one.scope.kind] += 1
+      if (one.scope.kind === 'all') stopsEverything = joinDirections(stopsEverything, one.direction)
       if (latest === undefined || one.createdAt >= latest.createdAt) latest = one
       switches.add(one)
       for (const found of findLongKills([one], now)) longKills.add(found)
@@ -99,6 +103,7 @@ export async function loadOverview(
     },
     switches: switches.take(),
     ...(latest && { latestSwitch: latest }),
+    ...(stopsEverything && { stopsEverything }),
     deadManSwitches: deadManSwitches.take(),
     requests: requests.take(),
     longKills: longKills.take(),
@@ -106,8 +111,28 @@ export async function loadOverview(
   }
 }
 
-function bySize(a: Switch, b: Switch): number {
-  return WIDTHS[a.scope.kind] - WIDTHS[b.scope.kind] || b.createdAt - a.createdAt
+/** Returns what two switches of the same scope stop together. */
+export function joinDirections(one: Direction | undefined, other: Direction): Direction {
+  return one === undefined || one === other ? other : 'both'
+}
+
+/** Orders switches by what they stop, the most first, and then by age, the most recent first. */
+export function byImportance(a: Switch, b: Switch): number {
+  return (
+    WIDTHS[a.scope.kind] - WIDTHS[b.scope.kind] ||
+    Number(a.direction !== 'both') - Number(b.direction !== 'both') ||
+    b.createdAt - a.createdAt
+  )
+}
+
+/** Returns the key store that a scope is limited to; undefined if it is not limited to one. */
+export function keyStoreOf(scope: Scope): string | undefined {
+  return 'keyStore' in scope ? scope.keyStore : undefined
+}
+
+/** Reports whether a caller may see something: always, if it concerns all key stores. */
+export function isVisible(keyStore: string | undefined, covers: Covers | undefined): boolean {
+  return keyStore === undefined || covers === undefined || covers(keyStore)
 }
 
 /** The lists of the control state, by the names of their fields in a status. */
@@ -175,14 +200,12 @@ async function scanControl(
   covers: ControlView['covers'],
   { onSwitch, onDeadManSwitch, onRequest }: ControlTakers,
 ): Promise<void> {
-  const isVisible = (keyStore: string | undefined) =>
-    keyStore === undefined || covers === undefined || covers(keyStore)
   /** Switches that a limited caller may see; requests to lift others are not shown. */
   const visible = covers && new Set<string>()
   const isShown = ({ target }: RestoreRequest) =>
     target.kind === 'switches'
       ? visible === undefined || target.switchIds.every((id) => visible.has(id))
-      : isVisible(target.keyStore)
+      : isVisible(target.keyStore, covers)
   const needsSwitches = onSwitch !== undefined || (onRequest !== undefined && visible !== undefined)
   const scan = <T>(parse: (row: Row) => T, take: (one: T) => void) => ({
     take(rows: readonly Row[]) {
@@ -195,8 +218,7 @@ async function scanControl(
           {
             table: SWITCHES,
             ...scan(parseSwitch, (one) => {
-              const { scope } = one
-              const isOwn = isVisible('keyStore' in scope ? scope.keyStore : undefined)
+              const isOwn = isVisible(keyStoreOf(one.scope), covers)
               if (isOwn) visible?.add(one.id)
               onSwitch?.(one, isOwn)
             }),
@@ -208,7 +230,7 @@ async function scanControl(
           {
             table: DEAD_MAN_SWITCHES,
             ...scan(parseDeadManSwitch, (one) => {
-              if (isVisible(one.keyStore)) onDeadManSwitch(one)
+              if (isVisible(one.keyStore, covers)) onDeadManSwitch(one)
             }),
           },
         ]

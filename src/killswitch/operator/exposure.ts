@@ -21,6 +21,7 @@ import { createRules } from '../gate/rules.ts'
 import { type LongKill, findLongKills } from '../instance/long-kill.ts'
 import { ControlError } from '../model.ts'
 import { loadControlState } from '../switch-table.ts'
+import { type Covers, isVisible, keyStoreOf } from './control-lists.ts'
 
 /** Number of activities that are judged in one turn of the event loop. */
 const PER_TURN = 200
@@ -31,6 +32,11 @@ export interface UsageWindow {
   readonly until: number
   /** Whether to include requests from Latchkey's own tools (default: false). */
   readonly probes?: boolean
+}
+
+/** A report on the key stores that its reader may see. */
+interface Excerpt extends UsageWindow {
+  readonly covers?: Covers | undefined
 }
 
 export interface RehearsalOrder {
@@ -67,7 +73,7 @@ export async function rehearseKill(
   store: Store,
   clock: Clock,
   { scope, direction }: RehearsalOrder,
-  window: UsageWindow,
+  window: Excerpt,
 ): Promise<RehearsalReport> {
   const { usage, period, probesLeftOut } = await loadUsage(store, clock, window)
   return { ...(await rehearse(usage, createJudge(scope, direction))), probesLeftOut, period }
@@ -81,7 +87,7 @@ export async function reportExposure(
   store: Store,
   clock: Clock,
   about: Scope | { readonly id: string } | undefined,
-  window: UsageWindow,
+  window: Excerpt,
 ): Promise<ExposureReport> {
   const { switches } = await store.database.snapshot((reader) =>
     loadControlState(reader, store.sealing),
@@ -100,7 +106,10 @@ export async function reportExposure(
     scope: scope ?? { kind: 'all' },
     ...{ since: window.since, until: window.until, probesLeftOut },
     exposures: await findExposure(meant),
-    longKills: findLongKills(switches, clock.now()),
+    longKills: findLongKills(
+      switches.filter(({ scope }) => isVisible(keyStoreOf(scope), window.covers)),
+      clock.now(),
+    ),
   }
 
   function scopeOf(id: string): Scope {
@@ -112,9 +121,10 @@ export async function reportExposure(
   }
 }
 
-async function loadUsage(store: Store, clock: Clock, window: UsageWindow) {
+async function loadUsage(store: Store, clock: Clock, window: Excerpt) {
   const period = toPeriod(window, clock.now())
-  const all = await store.database.snapshot((reader) => loadActivity(reader, period))
+  const every = await store.database.snapshot((reader) => loadActivity(reader, period))
+  const all = every.filter(({ subject }) => isVisible(subject.keyStore, window.covers))
   const usage = window.probes === true ? all : all.filter(({ subject }) => !isProbe(subject))
   return { usage, period, probesLeftOut: sum(all) - sum(usage) }
 }

@@ -50,6 +50,7 @@ import {
   type ControlItems,
   type ControlList,
   type ControlPage,
+  type Covers,
   loadControlPage,
 } from './control-lists.ts'
 import { type ControlStatus, loadStatus, type StatusView } from './status.ts'
@@ -111,15 +112,20 @@ export interface KillSwitch {
    * @param processes number of serving processes
    */
   storeWarnings(processes: number): Promise<readonly string[]>
-  /** Reports what a kill would have refused within the window. Refuses no request. */
-  rehearse(order: RehearsalOrder, window: UsageWindow): Promise<RehearsalReport>
+  /**
+   * Reports what a kill would have refused within the window. Refuses no request.
+   * @param covers limits the report to the key stores that the caller may see (default: all)
+   */
+  rehearse(order: RehearsalOrder, window: UsageWindow, covers?: Covers): Promise<RehearsalReport>
   /**
    * Reports who fetched data keys within a scope, or within the scope of a switch in force. By
    * default, the report covers all scopes and the whole period for which usage is kept.
+   * @param covers limits the report to the key stores that the caller may see (default: all)
    */
   exposure(
     about: Scope | { readonly id: string } | undefined,
     window?: { readonly since?: number | undefined; readonly probes?: boolean },
+    covers?: Covers,
   ): Promise<ExposureReport>
   startDeadMan(order: DeadManOrder & { readonly ttlMs: number }): Promise<DeadManOutcome>
   renewDeadMan(order: DeadManOrder & { readonly ttlMs?: number }): Promise<DeadManOutcome>
@@ -201,16 +207,17 @@ export function createKillSwitch(
     approve: (by) => approveRestore(store, clock, policy, by),
     withdraw: (by) => withdrawRestore(store, clock, by),
     status: (recentEvents, view) => loadStatus(store, recentEvents, view),
-    list: (list, page) => loadControlPage(store, list, page),
+    list: async (list, page) => loadControlPage(await reports.open(), list, page),
     storeWarnings: (processes) =>
       findStoreWarnings(store, {
         ...{ processes, now: clock.now() },
         maxBackupAgeMs: config.store.maxBackupAgeMs,
       }),
-    rehearse: async (order, window) => rehearseKill(await reports.open(), clock, order, window),
-    async exposure(about, { since, probes = false } = {}) {
+    rehearse: async (order, window, covers) =>
+      rehearseKill(await reports.open(), clock, order, { ...window, covers }),
+    async exposure(about, { since, probes = false } = {}, covers) {
       const until = clock.now()
-      const window = { since: since ?? until - config.activity.retentionMs, until, probes }
+      const window = { since: since ?? until - config.activity.retentionMs, until, probes, covers }
       return reportExposure(await reports.open(), clock, about, window)
     },
     startDeadMan: (order) => startDeadManSwitch(deadManDeps, order),
