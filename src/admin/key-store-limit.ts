@@ -36,7 +36,10 @@ export async function loadNarrowStatus(
   })
 }
 
-/** Returns the key stores that the caller may read about; undefined if there is no limit. */
+/**
+ * Returns a function that reports whether the caller may read about a key store, or undefined if the
+ * caller may read about all of them.
+ */
 export function coverageOf(principal: AdminPrincipal): ((keyStore: string) => boolean) | undefined {
   if (isPermitted(principal, 'read')) return undefined
   return (keyStore) => isPermitted(principal, 'read', keyStore)

@@ -117,7 +117,7 @@ void t.test('a key that appears later is read in the next run', async (t) => {
   t.same(run().read, [])
 })
 
-void t.test('a key that turns out to be reserved is no longer listed', async (t) => {
+void t.test('a key is removed from the list when its label becomes reserved', async (t) => {
   const key = { label: '', bytes: 0 }
   const run = indexOf(new Map([[1, key]]))
   run()

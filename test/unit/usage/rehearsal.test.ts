@@ -103,21 +103,24 @@ void t.test('only calls that end with a plaintext data key in AWS are an exposur
   )
 })
 
-void t.test('the latest fetch comes first; if the end is unknown, there is no date', async (t) => {
-  const found = await findExposure([
-    counted(1, { viaService: 'ebs' }, NOON),
-    counted(1, { viaService: 'quantum' }, NOON + 2),
-    counted(1, {}, NOON + 1),
-  ])
-  t.same(
-    found.map(({ service, endsAt }) => [service.name, service.certainty, endsAt]),
-    [
-      ['quantum', 'unknown', undefined],
-      ['direct calls to KMS', 'inferred', undefined],
-      ['Amazon EBS, EC2', 'documented', undefined],
-    ],
-  )
-})
+void t.test(
+  'exposures are sorted by their latest fetch; one with an unknown end has no date',
+  async (t) => {
+    const found = await findExposure([
+      counted(1, { viaService: 'ebs' }, NOON),
+      counted(1, { viaService: 'quantum' }, NOON + 2),
+      counted(1, {}, NOON + 1),
+    ])
+    t.same(
+      found.map(({ service, endsAt }) => [service.name, service.certainty, endsAt]),
+      [
+        ['quantum', 'unknown', undefined],
+        ['direct calls to KMS', 'inferred', undefined],
+        ['Amazon EBS, EC2', 'documented', undefined],
+      ],
+    )
+  },
+)
 
 void t.test(
   'a service is known by its short name, by that of kms:ViaService, and as a principal',
